@@ -111,12 +111,17 @@ step_openapi() {
     --go-header-file hack/boilerplate/boilerplate.generatego.txt
 }
 
-# The version is stamped, as clients and charts compare it; GOPATH mode keeps the vendor prefix in the package's name.
+# The version is stamped, as clients and charts compare it: in both packages that have one, the server's and the client's
+# (the aggregator, who answers for the server, uses the latter). GOPATH mode keeps the vendor prefix in their names.
 build() {
-  local stamp=k8s.io/kubernetes/vendor/k8s.io/component-base/version
+  local package flags='-s -w'
+  for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
+    package=k8s.io/kubernetes/vendor/$package
+    flags+=" -X $package.gitVersion=v$KUBERNETES"
+    flags+=" -X $package.gitMajor=$(cut -d. -f1 <<<"$KUBERNETES") -X $package.gitMinor=$(cut -d. -f2 <<<"$KUBERNETES")"
+  done
   cd "$TREE"
-  go build -trimpath -o "$OUT/$1" -ldflags "-s -w -X $stamp.gitVersion=v$KUBERNETES \
-    -X $stamp.gitMajor=$(cut -d. -f1 <<<"$KUBERNETES") -X $stamp.gitMinor=$(cut -d. -f2 <<<"$KUBERNETES")" "./cmd/$1"
+  go build -trimpath -o "$OUT/$1" -ldflags "$flags" "./cmd/$1"
 }
 
 step_apiserver() {

@@ -47,15 +47,15 @@ impl Binaries {
         }
         let _lock = cache.lock().await?;
         // Whoever held the lock until now may have made what is missing here.
-        if complete_version(cache).is_none() {
-            if let Err(error) = published::download(cache).await {
-                eprintln!("{error}.\nThe programs are made from Debian's packages instead.");
-                let wanted = Wanted {
-                    servers: true,
-                    kubectl: find_kubectl(&cache.version(source::VERSION)).is_none(),
-                };
-                source::build(cache, wanted, source::VERSION).await?;
-            }
+        if complete_version(cache).is_none()
+            && let Err(error) = published::download(cache).await
+        {
+            eprintln!("{error}.\nThe programs are made from Debian's packages instead.");
+            let wanted = Wanted {
+                servers: true,
+                kubectl: find_kubectl(&cache.version(source::VERSION)).is_none(),
+            };
+            source::build(cache, wanted, source::VERSION).await?;
         }
         if let Some(version) = complete_version(cache)
             && find_kubectl(&cache.version(version)).is_none()
@@ -70,7 +70,7 @@ impl Binaries {
             )
             .await?;
         }
-        Self::cached(cache).ok_or_else(|| Error::Unexpected("the steps succeeded but a program is missing".to_owned()))
+        Self::cached(cache).ok_or_else(incomplete)
     }
 
     fn cached(cache: &Cache) -> Option<Self> {
@@ -115,22 +115,21 @@ impl Binaries {
             }
             manager
         };
-        let kubectl = match find_kubectl(&folder).or_else(|| find_kubectl(&ours)) {
-            Some(kubectl) => kubectl,
-            None => {
-                let _lock = cache.lock().await?;
-                source::build(
-                    cache,
-                    Wanted {
-                        servers: false,
-                        kubectl: true,
-                    },
-                    &version,
-                )
-                .await?;
-                ours.join("kubectl")
-            }
-        };
+        if find_kubectl(&folder).or_else(|| find_kubectl(&ours)).is_none() {
+            let _lock = cache.lock().await?;
+            source::build(
+                cache,
+                Wanted {
+                    servers: false,
+                    kubectl: true,
+                },
+                &version,
+            )
+            .await?;
+        }
+        let kubectl = find_kubectl(&folder)
+            .or_else(|| find_kubectl(&ours))
+            .ok_or_else(incomplete)?;
         Ok(Self {
             etcd,
             apiserver,
@@ -139,6 +138,10 @@ impl Binaries {
             version,
         })
     }
+}
+
+fn incomplete() -> Error {
+    Error::Unexpected("every step succeeded, and still a program is missing".to_owned())
 }
 
 fn complete_version(cache: &Cache) -> Option<&'static str> {

@@ -57,9 +57,10 @@ impl ControlPlane {
             write_json(&path, &kubeconfig(server.url(), &ca, &user, &token))?;
             kubeconfigs.insert(user, path);
         }
-        let manager = match options.controller_manager {
-            true => Some(manager::start(&binaries, dir, &admin_kubeconfig, &server).await?),
-            false => None,
+        let manager = if options.controller_manager {
+            Some(manager::start(&binaries, dir, &admin_kubeconfig, &server).await?)
+        } else {
+            None
         };
         let audit = options.audit;
         Ok(Self {

@@ -10,7 +10,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use control_plane::{ControlPlane, Error, Identity, Options};
@@ -246,36 +246,41 @@ async fn says_why_a_server_does_not_start() {
     );
 }
 
-/// Starts the program and gives it with the folder of its control plane.
-fn run() -> (std::process::Child, PathBuf) {
+/// Runs the program until `end` has ended it; gives the folder of its control plane.
+fn run_until(end: impl FnOnce(&mut Child)) -> PathBuf {
     let mut child = Command::new(env!("CARGO_BIN_EXE_control-plane"))
         .args(["run", "--identity=someone"])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let mut admin = lines.filter_map(|line| line.strip_prefix("export KUBECONFIG=").map(PathBuf::from));
-    let dir = admin.next().unwrap().parent().unwrap().to_path_buf();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let admin = lines
+        .find_map(|line| line.strip_prefix("export KUBECONFIG=").map(PathBuf::from))
+        .unwrap();
+    let dir = admin.parent().unwrap().to_path_buf();
     assert_eq!(running_in(&dir), ["etcd", "kube-apiserver", "kube-controller-manager"]);
-    (child, dir)
+    end(&mut child);
+    dir
 }
 
 #[tokio::test]
 async fn takes_everything_along_when_its_process_is_killed() {
-    let (mut child, dir) = run();
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let dir = run_until(|child| {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    });
     until("the programs are gone", || running_in(&dir).is_empty()).await;
     // The folder goes with the next start.
     drop(ControlPlane::start(NO_MANAGER).await.unwrap());
     assert!(!dir.exists());
 }
 
-#[tokio::test]
-async fn leaves_nothing_behind_at_an_interrupt() {
-    let (mut child, dir) = run();
-    output(Command::new("kill").args(["-INT", &child.id().to_string()]));
-    assert!(child.wait().unwrap().success());
+#[test]
+fn leaves_nothing_behind_at_an_interrupt() {
+    let dir = run_until(|child| {
+        output(Command::new("kill").args(["-INT", &child.id().to_string()]));
+        assert!(child.wait().unwrap().success());
+    });
     assert_eq!(running_in(&dir), [""; 0]);
     assert!(!dir.exists());
 }
