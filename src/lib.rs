@@ -13,3 +13,10 @@
 pub mod api;
 pub mod clock;
 pub mod ids;
+pub mod intent;
+pub mod limits;
+pub mod modelarts;
+pub mod plan;
+pub mod schedule;
+pub mod secret;
+pub mod status;

@@ -8,11 +8,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use sha2::{Digest, Sha512};
+use sha2::{Digest, Sha256, Sha512};
 use tokio::process::Command;
 
 use crate::Error;
 use crate::cache::Cache;
+use crate::config::hex;
 use crate::progress::Progress;
 
 /// The oldest release that the operator supports, so that tests cannot lean on anything newer.
@@ -95,7 +96,7 @@ async fn download_from(places: Places<'_>, cache: &Cache, arch: &str, sum: &str)
                 "{}/envtest-{VERSION}/envtest-{VERSION}-linux-{arch}.tar.gz",
                 places.archives
             );
-            fetch(&url, &file, sum).await?;
+            fetch::<Sha512>(&url, &file, sum).await?;
             unpack(cache, &file, &made).await
         })
         .await?;
@@ -112,14 +113,14 @@ async fn download_from(places: Places<'_>, cache: &Cache, arch: &str, sum: &str)
 
 async fn controller_manager(places: Places<'_>, version: &str, arch: &str, made: &Path) -> Result<(), Error> {
     let url = format!("{}/{version}/bin/linux/{arch}/kube-controller-manager", places.releases);
-    let sum_url = format!("{url}.sha512");
+    let sum_url = format!("{url}.sha256");
     let sum = get(&sum_url)
         .await?
         .text()
         .await
-        .map_err(|error| failed(&sum_url, &error))?;
+        .map_err(|error| failed(&sum_url, error))?;
     let file = made.join("kube-controller-manager");
-    fetch(&url, &file, sum.trim()).await?;
+    fetch::<Sha256>(&url, &file, sum.trim()).await?;
     fs::set_permissions(&file, Permissions::from_mode(0o755)).map_err(Error::file("make executable", &file))
 }
 
@@ -150,37 +151,36 @@ async fn get(url: &str) -> Result<reqwest::Response, Error> {
         .connect_timeout(CONNECT)
         .read_timeout(SILENCE)
         .build();
-    let response = client.map_err(|error| failed(url, &error))?.get(url).send().await;
+    let response = client.map_err(|error| failed(url, error))?.get(url).send().await;
     response
         .and_then(reqwest::Response::error_for_status)
-        .map_err(|error| failed(url, &error))
+        .map_err(|error| failed(url, error))
 }
 
-async fn fetch(url: &str, file: &Path, sum: &str) -> Result<(), Error> {
+/// Downloads a file whose digest must be `sum`, in hexadecimal.
+async fn fetch<D: Digest>(url: &str, file: &Path, sum: &str) -> Result<(), Error> {
     let mut response = get(url).await?;
     let mut to = File::create(file).map_err(Error::file("write", file))?;
-    let mut digest = Sha512::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| failed(url, &error))? {
+    let mut digest = D::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| failed(url, error))? {
         digest.update(&chunk);
         to.write_all(&chunk).map_err(Error::file("write", file))?;
     }
-    let found = digest
-        .finalize()
-        .iter()
-        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+    let found = hex(&digest.finalize());
     if found.eq_ignore_ascii_case(sum) {
         Ok(())
     } else {
         Err(Error::Download {
             url: url.to_owned(),
-            reason: format!("its SHA-512 is {found}, not {sum}"),
+            reason: format!("its digest is {found}, not {sum}"),
         })
     }
 }
 
-fn failed(url: &str, error: &reqwest::Error) -> Error {
+fn failed(url: &str, error: reqwest::Error) -> Error {
+    let error = error.without_url();
     let mut reason = error.to_string();
-    let mut cause = std::error::Error::source(error);
+    let mut cause = std::error::Error::source(&error);
     while let Some(error) = cause {
         reason = format!("{reason}: {error}");
         cause = error.source();
@@ -188,5 +188,114 @@ fn failed(url: &str, error: &reqwest::Error) -> Error {
     Error::Download {
         url: url.to_owned(),
         reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::cache::is_complete;
+
+    const MANAGER: &[u8] = b"a controller manager";
+
+    /// An archive laid out as the published one.
+    fn envtest() -> Vec<u8> {
+        let tree = tempfile::tempdir().unwrap();
+        let folder = tree.path().join("controller-tools/envtest");
+        fs::create_dir_all(&folder).unwrap();
+        for program in ["etcd", "kube-apiserver", "kubectl"] {
+            fs::write(folder.join(program), program).unwrap();
+        }
+        let tar = ["--create", "--gzip", "--directory"];
+        let mut tar = std::process::Command::new("tar")
+            .args(tar)
+            .arg(tree.path())
+            .arg("controller-tools")
+            .output()
+            .unwrap();
+        assert!(tar.status.success());
+        std::mem::take(&mut tar.stdout)
+    }
+
+    /// Serves the archive and a controller manager with its digest; gives the address.
+    async fn serve(archive: Vec<u8>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let mut stream = BufReader::new(stream);
+                let mut request = String::new();
+                stream.read_line(&mut request).await.unwrap();
+                let path = request.split(' ').nth(1).unwrap();
+                let body = match path {
+                    "/envtest-v1.33.0/envtest-v1.33.0-linux-amd64.tar.gz" => archive.clone(),
+                    "/v1.33.0/bin/linux/amd64/kube-controller-manager" => MANAGER.to_vec(),
+                    "/v1.33.0/bin/linux/amd64/kube-controller-manager.sha256" => {
+                        hex(&Sha256::digest(MANAGER)).into_bytes()
+                    }
+                    _ => panic!("nothing is published at {path}"),
+                };
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                    body.len()
+                );
+                stream.write_all(&[head.into_bytes(), body].concat()).await.unwrap();
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn keeps_every_program_of_the_release() {
+        let archive = envtest();
+        let sum = hex(&Sha512::digest(&archive));
+        let address = serve(archive).await;
+        let home = tempfile::tempdir().unwrap();
+        let cache = Cache::at(home.path().to_path_buf()).unwrap();
+        let places = Places {
+            archives: &address,
+            releases: &address,
+        };
+        download_from(places, &cache, "amd64", &sum).await.unwrap();
+        let folder = cache.version(VERSION);
+        assert!(is_complete(&folder) && folder.join("kubectl").is_file());
+        assert_eq!(
+            fs::metadata(folder.join("kube-controller-manager")).unwrap().mode() & 0o777,
+            0o755
+        );
+    }
+
+    #[tokio::test]
+    async fn keeps_nothing_of_an_archive_that_is_not_the_expected_one() {
+        let address = serve(envtest()).await;
+        let home = tempfile::tempdir().unwrap();
+        let cache = Cache::at(home.path().to_path_buf()).unwrap();
+        let places = Places {
+            archives: &address,
+            releases: &address,
+        };
+        let error = download_from(places, &cache, "amd64", "00").await.unwrap_err();
+        assert!(error.to_string().contains("digest"), "{error}");
+        assert!(!cache.version(VERSION).exists());
+    }
+
+    #[tokio::test]
+    async fn gives_up_where_nobody_answers() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let home = tempfile::tempdir().unwrap();
+        let cache = Cache::at(home.path().to_path_buf()).unwrap();
+        let places = Places {
+            archives: &address,
+            releases: &address,
+        };
+        let error = download_from(places, &cache, "amd64", "00").await.unwrap_err();
+        assert!(matches!(error, Error::Download { .. }), "{error}");
     }
 }
