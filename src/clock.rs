@@ -27,7 +27,9 @@ pub struct SystemClock {
 impl SystemClock {
     /// A clock whose uptime starts now.
     pub fn start() -> Self {
-        Self { started: Instant::now() }
+        Self {
+            started: Instant::now(),
+        }
     }
 }
 

@@ -144,7 +144,10 @@ impl Fingerprint {
     /// # Errors
     /// When `text` is anything else.
     pub fn parse(text: &str) -> Result<Self, BadId> {
-        let bad = BadId { what: "fingerprint", rule: "64 lower-case hex digits" };
+        let bad = BadId {
+            what: "fingerprint",
+            rule: "64 lower-case hex digits",
+        };
         let digits = text.as_bytes();
         if digits.len() != 64 || digits.iter().any(|b| !matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(bad);
@@ -205,7 +208,18 @@ mod tests {
 
     #[test]
     fn a_bad_id_is_refused_without_quoting_it() {
-        for text in ["", "a/b", "..", "a%2fb", "a?b", "a#b", "a\r\nb", "a\0b", "é", &"a".repeat(129)] {
+        for text in [
+            "",
+            "a/b",
+            "..",
+            "a%2fb",
+            "a?b",
+            "a#b",
+            "a\r\nb",
+            "a\0b",
+            "é",
+            &"a".repeat(129),
+        ] {
             let error = AppId::parse(text).unwrap_err().to_string();
             assert!(text.is_empty() || !error.contains(text), "{error}");
         }

@@ -11,4 +11,7 @@
 )]
 
 pub mod clock;
+pub mod endpoint;
 pub mod ids;
+pub mod limits;
+pub mod modelarts;
