@@ -12,6 +12,8 @@
 
 pub mod api;
 pub mod clock;
+pub mod controller;
+pub mod endpoint;
 pub mod ids;
 pub mod intent;
 pub mod limits;
@@ -20,3 +22,4 @@ pub mod plan;
 pub mod schedule;
 pub mod secret;
 pub mod status;
+pub mod validate;
