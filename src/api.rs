@@ -25,13 +25,14 @@ pub const ADOPT_FINGERPRINT: &str = "appcode.dev/adopt-fingerprint";
 /// Field manager of every write, and the value of `app.kubernetes.io/managed-by` on our Secrets.
 pub const MANAGER: &str = "appcode-operator";
 
-const ONE_OF_REGION_ENDPOINT: &str = "set exactly one of region and endpoint";
-const ONE_SEED: &str = "set at most one of appCode and appCodeFrom";
-const SEED_NOT_TARGET: &str =
+pub(crate) const ONE_OF_REGION_ENDPOINT: &str = "set exactly one of region and endpoint";
+pub(crate) const ONE_SEED: &str = "set at most one of appCode and appCodeFrom";
+pub(crate) const SEED_NOT_TARGET: &str =
     "appCodeFrom must not name the target Secret: the operator writes there, so the seed would never be seen to change";
-const CREDENTIALS_NOT_TARGET: &str = "credentialsRef must not name the target Secret: the operator writes codes there";
-const INTERVAL_POSITIVE: &str = "interval must be longer than zero";
-const JITTER_SHORTER: &str = "jitter must be shorter than the interval";
+pub(crate) const CREDENTIALS_NOT_TARGET: &str =
+    "credentialsRef must not name the target Secret: the operator writes codes there";
+pub(crate) const INTERVAL_POSITIVE: &str = "interval must be longer than zero";
+pub(crate) const JITTER_SHORTER: &str = "jitter must be shorter than the interval";
 
 /// What should be rotated, when, and where the code goes.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]

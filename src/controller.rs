@@ -89,7 +89,10 @@ impl Context {
         settings: Settings,
         seed: Option<u64>,
     ) -> Self {
-        let random = seed.map_or_else(|| rand::rngs::StdRng::from_rng(&mut rand::rng()), rand::rngs::StdRng::seed_from_u64);
+        let random = seed.map_or_else(
+            || rand::rngs::StdRng::from_rng(&mut rand::rng()),
+            rand::rngs::StdRng::seed_from_u64,
+        );
         Self {
             cluster,
             cloud,
@@ -115,7 +118,9 @@ impl Context {
     /// Resources whose code only this process holds, with its fingerprint.
     pub fn held(&self) -> Vec<(Key, String)> {
         let memories = lock(&self.memories);
-        let held = memories.iter().filter_map(|(key, kept)| Some((key.clone(), kept.memory.held.as_ref()?.code.short())));
+        let held = memories
+            .iter()
+            .filter_map(|(key, kept)| Some((key.clone(), kept.memory.held.as_ref()?.code.short())));
         held.collect()
     }
 
@@ -228,7 +233,12 @@ async fn work(ctx: &Context, pass: &mut observe::Pass) -> Result<Step, Error> {
             Step::CreateSecret { secret, record } => act::create_secret(ctx, pass, &secret, &record).await?,
             Step::WriteIntent { secret, record } => act::write_intent(ctx, pass, &secret, record).await?,
             Step::Mutate(intent) => act::mutate(ctx, pass, &intent).await?,
-            Step::WriteCode { secret, code, record, why } => act::write_code(ctx, pass, &secret, code, record, why).await?,
+            Step::WriteCode {
+                secret,
+                code,
+                record,
+                why,
+            } => act::write_code(ctx, pass, &secret, code, record, why).await?,
             Step::BeginSettling(question) => act::begin_settling(ctx, pass, question),
             end => return Ok(end),
         }

@@ -129,7 +129,12 @@ impl Intent {
     #[must_use]
     pub fn next_attempt(&self, call: Call, reading: Reading<'_>, now: Timestamp) -> Self {
         let mut unclaimed = self.unclaimed.clone();
-        unclaimed.extend(reading.listed.iter().filter(|code| !self.known.contains(code) && Some(**code) != self.base));
+        unclaimed.extend(
+            reading
+                .listed
+                .iter()
+                .filter(|code| !self.known.contains(code) && Some(**code) != self.base),
+        );
         unclaimed.sort_unstable();
         unclaimed.dedup();
         Self {
@@ -216,6 +221,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::api::Strategy;
     use crate::ids::{AppId, ProjectId};
 
     fn code(n: u8) -> Fingerprint {
@@ -234,7 +240,11 @@ mod tests {
             uid: "uid".into(),
             generation: 2,
             trigger: Trigger::Spec,
-            consumed: Consumed { trigger: Some("a".into()), request: None, seed: Some(code(9)) },
+            consumed: Consumed {
+                trigger: Some("a".into()),
+                request: None,
+                seed: Some(code(9)),
+            },
             strategy: Strategy::Reset,
             step: RotationStep::Started,
             app: AppIdentity {
@@ -256,7 +266,11 @@ mod tests {
 
     fn verdict(intent: &Intent, listed: &[u8], updated_at: i64, claimed: &[u8]) -> Verdict {
         let (listed, claimed) = (codes(listed), codes(claimed));
-        intent.resolve(Reading { listed: &listed, updated_at: Some(updated_at), claimed: &claimed })
+        intent.resolve(Reading {
+            listed: &listed,
+            updated_at: Some(updated_at),
+            claimed: &claimed,
+        })
     }
 
     #[test]
@@ -264,10 +278,18 @@ mod tests {
         let reset = intent(Call::Reset, Some(1), &[1, 2]);
         assert_eq!(verdict(&reset, &[2, 3], 200, &[]), Verdict::Ours(code(3)));
         assert_eq!(verdict(&reset, &[1, 2], 100, &[]), Verdict::Repeat);
-        assert_eq!(verdict(&reset, &[1, 2, 3], 200, &[]), Verdict::Repeat, "never adopt while the base is listed");
+        assert_eq!(
+            verdict(&reset, &[1, 2, 3], 200, &[]),
+            Verdict::Repeat,
+            "never adopt while the base is listed"
+        );
         assert_eq!(verdict(&reset, &[2], 200, &[]), Verdict::HalfReset);
         assert_eq!(verdict(&reset, &[2, 3, 4], 200, &[]), Verdict::Ambiguous);
-        assert_eq!(verdict(&reset, &[2, 3, 4], 200, &[4]), Verdict::Ours(code(3)), "a sibling's code is not ours");
+        assert_eq!(
+            verdict(&reset, &[2, 3, 4], 200, &[4]),
+            Verdict::Ours(code(3)),
+            "a sibling's code is not ours"
+        );
     }
 
     #[test]
@@ -275,14 +297,22 @@ mod tests {
         let add = intent(Call::Add, Some(1), &[1, 2]);
         assert_eq!(verdict(&add, &[2], 100, &[]), Verdict::Repeat);
         assert_eq!(verdict(&add, &[2, 3], 101, &[]), Verdict::Ours(code(3)));
-        assert_eq!(verdict(&add, &[2, 3], 100, &[]), Verdict::Ambiguous, "the app was not changed since the mark");
+        assert_eq!(
+            verdict(&add, &[2, 3], 100, &[]),
+            Verdict::Ambiguous,
+            "the app was not changed since the mark"
+        );
         assert_eq!(verdict(&add, &[2, 3, 4], 101, &[]), Verdict::Ambiguous);
     }
 
     #[test]
     fn what_appeared_between_two_attempts_is_never_taken_for_new() {
         let listed = codes(&[1, 2, 3]);
-        let reading = Reading { listed: &listed, updated_at: Some(200), claimed: &[] };
+        let reading = Reading {
+            listed: &listed,
+            updated_at: Some(200),
+            claimed: &[],
+        };
         let second = intent(Call::Reset, Some(1), &[1, 2]).next_attempt(Call::Reset, reading, Timestamp::UNIX_EPOCH);
         assert_eq!(second.attempt, 2);
         assert_eq!(second.unclaimed, vec![code(3)]);
@@ -292,7 +322,10 @@ mod tests {
     #[test]
     fn another_format_is_not_guessed_at() {
         let text = intent(Call::Reset, Some(1), &[1]).to_text();
-        assert_eq!(Intent::parse(&text.replace("\"formatVersion\":1", "\"formatVersion\":2")), Err(IntentError::Version(2)));
+        assert_eq!(
+            Intent::parse(&text.replace("\"formatVersion\":1", "\"formatVersion\":2")),
+            Err(IntentError::Version(2))
+        );
         for bad in ["", "{}", "[]", "null", "{\"formatVersion\":1}", &text[1..]] {
             assert_eq!(Intent::parse(bad), Err(IntentError::Malformed), "{bad}");
         }

@@ -120,7 +120,12 @@ pub fn plan(o: &Observed, now: Timestamp) -> Step {
         Ok(wanted) => wanted,
         Err(refusal) => return stop(refusal.reason, refusal.message.clone(), LOCAL_RETRY.saturating_mul(60)),
     };
-    let planner = Planner { o, wanted, story: Story::tell(o, wanted, now), now };
+    let planner = Planner {
+        o,
+        wanted,
+        story: Story::tell(o, wanted, now),
+        now,
+    };
     planner
         .unusable_secret()
         .or_else(|| planner.backing_off())
@@ -135,11 +140,19 @@ pub fn plan(o: &Observed, now: Timestamp) -> Step {
 }
 
 fn stop(reason: Reason, message: impl Into<String>, after: SignedDuration) -> Step {
-    Step::Stop { reason, message: message.into(), after }
+    Step::Stop {
+        reason,
+        message: message.into(),
+        after,
+    }
 }
 
 fn wait(reason: Reason, message: &str, after: SignedDuration) -> Step {
-    Step::Wait { reason, message: message.to_owned(), after: after.max(SignedDuration::from_secs(1)) }
+    Step::Wait {
+        reason,
+        message: message.to_owned(),
+        after: after.max(SignedDuration::from_secs(1)),
+    }
 }
 
 /// A deleted resource: a code that this process holds is still saved where its own open intent waits for it.
@@ -178,9 +191,21 @@ fn persisted(record: &Record, intent: &Intent, code: Fingerprint, outcome: Outco
         previous: intent.base.or(record.fingerprint),
         rotated_at: Some(now),
         seed: intent.consumed.seed.or(record.seed),
-        handled_trigger: intent.consumed.trigger.clone().or_else(|| record.handled_trigger.clone()),
-        handled_request: intent.consumed.request.clone().or_else(|| record.handled_request.clone()),
-        intent: Some(Intent { step: RotationStep::Persisted, outcome: Some(outcome), ..intent.clone() }),
+        handled_trigger: intent
+            .consumed
+            .trigger
+            .clone()
+            .or_else(|| record.handled_trigger.clone()),
+        handled_request: intent
+            .consumed
+            .request
+            .clone()
+            .or_else(|| record.handled_request.clone()),
+        intent: Some(Intent {
+            step: RotationStep::Persisted,
+            outcome: Some(outcome),
+            ..intent.clone()
+        }),
     }
 }
 
@@ -269,7 +294,9 @@ impl Planner<'_> {
         let verified = self.o.status.last_verified_time.as_ref().map(|time| time.0);
         // A time in the future is worth nothing.
         match verified.filter(|time| *time <= self.now) {
-            Some(time) => period.saturating_sub(early).saturating_sub(self.now.duration_since(time)),
+            Some(time) => period
+                .saturating_sub(early)
+                .saturating_sub(self.now.duration_since(time)),
             None => SignedDuration::ZERO,
         }
     }
@@ -277,9 +304,7 @@ impl Planner<'_> {
     fn is_secret_in_order(&self) -> bool {
         match &self.o.secret {
             SecretView::Ours(secret) => {
-                secret.code.is_some()
-                    && secret.code == secret.record.fingerprint
-                    && self.story.is_current(secret.code)
+                secret.code.is_some() && secret.code == secret.record.fingerprint && self.story.is_current(secret.code)
             }
             _ => false,
         }
@@ -318,7 +343,12 @@ impl Planner<'_> {
     fn refusal(&self) -> Option<Step> {
         let app = self.app()?;
         let id = &self.wanted.app.app_id;
-        if let Some(name) = self.wanted.app_name.as_ref().filter(|name| app.name.as_ref() != Some(*name)) {
+        if let Some(name) = self
+            .wanted
+            .app_name
+            .as_ref()
+            .filter(|name| app.name.as_ref() != Some(*name))
+        {
             let message = format!(
                 "App {id} is not named {name}, so nothing is rotated. Correct spec.appName or spec.appId, or rename the app."
             );
@@ -346,14 +376,23 @@ impl Planner<'_> {
         let persist = |secret: &OurSecret| Step::WriteCode {
             secret: self.wanted.target.name.clone(),
             code: held.code,
-            record: persisted(&secret.record, &held.intent, held.code, self.o.memory.outcome(&held.intent), self.now),
+            record: persisted(
+                &secret.record,
+                &held.intent,
+                held.code,
+                self.o.memory.outcome(&held.intent),
+                self.now,
+            ),
             why: WriteReason::Persist,
         };
         match &self.o.secret {
             _ if held.intent.app != self.wanted.app => None,
             SecretView::Absent => Some(Step::CreateSecret {
                 secret: self.wanted.target.name.clone(),
-                record: Record { intent: Some(held.intent.clone()), ..self.record() },
+                record: Record {
+                    intent: Some(held.intent.clone()),
+                    ..self.record()
+                },
             }),
             SecretView::Ours(secret) => {
                 let intent = secret.record.intent.as_ref();
@@ -382,7 +421,10 @@ impl Planner<'_> {
             return Some(wait(Reason::Waiting, message, SIBLING_RETRY));
         }
         let claimed = self.claimed();
-        let question = Question::Outcome { rotation_id: intent.rotation_id.clone(), attempt: intent.attempt };
+        let question = Question::Outcome {
+            rotation_id: intent.rotation_id.clone(),
+            attempt: intent.attempt,
+        };
         match intent.resolve(app.reading(&claimed)) {
             Verdict::Ours(code) => Some(self.persist(intent, code)),
             Verdict::Repeat => {
@@ -397,7 +439,8 @@ impl Planner<'_> {
                         return Some(wait(Reason::Retrying, message, left));
                     }
                 }
-                self.is_repeatable(intent).then(|| self.attempt(intent, intent.call, app, &claimed))
+                self.is_repeatable(intent)
+                    .then(|| self.attempt(intent, intent.call, app, &claimed))
             }
             Verdict::HalfReset => self.unsettled(question).or_else(|| {
                 if app.codes.len() >= CAPACITY {
@@ -442,13 +485,15 @@ impl Planner<'_> {
 
     /// One more attempt of the same rotation: the mark comes first, so two replicas cannot both repeat.
     fn attempt(&self, intent: &Intent, call: Call, app: &AppReading, claimed: &[Fingerprint]) -> Step {
-        self.refusal().or_else(|| self.not_now()).unwrap_or_else(|| Step::WriteIntent {
-            secret: self.book_name(),
-            record: Record {
-                intent: Some(intent.next_attempt(call, app.reading(claimed), self.now)),
-                ..self.record()
-            },
-        })
+        self.refusal()
+            .or_else(|| self.not_now())
+            .unwrap_or_else(|| Step::WriteIntent {
+                secret: self.book_name(),
+                record: Record {
+                    intent: Some(intent.next_attempt(call, app.reading(claimed), self.now)),
+                    ..self.record()
+                },
+            })
     }
 
     /// Whether the reasons of the intent still stand: same resource, not held, value not withdrawn. Adding a code to
@@ -471,7 +516,13 @@ impl Planner<'_> {
 
     /// This process may not start a change: it is shutting down or does not lead.
     fn not_now(&self) -> Option<Step> {
-        (!self.o.may_mutate).then(|| wait(Reason::Waiting, "This process may not start a change now.", SIBLING_RETRY))
+        (!self.o.may_mutate).then(|| {
+            wait(
+                Reason::Waiting,
+                "This process may not start a change now.",
+                SIBLING_RETRY,
+            )
+        })
     }
 
     // ── settling: a negative counts only when two readings agree, with time between them ───────────────────────────
@@ -484,7 +535,8 @@ impl Planner<'_> {
             Some(settling) if settling.question == question && settling.codes == app.codes => {
                 let left = window.saturating_sub(self.o.uptime.saturating_sub(settling.since));
                 left.is_positive().then(|| {
-                    let message = "What became of a call, or of a code, is not clear yet; the cloud is read again to be sure.";
+                    let message =
+                        "What became of a call, or of a code, is not clear yet; the cloud is read again to be sure.";
                     wait(Reason::Settling, message, left)
                 })
             }
@@ -495,22 +547,34 @@ impl Planner<'_> {
     // ── siblings ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     fn claimed(&self) -> Vec<Fingerprint> {
-        self.o.siblings.iter().flat_map(|sibling| sibling.holds.iter().copied()).collect()
+        self.o
+            .siblings
+            .iter()
+            .flat_map(|sibling| sibling.holds.iter().copied())
+            .collect()
     }
 
     /// Whether a sibling's rotation may still change the list. One whose base is listed long after its last mark has
     /// had no effect and does not hold others up.
     fn is_sibling_open(&self, app: &AppReading) -> bool {
         let late = self.o.limits.settle_window.saturating_mul(2);
-        self.o.siblings.iter().filter_map(|sibling| sibling.open.as_ref()).any(|open| {
-            let is_old = self.now.duration_since(open.marked_at) > late;
-            !(is_old && open.base.is_some_and(|base| app.codes.contains(&base)))
-        })
+        self.o
+            .siblings
+            .iter()
+            .filter_map(|sibling| sibling.open.as_ref())
+            .any(|open| {
+                let is_old = self.now.duration_since(open.marked_at) > late;
+                !(is_old && open.base.is_some_and(|base| app.codes.contains(&base)))
+            })
     }
 
     fn conflict(&self, base: Option<Fingerprint>) -> Option<Step> {
         let base = base?;
-        let winner = self.o.siblings.iter().find(|s| s.is_older && s.is_authorized && s.holds.contains(&base))?;
+        let winner = self
+            .o
+            .siblings
+            .iter()
+            .find(|s| s.is_older && s.is_authorized && s.holds.contains(&base))?;
         let who = winner.name.as_ref().map_or_else(
             || "an older resource in another namespace".to_owned(),
             |name| format!("the older AppCodeRotation {name}"),
@@ -527,7 +591,11 @@ impl Planner<'_> {
     fn newborn_sibling(&self) -> Option<Step> {
         let is_newborn = |s: &Sibling| s.is_older && !s.is_judged && self.now.duration_since(s.created) < NEWBORN;
         let message = "An older resource on the same app has not been looked at yet; it goes first.";
-        self.o.siblings.iter().any(is_newborn).then(|| wait(Reason::Waiting, message, SignedDuration::from_secs(1)))
+        self.o
+            .siblings
+            .iter()
+            .any(is_newborn)
+            .then(|| wait(Reason::Waiting, message, SignedDuration::from_secs(1)))
     }
 
     // ── the Secret as it should be ─────────────────────────────────────────────────────────────────────────────────
@@ -563,8 +631,16 @@ impl Planner<'_> {
                 } else {
                     WriteReason::Repair
                 };
-                let record = Record { rotated_at: record.rotated_at.or(Some(self.now)), ..record };
-                Some(Step::WriteCode { secret: name, code: current, record, why })
+                let record = Record {
+                    rotated_at: record.rotated_at.or(Some(self.now)),
+                    ..record
+                };
+                Some(Step::WriteCode {
+                    secret: name,
+                    code: current,
+                    record,
+                    why,
+                })
             }
             _ => None,
         }
@@ -589,8 +665,16 @@ impl Planner<'_> {
             fingerprint: Some(current),
             rotated_at: if is_start { None } else { self.story.rotated_at },
             seed: self.wanted.seed.fingerprint().or(record.seed),
-            handled_trigger: if is_start { self.wanted.trigger.clone() } else { self.story.handled_trigger.clone() },
-            handled_request: if is_start { self.o.resource.request.clone() } else { self.story.handled_request.clone() },
+            handled_trigger: if is_start {
+                self.wanted.trigger.clone()
+            } else {
+                self.story.handled_trigger.clone()
+            },
+            handled_request: if is_start {
+                self.o.resource.request.clone()
+            } else {
+                self.story.handled_request.clone()
+            },
             ..record
         }
     }
@@ -621,9 +705,12 @@ impl Planner<'_> {
 
     fn book_name(&self) -> String {
         match self.o.book() {
-            Some((Book::Former, _)) => {
-                self.o.status.target.as_ref().map_or_else(|| self.wanted.target.name.clone(), |t| t.name.clone())
-            }
+            Some((Book::Former, _)) => self
+                .o
+                .status
+                .target
+                .as_ref()
+                .map_or_else(|| self.wanted.target.name.clone(), |t| t.name.clone()),
             _ => self.wanted.target.name.clone(),
         }
     }
@@ -637,13 +724,19 @@ impl Planner<'_> {
 
     fn starts_by_rotation(&self, app: &AppReading) -> bool {
         let is_exposed = matches!(self.wanted.seed, SeedView::Known { inline: true, .. });
-        let default = if is_exposed || app.codes.is_empty() { InitialRotation::Immediate } else { InitialRotation::WhenDue };
+        let default = if is_exposed || app.codes.is_empty() {
+            InitialRotation::Immediate
+        } else {
+            InitialRotation::WhenDue
+        };
         self.story.retargeted || self.wanted.initial.unwrap_or(default) == InitialRotation::Immediate
     }
 
     /// The seed is another one than was last taken into account, and not simply the current code.
     fn is_seed_changed(&self) -> bool {
-        let Some(seed) = self.wanted.seed.fingerprint() else { return false };
+        let Some(seed) = self.wanted.seed.fingerprint() else {
+            return false;
+        };
         !self.is_start() && !self.story.is_seed(seed) && !self.story.is_current(Some(seed))
     }
 
@@ -652,15 +745,24 @@ impl Planner<'_> {
         let start = self.is_start() || self.is_seed_changed();
         let named = match (&self.story.current, &self.wanted.seed) {
             (Some(current), _) if !start => app.named(current).ok_or_else(|| current.clone()),
-            (_, SeedView::Known { fingerprint, .. }) => app.named(&fingerprint.to_string()).ok_or(fingerprint.to_string()),
+            (_, SeedView::Known { fingerprint, .. }) => {
+                app.named(&fingerprint.to_string()).ok_or(fingerprint.to_string())
+            }
             (_, SeedView::Unreadable(why)) => {
-                let message = format!("The seed cannot be read: {why}. Mend spec.appCodeFrom, or remove it if the app has one code only.");
+                let message = format!(
+                    "The seed cannot be read: {why}. Mend spec.appCodeFrom, or remove it if the app has one code only."
+                );
                 return Err(Box::new(stop(Reason::CodeNotListed, message, LOCAL_RETRY)));
             }
             (_, SeedView::None) => match app.codes.as_slice() {
                 [] => return Ok(None),
                 [only] => Ok(*only),
-                _ => return self.adopted(app).map(Some).ok_or_else(|| Box::new(self.ambiguous_start(app))),
+                _ => {
+                    return self
+                        .adopted(app)
+                        .map(Some)
+                        .ok_or_else(|| Box::new(self.ambiguous_start(app)));
+                }
             },
         };
         match named {
@@ -669,7 +771,9 @@ impl Planner<'_> {
                 if let Some(step) = self.unsettled(Question::NotListed { code: name.clone() }) {
                     return Err(Box::new(step));
                 }
-                self.adopted(app).map(Some).ok_or_else(|| Box::new(self.not_listed(&name, start)))
+                self.adopted(app)
+                    .map(Some)
+                    .ok_or_else(|| Box::new(self.not_listed(&name, start)))
             }
         }
     }
@@ -704,12 +808,25 @@ impl Planner<'_> {
     /// Why a rotation is due now, if it is. Reasons that come together share one rotation; the chief one is told.
     fn due(&self) -> Option<(Trigger, Consumed)> {
         let is_start = self.is_start();
-        let trigger = self.wanted.trigger.clone().filter(|value| is_start || !self.story.is_trigger_handled(value));
-        let request = self.o.resource.request.clone().filter(|value| is_start || !self.story.is_request_handled(value));
+        let trigger = self
+            .wanted
+            .trigger
+            .clone()
+            .filter(|value| is_start || !self.story.is_trigger_handled(value));
+        let request = self
+            .o
+            .resource
+            .request
+            .clone()
+            .filter(|value| is_start || !self.story.is_request_handled(value));
         let scheduled = self.next_scheduled().is_some_and(|at| at <= self.now);
         let chief = if is_start {
             let starts = self.app().is_none_or(|app| self.starts_by_rotation(app));
-            starts.then_some(if self.story.retargeted { Trigger::Target } else { Trigger::Initial })
+            starts.then_some(if self.story.retargeted {
+                Trigger::Target
+            } else {
+                Trigger::Initial
+            })
         } else if self.is_seed_changed() {
             Some(Trigger::Target)
         } else if trigger.is_some() {
@@ -719,7 +836,16 @@ impl Planner<'_> {
         } else {
             scheduled.then_some(Trigger::Schedule)
         };
-        chief.map(|chief| (chief, Consumed { trigger, request, seed: self.wanted.seed.fingerprint() }))
+        chief.map(|chief| {
+            (
+                chief,
+                Consumed {
+                    trigger,
+                    request,
+                    seed: self.wanted.seed.fingerprint(),
+                },
+            )
+        })
     }
 
     fn next_scheduled(&self) -> Option<Timestamp> {
@@ -729,7 +855,11 @@ impl Planner<'_> {
 
     fn minimum_interval_left(&self) -> Option<SignedDuration> {
         let last = self.story.rotated_at.filter(|_| self.story.number > 0)?;
-        let left = self.o.limits.minimum_interval.saturating_sub(self.now.duration_since(last));
+        let left = self
+            .o
+            .limits
+            .minimum_interval
+            .saturating_sub(self.now.duration_since(last));
         left.is_positive().then_some(left)
     }
 
@@ -747,7 +877,11 @@ impl Planner<'_> {
             let message = "A rotation of another resource on this app is open; this one starts after it.";
             return Some(wait(Reason::Waiting, message, SIBLING_RETRY));
         }
-        if let Some(step) = self.newborn_sibling().filter(|_| self.is_start()).or_else(|| self.not_now()) {
+        if let Some(step) = self
+            .newborn_sibling()
+            .filter(|_| self.is_start())
+            .or_else(|| self.not_now())
+        {
             return Some(step);
         }
         let base = match self.base(app) {
@@ -755,7 +889,12 @@ impl Planner<'_> {
             Err(step) => return Some(*step),
         };
         let record = self.record();
-        let before: Vec<Fingerprint> = record.intent.iter().flat_map(|old| old.known.iter().chain(&old.base)).copied().collect();
+        let before: Vec<Fingerprint> = record
+            .intent
+            .iter()
+            .flat_map(|old| old.known.iter().chain(&old.base))
+            .copied()
+            .collect();
         let before: Vec<Fingerprint> = record.fingerprint.into_iter().chain(before).collect();
         let intent = Intent {
             format_version: FORMAT_VERSION,
@@ -780,17 +919,32 @@ impl Planner<'_> {
         };
         Some(Step::WriteIntent {
             secret: self.wanted.target.name.clone(),
-            record: Record { intent: Some(intent), ..record },
+            record: Record {
+                intent: Some(intent),
+                ..record
+            },
         })
     }
 
     /// Nothing to do until the next rotation or the next routine check.
     fn rest(&self) -> Step {
-        let check = if self.app().is_some() { self.o.limits.check_period } else { self.check_left() };
-        let schedule = self.next_scheduled().filter(|_| !self.wanted.suspend).map(|at| at.duration_since(self.now));
-        let interval = self.due().filter(|_| !self.wanted.suspend).and_then(|_| self.minimum_interval_left());
+        let check = if self.app().is_some() {
+            self.o.limits.check_period
+        } else {
+            self.check_left()
+        };
+        let schedule = self
+            .next_scheduled()
+            .filter(|_| !self.wanted.suspend)
+            .map(|at| at.duration_since(self.now));
+        let interval = self
+            .due()
+            .filter(|_| !self.wanted.suspend)
+            .and_then(|_| self.minimum_interval_left());
         let soonest = schedule.into_iter().chain(interval).fold(check, SignedDuration::min);
-        Step::Rest { after: soonest.max(SignedDuration::from_secs(1)) }
+        Step::Rest {
+            after: soonest.max(SignedDuration::from_secs(1)),
+        }
     }
 }
 

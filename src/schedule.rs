@@ -58,7 +58,10 @@ mod tests {
     }
 
     fn schedule(interval: i64, jitter: i64) -> IntervalSchedule {
-        IntervalSchedule { interval: SignedDuration::from_secs(interval), jitter: SignedDuration::from_secs(jitter) }
+        IntervalSchedule {
+            interval: SignedDuration::from_secs(interval),
+            jitter: SignedDuration::from_secs(jitter),
+        }
     }
 
     #[test]

@@ -85,22 +85,33 @@ impl Record {
 
     /// The highest rotation number that stands in it.
     pub fn highest_number(&self) -> i64 {
-        self.intent.as_ref().map_or(self.number, |intent| intent.number.max(self.number))
+        self.intent
+            .as_ref()
+            .map_or(self.number, |intent| intent.number.max(self.number))
     }
 
     /// The open intent, if its number is above `completed` (an intent at or below it is stale).
     pub fn open_intent(&self, completed: i64) -> Option<&Intent> {
         let floor = self.number.max(completed);
-        self.intent.as_ref().filter(|intent| intent.is_open() && intent.number > floor)
+        self.intent
+            .as_ref()
+            .filter(|intent| intent.is_open() && intent.number > floor)
     }
 
     fn parse(annotations: &BTreeMap<String, String>) -> Result<Self, RecordError> {
         let text = |key: &str| annotations.get(key).map(String::as_str).filter(|text| !text.is_empty());
         let print = |key: &'static str| {
-            text(key).map(Fingerprint::parse).transpose().map_err(|_| RecordError::Annotation(key))
+            text(key)
+                .map(Fingerprint::parse)
+                .transpose()
+                .map_err(|_| RecordError::Annotation(key))
         };
-        let app = text(APP).and_then(|text| parse_app(text).ok()).ok_or(RecordError::Annotation(APP))?;
-        let number = text(NUMBER).map_or(Ok(0), str::parse::<i64>).map_err(|_| RecordError::Annotation(NUMBER))?;
+        let app = text(APP)
+            .and_then(|text| parse_app(text).ok())
+            .ok_or(RecordError::Annotation(APP))?;
+        let number = text(NUMBER)
+            .map_or(Ok(0), str::parse::<i64>)
+            .map_err(|_| RecordError::Annotation(NUMBER))?;
         let intent = text(INTENT).map(Intent::parse).transpose()?;
         let highest = intent.as_ref().map_or(number, |intent| number.max(intent.number));
         if number < 0 || highest > NUMBER_LIMIT {
@@ -142,7 +153,10 @@ impl Record {
 
 /// Reads `endpoint/project/app`; neither of the last two holds a slash.
 fn parse_app(text: &str) -> Result<AppIdentity, BadId> {
-    let bad = BadId { what: "app", rule: "endpoint/project/app" };
+    let bad = BadId {
+        what: "app",
+        rule: "endpoint/project/app",
+    };
     let mut parts = text.rsplitn(3, '/');
     let (app, project) = (parts.next().ok_or(bad.clone())?, parts.next().ok_or(bad.clone())?);
     Ok(AppIdentity {
@@ -196,22 +210,38 @@ pub struct Asker<'a> {
 
 /// The one place that says whether an existing Secret may be written: by its label, its resource annotation and the app.
 pub fn view(secret: Option<&Secret>, asker: Asker<'_>) -> SecretView {
-    let Some(secret) = secret else { return SecretView::Absent };
+    let Some(secret) = secret else {
+        return SecretView::Absent;
+    };
     let meta = &secret.metadata;
     let none = BTreeMap::new();
     let annotations = meta.annotations.as_ref().unwrap_or(&none);
-    if meta.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY)).is_none_or(|by| by != MANAGER) {
-        return SecretView::Foreign { why: "it was not made by this operator" };
+    if meta
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get(MANAGED_BY))
+        .is_none_or(|by| by != MANAGER)
+    {
+        return SecretView::Foreign {
+            why: "it was not made by this operator",
+        };
     }
-    if annotations.get(RESOURCE).is_none_or(|resource| resource != asker.resource) {
-        return SecretView::Foreign { why: "it belongs to another AppCodeRotation" };
+    if annotations
+        .get(RESOURCE)
+        .is_none_or(|resource| resource != asker.resource)
+    {
+        return SecretView::Foreign {
+            why: "it belongs to another AppCodeRotation",
+        };
     }
     let record = match Record::parse(annotations) {
         Ok(record) => record,
         Err(error) => return SecretView::Unreadable(error.to_string()),
     };
     if record.app != *asker.app && asker.former_app != Some(&record.app) {
-        return SecretView::Foreign { why: "it was made for another app" };
+        return SecretView::Foreign {
+            why: "it was made for another app",
+        };
     }
     let value = secret.data.as_ref().and_then(|data| data.get(asker.key));
     let code = value.and_then(|value| std::str::from_utf8(&value.0).ok());
@@ -235,11 +265,17 @@ pub fn view(secret: Option<&Secret>, asker: Asker<'_>) -> SecretView {
 /// A new Secret: the record alone. It never holds a code, so a pod that waits for the Secret does not start with a code
 /// that is about to die, and a stale writer cannot bring an old one back.
 pub fn new_secret(namespace: &str, name: &str, resource: &str, record: &Record) -> Secret {
-    let annotations = record.annotations(resource).into_iter().filter_map(|(key, value)| match value {
-        Value::String(text) => Some((key, text)),
-        _ => None,
-    });
-    let mut secret = Secret { type_: Some("Opaque".into()), ..Secret::default() };
+    let annotations = record
+        .annotations(resource)
+        .into_iter()
+        .filter_map(|(key, value)| match value {
+            Value::String(text) => Some((key, text)),
+            _ => None,
+        });
+    let mut secret = Secret {
+        type_: Some("Opaque".into()),
+        ..Secret::default()
+    };
     secret.metadata.namespace = Some(namespace.to_owned());
     secret.metadata.name = Some(name.to_owned());
     secret.metadata.labels = Some(BTreeMap::from([(MANAGED_BY.to_owned(), MANAGER.to_owned())]));
@@ -297,14 +333,24 @@ mod tests {
     }
 
     fn look(secret: &Secret, app: &AppIdentity) -> SecretView {
-        view(Some(secret), Asker { resource: "ns/name", app, former_app: None, key: "appCode" })
+        view(
+            Some(secret),
+            Asker {
+                resource: "ns/name",
+                app,
+                former_app: None,
+                key: "appCode",
+            },
+        )
     }
 
     #[test]
     fn a_new_secret_holds_the_record_and_no_code() {
         let secret = new_secret("ns", "name", "ns/name", &record());
         assert!(secret.data.is_none() && secret.string_data.is_none());
-        let SecretView::Ours(ours) = look(&secret, &app("app")) else { panic!("not ours") };
+        let SecretView::Ours(ours) = look(&secret, &app("app")) else {
+            panic!("not ours")
+        };
         assert_eq!(ours.record, record());
         assert_eq!(ours.code, None);
     }
@@ -312,7 +358,11 @@ mod tests {
     #[test]
     fn a_patch_carries_the_version_it_was_decided_on_and_removes_what_is_gone() {
         let code = AppCode::parse("code").unwrap();
-        let change = CodeChange { key: "new", former_key: Some("old"), code: &code };
+        let change = CodeChange {
+            key: "new",
+            former_key: Some("old"),
+            code: &code,
+        };
         let patch = patch("42", "ns/name", &record(), Some(change));
         assert_eq!(patch["metadata"]["resourceVersion"], "42");
         assert_eq!(patch["data"]["new"], "Y29kZQ==");
@@ -329,7 +379,12 @@ mod tests {
         let copied = new_secret("ns", "name", "other/name", &record());
         assert!(matches!(look(&copied, &app("app")), SecretView::Foreign { .. }));
         assert!(matches!(look(&ours, &app("other")), SecretView::Foreign { .. }));
-        let asker = Asker { resource: "ns/name", app: &app("other"), former_app: Some(&app("app")), key: "appCode" };
+        let asker = Asker {
+            resource: "ns/name",
+            app: &app("other"),
+            former_app: Some(&app("app")),
+            key: "appCode",
+        };
         assert!(matches!(view(Some(&ours), asker), SecretView::Ours(_)));
     }
 
@@ -346,8 +401,16 @@ mod tests {
             (APP, "nothing"),
         ] {
             let mut secret = new_secret("ns", "name", "ns/name", &record());
-            secret.metadata.annotations.as_mut().unwrap().insert(key.into(), value.into());
-            assert!(matches!(look(&secret, &app("app")), SecretView::Unreadable(_)), "{key} {value}");
+            secret
+                .metadata
+                .annotations
+                .as_mut()
+                .unwrap()
+                .insert(key.into(), value.into());
+            assert!(
+                matches!(look(&secret, &app("app")), SecretView::Unreadable(_)),
+                "{key} {value}"
+            );
         }
     }
 
@@ -355,7 +418,9 @@ mod tests {
     fn an_immutable_or_vanishing_secret_is_locked() {
         let mut secret = new_secret("ns", "name", "ns/name", &record());
         secret.immutable = Some(true);
-        let SecretView::Ours(ours) = look(&secret, &app("app")) else { panic!("not ours") };
+        let SecretView::Ours(ours) = look(&secret, &app("app")) else {
+            panic!("not ours")
+        };
         assert!(ours.locked.is_some());
     }
 }

@@ -85,7 +85,10 @@ pub fn fold(pass: Pass<'_>, now: Timestamp) -> AppCodeRotationStatus {
 fn publish(status: &mut AppCodeRotationStatus, pass: Pass<'_>, wanted: &Wanted, now: Timestamp) {
     let o = pass.observed;
     let story = Story::tell(o, wanted, now);
-    let book = o.book().map(|(_, secret)| secret).filter(|secret| secret.record.app == wanted.app);
+    let book = o
+        .book()
+        .map(|(_, secret)| secret)
+        .filter(|secret| secret.record.app == wanted.app);
     if status.target.is_none() || is_in_sync(o) {
         status.target = Some(wanted.target.clone());
     }
@@ -95,11 +98,19 @@ fn publish(status: &mut AppCodeRotationStatus, pass: Pass<'_>, wanted: &Wanted, 
             if Some(record.number) > status.rotation_number && record.number > 0 {
                 status.last_rotation_time = Some(at.clone());
                 let entry = record.intent.as_ref().filter(|intent| intent.number == record.number);
-                status.history.splice(0..0, entry.map(|intent| history_entry(intent, code, &at, pass.happened)));
+                status.history.splice(
+                    0..0,
+                    entry.map(|intent| history_entry(intent, code, &at, pass.happened)),
+                );
             }
             status.rotation_number = Some(record.number);
-            status.current = Some(CurrentCode { fingerprint: code.short(), rotated_at: at });
-            status.previous = record.previous.map(|code| PreviousCode { fingerprint: code.short() });
+            status.current = Some(CurrentCode {
+                fingerprint: code.short(),
+                rotated_at: at,
+            });
+            status.previous = record.previous.map(|code| PreviousCode {
+                fingerprint: code.short(),
+            });
             status.app = Some(AppStatus {
                 endpoint: wanted.app.endpoint.clone(),
                 project_id: wanted.app.project_id.to_string(),
@@ -111,7 +122,12 @@ fn publish(status: &mut AppCodeRotationStatus, pass: Pass<'_>, wanted: &Wanted, 
         }
         if let (Some(intent), Cloud::Read(app)) = (&record.intent, &o.cloud) {
             let is_left = |code: &&Fingerprint| app.codes.contains(code) && record.fingerprint != Some(**code);
-            status.unclaimed = intent.unclaimed.iter().filter(is_left).map(Fingerprint::short).collect();
+            status.unclaimed = intent
+                .unclaimed
+                .iter()
+                .filter(is_left)
+                .map(Fingerprint::short)
+                .collect();
         }
     }
     status.history.truncate(pass.history_limit);
@@ -123,7 +139,10 @@ fn publish(status: &mut AppCodeRotationStatus, pass: Pass<'_>, wanted: &Wanted, 
         started_at: Time(intent.started_at),
     });
     let since = status.current.as_ref().map(|code| code.rotated_at.0);
-    let next = wanted.schedule.zip(since).map(|(schedule, since)| schedule.next(since, &o.resource.uid));
+    let next = wanted
+        .schedule
+        .zip(since)
+        .map(|(schedule, since)| schedule.next(since, &o.resource.uid));
     status.next_rotation_time = next.map(Time);
     if is_verified(o) {
         status.last_verified_time = Some(Time(now));
@@ -132,7 +151,11 @@ fn publish(status: &mut AppCodeRotationStatus, pass: Pass<'_>, wanted: &Wanted, 
 
 fn history_entry(intent: &Intent, code: Fingerprint, at: &Time, happened: &[Happened]) -> HistoryEntry {
     let exposure_millis = happened.iter().find_map(|happened| match happened {
-        Happened::Wrote { code: wrote, exposure_millis, .. } if *wrote == code => *exposure_millis,
+        Happened::Wrote {
+            code: wrote,
+            exposure_millis,
+            ..
+        } if *wrote == code => *exposure_millis,
         _ => None,
     });
     HistoryEntry {
@@ -174,7 +197,8 @@ fn failures(pass: Pass<'_>, now: Timestamp) -> Option<Failures> {
     let in_future = |after: SignedDuration| Some(Time(now.checked_add(after).unwrap_or(now)));
     match pass.step {
         Step::Retry { failure } => {
-            let is_same_generation = pass.observed.status.observed_generation == Some(pass.observed.resource.generation);
+            let is_same_generation =
+                pass.observed.status.observed_generation == Some(pass.observed.resource.generation);
             let before = old.filter(|_| is_same_generation).map_or(0, |old| old.consecutive);
             let consecutive = before.saturating_add(1);
             let pause = backoff(
@@ -202,7 +226,10 @@ fn failures(pass: Pass<'_>, now: Timestamp) -> Option<Failures> {
             },
             next_attempt_time: in_future(*after),
         }),
-        Step::Wait { .. } => old.map(|old| Failures { next_attempt_time: None, ..old.clone() }),
+        Step::Wait { .. } => old.map(|old| Failures {
+            next_attempt_time: None,
+            ..old.clone()
+        }),
         _ => None,
     }
 }
@@ -210,7 +237,14 @@ fn failures(pass: Pass<'_>, now: Timestamp) -> Option<Failures> {
 /// `Ready` may not rest on an answer that is too old.
 fn expire(status: &mut AppCodeRotationStatus, o: &Observed, now: Timestamp) {
     if status.is_true(ConditionType::Ready) && !is_fresh(o, now) {
-        set_condition(status, ConditionType::Ready, "Unknown", Reason::NotVerified, NOT_VERIFIED, now);
+        set_condition(
+            status,
+            ConditionType::Ready,
+            "Unknown",
+            Reason::NotVerified,
+            NOT_VERIFIED,
+            now,
+        );
     }
 }
 
@@ -219,7 +253,10 @@ const NOT_VERIFIED: &str =
 
 fn is_fresh(o: &Observed, now: Timestamp) -> bool {
     let longest = o.limits.check_period.saturating_mul(PERIODS_UNTIL_UNKNOWN);
-    o.status.last_verified_time.as_ref().is_some_and(|time| now.duration_since(time.0) <= longest)
+    o.status
+        .last_verified_time
+        .as_ref()
+        .is_some_and(|time| now.duration_since(time.0) <= longest)
 }
 
 fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_new_generation: bool, now: Timestamp) {
@@ -246,21 +283,41 @@ fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_new_generat
             let message = "Suspended before the first code was taken over. Set spec.suspend to false to go on.";
             set(ConditionType::Ready, "False", Reason::Suspended, message);
         }
-        _ => set(ConditionType::Ready, "False", Reason::Waiting, "No code was taken over yet."),
+        _ => set(
+            ConditionType::Ready,
+            "False",
+            Reason::Waiting,
+            "No code was taken over yet.",
+        ),
     }
 
     match pass.step {
         Step::Wait { reason, message, .. } => set(ConditionType::Reconciling, "True", *reason, message),
         Step::Retry { failure } => set(ConditionType::Reconciling, "True", failure.reason, &failure.message),
-        _ if is_suspended(o) => set(ConditionType::Reconciling, "False", Reason::Suspended, "Changes are held by spec.suspend."),
-        _ => set(ConditionType::Reconciling, "False", Reason::Idle, "Nothing is under way."),
+        _ if is_suspended(o) => set(
+            ConditionType::Reconciling,
+            "False",
+            Reason::Suspended,
+            "Changes are held by spec.suspend.",
+        ),
+        _ => set(
+            ConditionType::Reconciling,
+            "False",
+            Reason::Idle,
+            "Nothing is under way.",
+        ),
     }
     match pass.step {
         Step::Stop { reason, message, .. } => set(ConditionType::Stalled, "True", *reason, message),
         _ => set(ConditionType::Stalled, "False", Reason::Idle, "Nothing needs a person."),
     }
     match &o.cloud {
-        Cloud::Read(_) => set(ConditionType::Authorized, "True", Reason::CodeListed, "The cloud took the credentials."),
+        Cloud::Read(_) => set(
+            ConditionType::Authorized,
+            "True",
+            Reason::CodeListed,
+            "The cloud took the credentials.",
+        ),
         Cloud::Failed(failure) if is_about_credentials(failure.reason) => {
             set(ConditionType::Authorized, "False", failure.reason, &failure.message);
         }
@@ -280,10 +337,13 @@ fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_new_generat
         }
     }
     if pass.plain.is_some() {
-        let message = "Whoever may read this resource reads the code in status.appCode. Remove spec.statusCode to end this.";
+        let message =
+            "Whoever may read this resource reads the code in status.appCode. Remove spec.statusCode to end this.";
         set(ConditionType::CodeExposed, "True", Reason::PlaintextRequested, message);
     } else {
-        status.conditions.retain(|condition| condition.type_ != ConditionType::CodeExposed.as_str());
+        status
+            .conditions
+            .retain(|condition| condition.type_ != ConditionType::CodeExposed.as_str());
     }
 }
 
@@ -303,7 +363,11 @@ fn phase(status: &AppCodeRotationStatus, o: &Observed) -> Phase {
         Phase::Stalled
     } else if is_suspended(o) {
         Phase::Suspended
-    } else if status.rotation.as_ref().is_some_and(|rotation| rotation.step == RotationStep::Started) {
+    } else if status
+        .rotation
+        .as_ref()
+        .is_some_and(|rotation| rotation.step == RotationStep::Started)
+    {
         Phase::Rotating
     } else if status.is_true(ConditionType::Ready) {
         Phase::Ready
@@ -337,7 +401,11 @@ pub fn set_condition(
 }
 
 /// Whether `new` is worth a write.
-pub fn is_worth_writing(old: &AppCodeRotationStatus, new: &AppCodeRotationStatus, check_period: SignedDuration) -> bool {
+pub fn is_worth_writing(
+    old: &AppCodeRotationStatus,
+    new: &AppCodeRotationStatus,
+    check_period: SignedDuration,
+) -> bool {
     let timeless = |status: &AppCodeRotationStatus| {
         let mut status = status.clone();
         status.last_verified_time = None;
@@ -349,7 +417,9 @@ pub fn is_worth_writing(old: &AppCodeRotationStatus, new: &AppCodeRotationStatus
     let is_checked = match (&old.last_verified_time, &new.last_verified_time) {
         (None, Some(_)) => true,
         // Checks come up to a tenth early; half a period tells a check from a pass in between.
-        (Some(old), Some(new)) => new.0.duration_since(old.0).abs() >= SignedDuration::from_secs(check_period.as_secs() / 2),
+        (Some(old), Some(new)) => {
+            new.0.duration_since(old.0).abs() >= SignedDuration::from_secs(check_period.as_secs() / 2)
+        }
         _ => false,
     };
     is_checked || timeless(old) != timeless(new)
@@ -370,20 +440,40 @@ pub struct Note {
 
 /// The events of a pass: what happened, and what changed between the two statuses.
 pub fn notes(pass: Pass<'_>, old: &AppCodeRotationStatus, new: &AppCodeRotationStatus) -> Vec<Note> {
-    let app = pass.observed.wanted.as_ref().map_or_else(|_| String::new(), |wanted| wanted.app.app_id.to_string());
-    let mut notes: Vec<Note> = pass.happened.iter().map(|happened| happened_note(happened, &app)).collect();
+    let app = pass
+        .observed
+        .wanted
+        .as_ref()
+        .map_or_else(|_| String::new(), |wanted| wanted.app.app_id.to_string());
+    let mut notes: Vec<Note> = pass
+        .happened
+        .iter()
+        .map(|happened| happened_note(happened, &app))
+        .collect();
     let said = |status: &AppCodeRotationStatus| {
-        status.condition(ConditionType::Stalled).filter(|c| c.status == "True").map(|c| (c.reason.clone(), c.message.clone()))
+        status
+            .condition(ConditionType::Stalled)
+            .filter(|c| c.status == "True")
+            .map(|c| (c.reason.clone(), c.message.clone()))
     };
     if let Step::Stop { reason, message, .. } = pass.step {
         if said(old) != said(new) {
             notes.push(note(true, *reason, "Stop", message.clone()));
         }
     } else if old.is_true(ConditionType::Stalled) && new.is_true(ConditionType::Ready) {
-        notes.push(note(false, Reason::CodeListed, "Check", "All is well again: the Secret holds a code that the cloud lists.".into()));
+        notes.push(note(
+            false,
+            Reason::CodeListed,
+            "Check",
+            "All is well again: the Secret holds a code that the cloud lists.".into(),
+        ));
     }
     if let Step::Retry { failure } = pass.step {
-        if old.failures.as_ref().is_none_or(|failures| failures.last_reason != failure.reason.as_str()) {
+        if old
+            .failures
+            .as_ref()
+            .is_none_or(|failures| failures.last_reason != failure.reason.as_str())
+        {
             notes.push(note(true, failure.reason, "Retry", failure.message.clone()));
         }
     }
@@ -396,7 +486,12 @@ pub fn notes(pass: Pass<'_>, old: &AppCodeRotationStatus, new: &AppCodeRotationS
 
 fn happened_note(happened: &Happened, app: &str) -> Note {
     match happened {
-        Happened::Wrote { code, why: WriteReason::Persist, intent: Some(intent), .. } => {
+        Happened::Wrote {
+            code,
+            why: WriteReason::Persist,
+            intent: Some(intent),
+            ..
+        } => {
             let text = format!(
                 "Rotated the code of app {app} (trigger {}, rotation {}, number {}); its fingerprint is now {}.",
                 intent.trigger.as_str(),
@@ -406,12 +501,19 @@ fn happened_note(happened: &Happened, app: &str) -> Note {
             );
             note(false, Reason::Rotated, "Rotate", text)
         }
-        Happened::Wrote { code, why: WriteReason::Adopt, .. } => {
+        Happened::Wrote {
+            code,
+            why: WriteReason::Adopt,
+            ..
+        } => {
             let text = format!("Took over code {} of app {app} without rotating it.", code.short());
             note(false, Reason::Adopted, "Adopt", text)
         }
         Happened::Wrote { code, .. } => {
-            let text = format!("Wrote code {} of app {app} into the Secret again, which did not hold it.", code.short());
+            let text = format!(
+                "Wrote code {} of app {app} into the Secret again, which did not hold it.",
+                code.short()
+            );
             note(false, Reason::Repaired, "Repair", text)
         }
         Happened::Abandoned(intent) => {
@@ -425,7 +527,15 @@ fn happened_note(happened: &Happened, app: &str) -> Note {
 }
 
 fn note(is_warning: bool, reason: Reason, action: &'static str, mut text: String) -> Note {
-    let cut = (0..=1024.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let cut = (0..=1024.min(text.len()))
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0);
     text.truncate(cut);
-    Note { is_warning, reason, action, text }
+    Note {
+        is_warning,
+        reason,
+        action,
+        text,
+    }
 }

@@ -25,12 +25,17 @@ const WRITE_TRIES: u32 = 3;
 
 /// Reads the credentials, the siblings' Secrets and the app, in this order.
 pub(super) async fn ask_cloud(ctx: &Context, pass: &mut Pass) -> Result<(), Error> {
-    let Some(validated) = pass.validated.clone() else { return Ok(()) };
+    let Some(validated) = pass.validated.clone() else {
+        return Ok(());
+    };
     if pass.app_guard.is_none() {
         pass.app_guard = Some(ctx.app_lock(&validated.app).lock_owned().await);
     }
     let secret = ctx.cluster.secret(pass.key.namespace(), &validated.credentials).await;
-    let secret = secret.map_err(|source| Error::Cluster { doing: "read the credentials Secret", source })?;
+    let secret = secret.map_err(|source| Error::Cluster {
+        doing: "read the credentials Secret",
+        source,
+    })?;
     let caller = match credentials(secret.as_ref()) {
         Ok(credentials) => Caller {
             source: format!("{}/{}", pass.key.namespace(), validated.credentials),
@@ -66,7 +71,11 @@ pub(super) async fn ask_cloud(ctx: &Context, pass: &mut Pass) -> Result<(), Erro
             take_in(ctx, pass, app);
         }
         Err(error) => {
-            tracing::debug!(error = &error as &dyn std::error::Error, category = error.category(), "the app was not read");
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                category = error.category(),
+                "the app was not read"
+            );
             pass.observed.cloud = Cloud::Failed(failure(&error, pass));
         }
     }
@@ -74,12 +83,17 @@ pub(super) async fn ask_cloud(ctx: &Context, pass: &mut Pass) -> Result<(), Erro
 }
 
 async fn read_siblings(ctx: &Context, pass: &mut Pass, app: &AppIdentity) -> Result<(), Error> {
-    let failed = |source| Error::Cluster { doing: "read another resource of the app", source };
+    let failed = |source| Error::Cluster {
+        doing: "read another resource of the app",
+        source,
+    };
     let mut siblings = Vec::new();
     for neighbour in ctx.queue.neighbours(&pass.key, MOST_SIBLINGS) {
         let namespace = neighbour.key.namespace();
         let secret = ctx.cluster.secret(namespace, &neighbour.target).await.map_err(failed)?;
-        let Some(them) = ctx.cluster.rotation(&neighbour.key).await.map_err(failed)? else { continue };
+        let Some(them) = ctx.cluster.rotation(&neighbour.key).await.map_err(failed)? else {
+            continue;
+        };
         if let Some(us) = &pass.resource {
             siblings.extend(sibling(us, &them, secret.as_ref(), app));
         }
@@ -113,7 +127,11 @@ fn take_in(ctx: &Context, pass: &mut Pass, app: App) {
 fn version(secret: Option<&Secret>) -> String {
     let meta = secret.map(|secret| &secret.metadata);
     let text = |text: Option<&String>| text.cloned().unwrap_or_default();
-    format!("{}/{}", text(meta.and_then(|m| m.uid.as_ref())), text(meta.and_then(|m| m.resource_version.as_ref())))
+    format!(
+        "{}/{}",
+        text(meta.and_then(|m| m.uid.as_ref())),
+        text(meta.and_then(|m| m.resource_version.as_ref()))
+    )
 }
 
 /// The credentials in a Secret, or what it lacks.
@@ -126,14 +144,24 @@ fn credentials(secret: Option<&Secret>) -> Result<Credentials, String> {
     };
     if let (Some(access_key), Some(secret_key)) = (field("accessKey"), field("secretKey")) {
         let security_token = field("securityToken").map(SecretString::from);
-        return Ok(Credentials::Keys { access_key, secret_key: secret_key.into(), security_token });
+        return Ok(Credentials::Keys {
+            access_key,
+            secret_key: secret_key.into(),
+            security_token,
+        });
     }
-    if let (Some(domain_name), Some(user_name), Some(password)) = (field("domainName"), field("userName"), field("password")) {
-        return Ok(Credentials::Password { domain_name, user_name, password: password.into() });
+    if let (Some(domain_name), Some(user_name), Some(password)) =
+        (field("domainName"), field("userName"), field("password"))
+    {
+        return Ok(Credentials::Password {
+            domain_name,
+            user_name,
+            password: password.into(),
+        });
     }
-    field("token").map(|token| Credentials::Token(token.into())).ok_or_else(|| {
-        "it needs accessKey and secretKey, or domainName, userName and password, or token".to_owned()
-    })
+    field("token")
+        .map(|token| Credentials::Token(token.into()))
+        .ok_or_else(|| "it needs accessKey and secretKey, or domainName, userName and password, or token".to_owned())
 }
 
 /// What a failed call means for the resource, in words for the person who must act.
@@ -147,40 +175,65 @@ fn failure(error: &CloudError, pass: &Pass) -> Failure {
     let (reason, message, is_final, after) = match &error.kind {
         CloudErrorKind::CredentialsRejected => (
             Reason::CredentialsRejected,
-            format!("The cloud refuses the credentials in Secret {credentials}: {said}. Correct them; no restart is needed."),
+            format!(
+                "The cloud refuses the credentials in Secret {credentials}: {said}. Correct them; no restart is needed."
+            ),
             true,
             soon,
         ),
         CloudErrorKind::LockedOut { .. } => (
             Reason::CredentialsRejected,
-            format!("The credentials in Secret {credentials} were refused, and are left alone for some minutes so that the key is not locked. Correct them; no restart is needed."),
+            format!(
+                "The credentials in Secret {credentials} were refused, and are left alone for some minutes so that the key is not locked. Correct them; no restart is needed."
+            ),
             true,
             soon,
         ),
         CloudErrorKind::NotAuthorized => (
             Reason::NotAuthorized,
-            format!("The caller of Secret {credentials} may not act on app {app}: {said}. Use the IAM user that created the app, with ModelArts rights in its project."),
+            format!(
+                "The caller of Secret {credentials} may not act on app {app}: {said}. Use the IAM user that created the app, with ModelArts rights in its project."
+            ),
             true,
             None,
         ),
         CloudErrorKind::AppNotFound | CloudErrorKind::NotFound => (
             Reason::AppNotFound,
-            format!("The cloud knows no app {app} in this project, or does not show it to the caller of Secret {credentials}. Check spec.projectId, spec.appId and the region, and use the IAM user that created the app."),
+            format!(
+                "The cloud knows no app {app} in this project, or does not show it to the caller of Secret {credentials}. Check spec.projectId, spec.appId and the region, and use the IAM user that created the app."
+            ),
             true,
             None,
         ),
-        CloudErrorKind::Refused => {
-            (Reason::InvalidSpec, format!("The cloud refuses the request for app {app}: {said}. Correct the spec."), true, None)
-        }
+        CloudErrorKind::Refused => (
+            Reason::InvalidSpec,
+            format!("The cloud refuses the request for app {app}: {said}. Correct the spec."),
+            true,
+            None,
+        ),
         CloudErrorKind::Throttled { retry_after } => {
             let after = retry_after.and_then(|after| SignedDuration::try_from(after).ok());
-            (Reason::Retrying, format!("The cloud asks to slow down: {said}."), false, after)
+            (
+                Reason::Retrying,
+                format!("The cloud asks to slow down: {said}."),
+                false,
+                after,
+            )
         }
-        CloudErrorKind::NotSent | CloudErrorKind::UnknownOutcome => {
-            (Reason::Retrying, format!("The cloud gave no answer that can be used for app {app}: {said}."), false, None)
-        }
+        CloudErrorKind::NotSent | CloudErrorKind::UnknownOutcome => (
+            Reason::Retrying,
+            format!("The cloud gave no answer that can be used for app {app}: {said}."),
+            false,
+            None,
+        ),
     };
-    Failure { reason, message, request_id: error.request_id.clone(), is_final, after }
+    Failure {
+        reason,
+        message,
+        request_id: error.request_id.clone(),
+        is_final,
+        after,
+    }
 }
 
 /// Creates the target Secret with the record alone.
@@ -195,7 +248,9 @@ pub(super) async fn create_secret(ctx: &Context, pass: &mut Pass, name: &str, re
 
 /// Writes the intent under the fence. Only then may the call be made, and only promptly.
 pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, record: Record) -> Result<(), Error> {
-    let (Some(target), Some(intent)) = (pass.target.clone(), record.intent.clone()) else { return Err(Error::UnknownCode) };
+    let (Some(target), Some(intent)) = (pass.target.clone(), record.intent.clone()) else {
+        return Err(Error::UnknownCode);
+    };
     // Waiting for the limiter comes first: a marked call goes out at once or never.
     if let Err(error) = ctx.cloud.admit(&target).await {
         pass.observed.cloud = Cloud::Failed(failure(&error, pass));
@@ -207,18 +262,29 @@ pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, rec
     let namespace = pass.key.namespace().to_owned();
     let resource = pass.key.to_string();
     let (result, replaced) = match pass.secret(name).clone() {
-        SecretView::Ours(OurSecret { resource_version, record: old, .. }) => {
+        SecretView::Ours(OurSecret {
+            resource_version,
+            record: old,
+            ..
+        }) => {
             let patch = patch(&resource_version, &resource, &record, None);
             (ctx.cluster.patch_secret(&namespace, name, &patch).await, old.intent)
         }
-        _ => (ctx.cluster.create_secret(&namespace, &new_secret(&namespace, name, &resource, &record)).await, None),
+        _ => (
+            ctx.cluster
+                .create_secret(&namespace, &new_secret(&namespace, name, &resource, &record))
+                .await,
+            None,
+        ),
     };
     let is_written = written(ctx, pass, name, result, "write the intent").await?;
     if is_written {
         pass.marked_at = ctx.clock.uptime();
         pass.observed.memory.marked = Some(attempt);
         pass.observed.memory.settling = None;
-        let left = replaced.filter(|old| old.is_open() && old.app != intent.app).map(Happened::Abandoned);
+        let left = replaced
+            .filter(|old| old.is_open() && old.app != intent.app)
+            .map(Happened::Abandoned);
         pass.happened.extend(left);
         tracing::info!(
             rotation_id = %intent.rotation_id, app_id = %intent.app.app_id, trigger = intent.trigger.as_str(),
@@ -237,7 +303,10 @@ pub(super) async fn mutate(ctx: &Context, pass: &mut Pass, intent: &Intent) -> R
         return Ok(()); // `not_applied` still says that it was never made
     }
     let target = pass.target.clone().ok_or(Error::UnknownCode)?;
-    let base = intent.base.map(|base| pass.codes.get(&base).cloned().ok_or(Error::UnknownCode)).transpose()?;
+    let base = intent
+        .base
+        .map(|base| pass.codes.get(&base).cloned().ok_or(Error::UnknownCode))
+        .transpose()?;
     pass.observed.memory.not_applied = None;
     let answer = match (intent.call, &base) {
         (Call::Reset, Some(code)) => ctx.cloud.reset_code(&target, code, &pass.echo).await,
@@ -270,15 +339,27 @@ pub(super) async fn mutate(ctx: &Context, pass: &mut Pass, intent: &Intent) -> R
 /// Keeps a code that the answer told, until it is in the Secret.
 fn hold(pass: &mut Pass, intent: &Intent, answered_at: Duration) {
     let Cloud::Read(app) = &pass.observed.cloud else { return };
-    let claimed: Vec<Fingerprint> = pass.observed.siblings.iter().flat_map(|s| s.holds.iter().copied()).collect();
-    let reading = crate::intent::Reading { listed: &app.codes, updated_at: app.updated_at, claimed: &claimed };
+    let claimed: Vec<Fingerprint> = pass
+        .observed
+        .siblings
+        .iter()
+        .flat_map(|s| s.holds.iter().copied())
+        .collect();
+    let reading = crate::intent::Reading {
+        listed: &app.codes,
+        updated_at: app.updated_at,
+        claimed: &claimed,
+    };
     if app.masked {
         return;
     }
     if let Verdict::Ours(code) = intent.resolve(reading) {
         if let Some(value) = pass.codes.get(&code) {
             pass.held = Some((value.clone(), answered_at));
-            pass.observed.memory.held = Some(Held { intent: intent.clone(), code });
+            pass.observed.memory.held = Some(Held {
+                intent: intent.clone(),
+                code,
+            });
         }
     }
 }
@@ -300,9 +381,21 @@ pub(super) async fn write_code(
     let SecretView::Ours(OurSecret { resource_version, .. }) = pass.secret(name).clone() else {
         return look_again(ctx, pass).await;
     };
-    let Some(validated) = pass.validated.clone() else { return Err(Error::UnknownCode) };
-    let former_key = pass.observed.status.target.as_ref().filter(|former| former.name == name).map(|former| former.key.clone());
-    let change = CodeChange { key: &validated.target.key, former_key: former_key.as_deref(), code: &value };
+    let Some(validated) = pass.validated.clone() else {
+        return Err(Error::UnknownCode);
+    };
+    let former_key = pass
+        .observed
+        .status
+        .target
+        .as_ref()
+        .filter(|former| former.name == name)
+        .map(|former| former.key.clone());
+    let change = CodeChange {
+        key: &validated.target.key,
+        former_key: former_key.as_deref(),
+        code: &value,
+    };
     let patch = patch(&resource_version, &pass.key.to_string(), &record, Some(change));
     let mut tries = 0;
     let result = loop {
@@ -319,7 +412,10 @@ pub(super) async fn write_code(
     let is_written = written(ctx, pass, name, result, "write the code into the Secret").await?;
     if is_written {
         let rotation = record.intent.filter(|_| why == WriteReason::Persist);
-        let exposure = pass.held.as_ref().filter(|_| pass.observed.memory.held.as_ref().is_some_and(|held| held.code == code));
+        let exposure = pass
+            .held
+            .as_ref()
+            .filter(|_| pass.observed.memory.held.as_ref().is_some_and(|held| held.code == code));
         let exposure_millis = exposure.and_then(|(_, answered_at)| {
             i64::try_from(ctx.clock.uptime().saturating_sub(*answered_at).as_millis()).ok()
         });
@@ -334,7 +430,12 @@ pub(super) async fn write_code(
         }
         pass.observed.memory.settling = None;
         pass.in_secret = Some(value).filter(|_| validated.plaintext && name == validated.target.name);
-        pass.happened.push(Happened::Wrote { code, why, intent: rotation, exposure_millis });
+        pass.happened.push(Happened::Wrote {
+            code,
+            why,
+            intent: rotation,
+            exposure_millis,
+        });
     }
     Ok(())
 }
@@ -349,7 +450,9 @@ async fn written(
 ) -> Result<bool, Error> {
     match result {
         Ok(secret) => {
-            let Some(validated) = pass.validated.clone() else { return Ok(true) };
+            let Some(validated) = pass.validated.clone() else {
+                return Ok(true);
+            };
             let former = pass.observed.status.app.as_ref().and_then(identity);
             let key = pass.key.to_string();
             let seen = view(Some(&secret), pass.asker(&validated, &key, former.as_ref()));
@@ -378,5 +481,9 @@ pub(super) fn begin_settling(ctx: &Context, pass: &mut Pass, question: Question)
         _ => Vec::new(),
     };
     pass.observed.uptime = ctx.uptime();
-    pass.observed.memory.settling = Some(Settling { question, since: pass.observed.uptime, codes });
+    pass.observed.memory.settling = Some(Settling {
+        question,
+        since: pass.observed.uptime,
+        codes,
+    });
 }

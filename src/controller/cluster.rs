@@ -98,14 +98,21 @@ impl Cluster {
 
     /// Creates a Secret; one that exists is a conflict.
     pub async fn create_secret(&self, namespace: &str, secret: &Secret) -> Result<Secret, ClusterError> {
-        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        let params = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PostParams::default()
+        };
         self.bounded(self.secrets(namespace).create(&params, secret)).await
     }
 
     /// Changes a Secret by a merge patch that carries its `resourceVersion`.
     pub async fn patch_secret(&self, namespace: &str, name: &str, patch: &Value) -> Result<Secret, ClusterError> {
-        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        self.bounded(self.secrets(namespace).patch(name, &params, &Patch::Merge(patch))).await
+        let params = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        self.bounded(self.secrets(namespace).patch(name, &params, &Patch::Merge(patch)))
+            .await
     }
 
     /// A live read of a resource.
@@ -115,13 +122,22 @@ impl Cluster {
 
     /// Replaces a resource's status; its `resourceVersion` must be the present one.
     pub async fn replace_status(&self, key: &Key, resource: &AppCodeRotation) -> Result<AppCodeRotation, ClusterError> {
-        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-        self.bounded(self.rotations(key.namespace()).replace_status(key.name(), &params, resource)).await
+        let params = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        self.bounded(
+            self.rotations(key.namespace())
+                .replace_status(key.name(), &params, resource),
+        )
+        .await
     }
 
     /// Tells an event.
     pub async fn create_event(&self, namespace: &str, event: &Event) -> Result<(), ClusterError> {
         let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
-        self.bounded(events.create(&PostParams::default(), event)).await.map(drop)
+        self.bounded(events.create(&PostParams::default(), event))
+            .await
+            .map(drop)
     }
 }

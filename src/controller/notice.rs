@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::queue::Key;
 use crate::api::{ADOPT_FINGERPRINT, AppCodeRotation, ROTATE_REQUESTED_AT};
+use crate::endpoint::Endpoint;
 
 /// A resource as the watch sees it.
 #[derive(Clone, Debug)]
@@ -33,7 +34,7 @@ pub struct Notice {
     pub deleting: bool,
     /// The Secret that spec names.
     pub target: String,
-    /// Region or endpoint, project and app, as they stand in spec.
+    /// Endpoint, project and app.
     pub app: (String, String, String),
     /// What the watch itself needs: name, namespace and resourceVersion.
     pub meta: ObjectMeta,
@@ -110,11 +111,22 @@ struct RawSpec {
 
 impl<'de> Deserialize<'de> for Notice {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        debug_assert!(ROTATE_REQUESTED_AT.ends_with("rotate-requested-at") && ADOPT_FINGERPRINT.ends_with("adopt-fingerprint"));
+        debug_assert!(
+            ROTATE_REQUESTED_AT.ends_with("rotate-requested-at") && ADOPT_FINGERPRINT.ends_with("adopt-fingerprint")
+        );
         let Raw { metadata, spec } = Raw::deserialize(deserializer)?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let endpoint = if spec.region.is_string() { &spec.region } else { &spec.endpoint };
-        let target = spec.target.get("name").and_then(Value::as_str).unwrap_or(&metadata.name).to_owned();
+        // A region and its endpoint are one place, so that resources that name it either way know each other.
+        let endpoint = match Endpoint::for_region(spec.region.as_str().unwrap_or_default()) {
+            Ok(endpoint) => endpoint.modelarts,
+            Err(_) => text(&spec.endpoint).trim_end_matches('/').to_owned(),
+        };
+        let target = spec
+            .target
+            .get("name")
+            .and_then(Value::as_str)
+            .unwrap_or(&metadata.name)
+            .to_owned();
         let annotations = metadata.annotations.unwrap_or_default();
         Ok(Self {
             meta: ObjectMeta {
@@ -133,7 +145,7 @@ impl<'de> Deserialize<'de> for Notice {
             adopt: annotations.adopt,
             deleting: metadata.deletion_timestamp.is_some(),
             target,
-            app: (text(endpoint).trim_end_matches('/').to_owned(), text(&spec.project_id), text(&spec.app_id)),
+            app: (endpoint, text(&spec.project_id), text(&spec.app_id)),
         })
     }
 }
@@ -186,8 +198,18 @@ mod tests {
         let notice: Notice = serde_json::from_value(whole).unwrap();
         assert_eq!(notice.key(), Key::new("ns", "a"));
         assert_eq!((notice.generation, notice.target.as_str()), (3, "secret"));
-        assert_eq!((notice.request.as_deref(), notice.adopt.as_deref()), (Some("1"), Some("2")));
-        assert_eq!(notice.app, ("cn-north-4".into(), "p".into(), "x".into()));
+        assert_eq!(
+            (notice.request.as_deref(), notice.adopt.as_deref()),
+            (Some("1"), Some("2"))
+        );
+        assert_eq!(
+            notice.app,
+            (
+                "https://modelarts.cn-north-4.myhuaweicloud.com".into(),
+                "p".into(),
+                "x".into()
+            )
+        );
 
         let odd = json!({ "metadata": { "namespace": "ns", "name": "a" }, "spec": { "appId": 7, "target": [], "region": {} } });
         let notice: Notice = serde_json::from_value(odd).unwrap();

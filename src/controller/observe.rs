@@ -67,11 +67,25 @@ impl Pass {
 
     /// The Secret of that name as this pass knows it.
     pub(super) fn secret(&self, name: &str) -> &SecretView {
-        if name == self.observed.target_name() { &self.observed.secret } else { &self.observed.former }
+        if name == self.observed.target_name() {
+            &self.observed.secret
+        } else {
+            &self.observed.former
+        }
     }
 
-    pub(super) fn asker<'a>(&'a self, validated: &'a Validated, key: &'a str, former: Option<&'a AppIdentity>) -> Asker<'a> {
-        Asker { resource: key, app: &validated.app, former_app: former, key: &validated.target.key }
+    pub(super) fn asker<'a>(
+        &'a self,
+        validated: &'a Validated,
+        key: &'a str,
+        former: Option<&'a AppIdentity>,
+    ) -> Asker<'a> {
+        Asker {
+            resource: key,
+            app: &validated.app,
+            former_app: former,
+            key: &validated.target.key,
+        }
     }
 }
 
@@ -83,7 +97,10 @@ pub(super) async fn observe(ctx: &Context, turn: &Turn) -> Result<Option<Pass>, 
 
 /// Reads all anew in the middle of a pass, because something was found to have changed.
 pub(super) async fn look_again(ctx: &Context, pass: &mut Pass) -> Result<(), Error> {
-    let kept = Remembered { validated: pass.validated.clone(), ..pass.remembered() };
+    let kept = Remembered {
+        validated: pass.validated.clone(),
+        ..pass.remembered()
+    };
     let Some(mut fresh) = look(ctx, &pass.key, pass.observed.nudged, kept).await? else {
         pass.observed.resource.deleting = true;
         pass.observed.memory.held = None;
@@ -106,12 +123,22 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
     let (secrets, resource) = loop {
         let mut secrets: HashMap<String, Option<Secret>> = HashMap::new();
         for name in &names {
-            let secret = ctx.cluster.secret(key.namespace(), name).await.map_err(failed("read the target Secret"))?;
+            let secret = ctx
+                .cluster
+                .secret(key.namespace(), name)
+                .await
+                .map_err(failed("read the target Secret"))?;
             secrets.insert(name.clone(), secret);
         }
         let resource = ctx.cluster.rotation(key).await.map_err(failed("read the resource"))?;
-        let Some(resource) = resource else { break (secrets, None) };
-        let former = resource.status.as_ref().and_then(|status| status.target.as_ref()).map(|target| target.name.clone());
+        let Some(resource) = resource else {
+            break (secrets, None);
+        };
+        let former = resource
+            .status
+            .as_ref()
+            .and_then(|status| status.target.as_ref())
+            .map(|target| target.name.clone());
         let needed: Vec<String> = std::iter::once(resource.target_name()).chain(former).collect();
         if needed.iter().all(|name| secrets.contains_key(name)) {
             break (secrets, Some(resource));
@@ -119,7 +146,9 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         names = needed;
         names.dedup();
     };
-    let is_gone = resource.as_ref().is_none_or(|resource| resource.metadata.deletion_timestamp.is_some());
+    let is_gone = resource
+        .as_ref()
+        .is_none_or(|resource| resource.metadata.deletion_timestamp.is_some());
     if is_gone && kept.memory.held.is_none() {
         return Ok(None);
     }
@@ -140,21 +169,40 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
             } else {
                 Reason::InvalidSpec
             },
-            message: problems.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("; "),
+            message: problems
+                .iter()
+                .map(|problem| problem.message.as_str())
+                .collect::<Vec<_>>()
+                .join("; "),
         }),
     };
-    let status = resource.as_ref().and_then(|resource| resource.status.clone()).unwrap_or_default();
+    let status = resource
+        .as_ref()
+        .and_then(|resource| resource.status.clone())
+        .unwrap_or_default();
     let validated = checked.ok();
     let text = key.to_string();
     let former_app = status.app.as_ref().and_then(identity);
     let see = |name: &str| -> SecretView {
-        let Some(validated) = &validated else { return SecretView::Absent };
-        let asker =
-            Asker { resource: &text, app: &validated.app, former_app: former_app.as_ref(), key: &validated.target.key };
+        let Some(validated) = &validated else {
+            return SecretView::Absent;
+        };
+        let asker = Asker {
+            resource: &text,
+            app: &validated.app,
+            former_app: former_app.as_ref(),
+            key: &validated.target.key,
+        };
         view(secrets.get(name).and_then(Option::as_ref), asker)
     };
-    let target_name = validated.as_ref().map_or_else(|| ctx.queue.target(key), |validated| validated.target.name.clone());
-    let former_name = status.target.as_ref().map(|target| target.name.clone()).filter(|name| *name != target_name);
+    let target_name = validated
+        .as_ref()
+        .map_or_else(|| ctx.queue.target(key), |validated| validated.target.name.clone());
+    let former_name = status
+        .target
+        .as_ref()
+        .map(|target| target.name.clone())
+        .filter(|name| *name != target_name);
     let secret = see(&target_name);
     let in_secret = validated.as_ref().filter(|v| v.plaintext).and_then(|validated| {
         let secret = secrets.get(&target_name)?.as_ref()?;
@@ -225,14 +273,23 @@ pub(super) fn code_in(secret: &Secret, key: &str) -> Option<AppCode> {
 async fn read_seed(ctx: &Context, key: &Key, validated: &Validated) -> Result<SeedView, Error> {
     Ok(match &validated.seed {
         Seed::None => SeedView::None,
-        Seed::Inline(code) => SeedView::Known { fingerprint: code.fingerprint(&validated.app), inline: true },
+        Seed::Inline(code) => SeedView::Known {
+            fingerprint: code.fingerprint(&validated.app),
+            inline: true,
+        },
         Seed::Secret { name, key: field } => {
             let secret = ctx.cluster.secret(key.namespace(), name).await;
-            let secret = secret.map_err(|source| Error::Cluster { doing: "read the seed's Secret", source })?;
+            let secret = secret.map_err(|source| Error::Cluster {
+                doing: "read the seed's Secret",
+                source,
+            })?;
             match secret {
                 None => SeedView::Unreadable(format!("Secret {name} does not exist")),
                 Some(secret) => match code_in(&secret, field) {
-                    Some(code) => SeedView::Known { fingerprint: code.fingerprint(&validated.app), inline: false },
+                    Some(code) => SeedView::Known {
+                        fingerprint: code.fingerprint(&validated.app),
+                        inline: false,
+                    },
                     None => SeedView::Unreadable(format!("Secret {name} holds no app code under key {field}")),
                 },
             }
@@ -262,14 +319,31 @@ pub(super) fn sibling(
 ) -> Option<crate::plan::Sibling> {
     use crate::api::ConditionType;
     let key = format!("{}/{}", them.namespace()?, them.name_any());
-    let code_key = them.spec.target.as_ref().and_then(|target| target.key.clone()).unwrap_or_else(|| "appCode".to_owned());
-    let asker = Asker { resource: &key, app, former_app: None, key: &code_key };
+    let code_key = them
+        .spec
+        .target
+        .as_ref()
+        .and_then(|target| target.key.clone())
+        .unwrap_or_else(|| "appCode".to_owned());
+    let asker = Asker {
+        resource: &key,
+        app,
+        former_app: None,
+        key: &code_key,
+    };
     let status = them.status.clone().unwrap_or_default();
     let (holds, open) = match view(secret, asker) {
         SecretView::Ours(OurSecret { record, .. }) => {
             let open = record.open_intent(status.rotation_number.unwrap_or(0)).cloned();
-            let holds = record.fingerprint.into_iter().chain(open.as_ref().and_then(|intent| intent.base)).collect();
-            let open = open.map(|intent| crate::plan::OpenSibling { base: intent.base, marked_at: intent.marked_at });
+            let holds = record
+                .fingerprint
+                .into_iter()
+                .chain(open.as_ref().and_then(|intent| intent.base))
+                .collect();
+            let open = open.map(|intent| crate::plan::OpenSibling {
+                base: intent.base,
+                marked_at: intent.marked_at,
+            });
             (holds, open)
         }
         _ => (Vec::new(), None),
@@ -287,5 +361,9 @@ pub(super) fn sibling(
 }
 
 fn created(resource: &AppCodeRotation) -> Timestamp {
-    resource.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0)
+    resource
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .map_or(Timestamp::UNIX_EPOCH, |time| time.0)
 }

@@ -97,7 +97,11 @@ pub struct Queue {
 impl Queue {
     /// An empty queue.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { inner: Mutex::default(), changed: Notify::new(), clock }
+        Self {
+            inner: Mutex::default(),
+            changed: Notify::new(),
+            clock,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -109,7 +113,13 @@ impl Queue {
     /// nothing changed, is not a person's nudge.
     pub fn apply(&self, notice: &Notice, is_listing: bool, round: u32) {
         let key = notice.key();
-        let touch = hash(&(&notice.uid, notice.generation, &notice.request, &notice.adopt, notice.deleting));
+        let touch = hash(&(
+            &notice.uid,
+            notice.generation,
+            &notice.request,
+            &notice.adopt,
+            notice.deleting,
+        ));
         let app = hash(&notice.app);
         let now = self.clock.uptime();
         let mut inner = self.lock();
@@ -159,7 +169,12 @@ impl Queue {
     pub fn sweep(&self, round: u32, is_listed: impl Fn(&str) -> bool) {
         let mut inner = self.lock();
         let is_gone = |(key, entry): &(&Key, &Entry)| entry.round != round && is_listed(key.namespace());
-        let gone: Vec<Key> = inner.entries.iter().filter(is_gone).map(|(key, _)| key.clone()).collect();
+        let gone: Vec<Key> = inner
+            .entries
+            .iter()
+            .filter(is_gone)
+            .map(|(key, _)| key.clone())
+            .collect();
         gone.iter().for_each(|key| inner.remove(key));
     }
 
@@ -197,7 +212,9 @@ impl Queue {
                 None => return Err(LONG),
             },
         };
-        let Some(entry) = inner.entries.get_mut(&key) else { return Err(Duration::ZERO) };
+        let Some(entry) = inner.entries.get_mut(&key) else {
+            return Err(Duration::ZERO);
+        };
         entry.running = true;
         let nudged = std::mem::take(&mut entry.nudged);
         if let Some(due) = entry.due.take() {
@@ -222,7 +239,9 @@ impl Queue {
     fn end(&self, key: &Key, wait: impl FnOnce(&mut Entry) -> Duration) {
         let now = self.clock.uptime();
         let mut inner = self.lock();
-        let Some(entry) = inner.entries.get_mut(key) else { return };
+        let Some(entry) = inner.entries.get_mut(key) else {
+            return;
+        };
         entry.running = false;
         let failures = entry.failures;
         let wait = wait(entry);
@@ -245,7 +264,9 @@ impl Queue {
     /// Other resources of the same app, oldest first, at most `most`.
     pub fn neighbours(&self, key: &Key, most: usize) -> Vec<Neighbour> {
         let inner = self.lock();
-        let Some(app) = inner.entries.get(key).map(|entry| entry.app) else { return Vec::new() };
+        let Some(app) = inner.entries.get(key).map(|entry| entry.app) else {
+            return Vec::new();
+        };
         let others = inner.apps.get(&app).into_iter().flatten().filter(|other| *other != key);
         let mut others: Vec<_> = others.filter_map(|key| Some((inner.entries.get(key)?, key))).collect();
         others.sort_by_key(|(entry, key)| (entry.created, *key));
@@ -356,7 +377,9 @@ mod tests {
     }
 
     fn names(queue: &Queue) -> Vec<String> {
-        std::iter::from_fn(|| queue.pop().ok()).map(|turn| turn.key.name().to_owned()).collect()
+        std::iter::from_fn(|| queue.pop().ok())
+            .map(|turn| turn.key.name().to_owned())
+            .collect()
     }
 
     #[test]
@@ -388,7 +411,13 @@ mod tests {
         queue.apply(&notice("a", 2, "x"), false, 1);
         assert!(queue.pop().is_err(), "never twice at a time");
         queue.done(&turn.key, Duration::from_secs(60));
-        assert_eq!(queue.pop(), Ok(Turn { key: turn.key, nudged: true }));
+        assert_eq!(
+            queue.pop(),
+            Ok(Turn {
+                key: turn.key,
+                nudged: true
+            })
+        );
     }
 
     #[test]
@@ -429,7 +458,11 @@ mod tests {
             queue.apply(&notice(name, 1, app), true, 1);
         }
         let near = |name| -> Vec<String> {
-            queue.neighbours(&Key::new("ns", name), 4).into_iter().map(|n| n.key.name().to_owned()).collect()
+            queue
+                .neighbours(&Key::new("ns", name), 4)
+                .into_iter()
+                .map(|n| n.key.name().to_owned())
+                .collect()
         };
         assert_eq!(near("a"), ["b"]);
         queue.apply(&notice("b", 2, "y"), false, 1);

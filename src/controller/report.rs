@@ -19,9 +19,14 @@ const TRIES: usize = 3;
 
 /// Folds the pass into status and events. Returns how long until the next pass.
 pub(super) async fn report(ctx: &Context, pass: &Pass, step: &Step) -> Result<Duration, Error> {
-    let Some(resource) = &pass.resource else { return Ok(Duration::MAX) };
+    let Some(resource) = &pass.resource else {
+        return Ok(Duration::MAX);
+    };
     let now = ctx.clock.now();
-    let plain = pass.in_secret.as_ref().filter(|_| pass.validated.as_ref().is_some_and(|v| v.plaintext));
+    let plain = pass
+        .in_secret
+        .as_ref()
+        .filter(|_| pass.validated.as_ref().is_some_and(|v| v.plaintext));
     let plain = plain.map(|code| PlainCode(code.expose().to_owned()));
     let folded = status::Pass {
         observed: &pass.observed,
@@ -42,7 +47,11 @@ pub(super) async fn report(ctx: &Context, pass: &Pass, step: &Step) -> Result<Du
         tell(ctx, resource, &note, now).await;
     }
     tracing::debug!(phase = ?new.phase, is_written, "reported");
-    Ok(if is_written { next_look(step, &new, now) } else { Duration::ZERO })
+    Ok(if is_written {
+        next_look(step, &new, now)
+    } else {
+        Duration::ZERO
+    })
 }
 
 /// Replaces the status. When somebody changed spec or metadata meanwhile the same status is written on top of that;
@@ -53,7 +62,10 @@ async fn write_status(
     resource: &AppCodeRotation,
     new: &AppCodeRotationStatus,
 ) -> Result<bool, Error> {
-    let failed = |source| Error::Cluster { doing: "write the status", source };
+    let failed = |source| Error::Cluster {
+        doing: "write the status",
+        source,
+    };
     let mut base = resource.clone();
     for _ in 0..TRIES {
         base.status = Some(new.clone());
@@ -63,7 +75,9 @@ async fn write_status(
             Err(ClusterError::Conflict) => {}
             Err(source) => return Err(failed(source)),
         }
-        let Some(fresh) = ctx.cluster.rotation(&pass.key).await.map_err(failed)? else { return Ok(true) };
+        let Some(fresh) = ctx.cluster.rotation(&pass.key).await.map_err(failed)? else {
+            return Ok(true);
+        };
         let is_same = fresh.uid() == resource.uid() && fresh.status.clone().unwrap_or_default() == pass.observed.status;
         if !is_same {
             return Ok(false);
@@ -114,13 +128,18 @@ fn next_look(step: &Step, status: &AppCodeRotationStatus, now: Timestamp) -> Dur
     let after = match step {
         Step::Wait { after, .. } | Step::Stop { after, .. } | Step::Rest { after } | Step::BackOff { after } => *after,
         Step::Retry { .. } => {
-            let next = status.failures.as_ref().and_then(|failures| failures.next_attempt_time.as_ref());
+            let next = status
+                .failures
+                .as_ref()
+                .and_then(|failures| failures.next_attempt_time.as_ref());
             next.map_or(SignedDuration::from_secs(5), |next| next.0.duration_since(now))
         }
         _ => return Duration::MAX,
     };
     // A tenth of a second late rather than a hair early: an early look would find nothing due.
-    Duration::try_from(after).unwrap_or_default().saturating_add(Duration::from_millis(100))
+    Duration::try_from(after)
+        .unwrap_or_default()
+        .saturating_add(Duration::from_millis(100))
 }
 
 /// What a write meant, for logs.

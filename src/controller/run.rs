@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kube::Api;
-use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -42,8 +42,11 @@ impl Health {
 /// share an app.
 pub async fn run(ctx: Arc<Context>, health: Arc<Health>, shutdown: CancellationToken) {
     let namespaces = ctx.settings.namespaces.clone();
-    let sources: Vec<Option<String>> =
-        if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
+    let sources: Vec<Option<String>> = if namespaces.is_empty() {
+        vec![None]
+    } else {
+        namespaces.into_iter().map(Some).collect()
+    };
     let unlisted = Arc::new(AtomicU32::new(u32::try_from(sources.len()).unwrap_or(u32::MAX)));
     let mut tasks = JoinSet::new();
     let listed = CancellationToken::new();
@@ -99,7 +102,10 @@ impl Feed {
                 }
                 Err(error) => {
                     self.health.is_watching.store(false, Ordering::Relaxed);
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the watch failed; it is started again");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the watch failed; it is started again"
+                    );
                 }
             }
         }
@@ -114,7 +120,9 @@ impl Feed {
             Event::Apply(notice) => queue.apply(&notice, false, *round),
             Event::Delete(notice) => queue.remove(&notice.key()),
             Event::InitDone => {
-                queue.sweep(*round, |namespace| self.source.as_ref().is_none_or(|source| source == namespace));
+                queue.sweep(*round, |namespace| {
+                    self.source.as_ref().is_none_or(|source| source == namespace)
+                });
                 if !std::mem::replace(was_listed, true) && self.unlisted.fetch_sub(1, Ordering::SeqCst) == 1 {
                     self.health.is_listed.store(true, Ordering::Relaxed);
                     self.listed.cancel();

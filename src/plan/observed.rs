@@ -158,7 +158,11 @@ impl Failure {
     pub(super) fn step(&self, check_period: SignedDuration) -> Step {
         if self.is_final {
             let after = self.after.unwrap_or(check_period);
-            return Step::Stop { reason: self.reason, message: self.message.clone(), after };
+            return Step::Stop {
+                reason: self.reason,
+                message: self.message.clone(),
+                after,
+            };
         }
         Step::Retry { failure: self.clone() }
     }
@@ -189,7 +193,11 @@ impl AppReading {
     }
 
     pub(super) fn reading<'a>(&'a self, claimed: &'a [Fingerprint]) -> Reading<'a> {
-        Reading { listed: &self.codes, updated_at: self.updated_at, claimed }
+        Reading {
+            listed: &self.codes,
+            updated_at: self.updated_at,
+            claimed,
+        }
     }
 }
 
@@ -266,7 +274,10 @@ pub struct Attempt {
 impl Attempt {
     /// The present attempt of `intent`.
     pub fn of(intent: &Intent) -> Self {
-        Self { rotation_id: intent.rotation_id.clone(), number: intent.attempt }
+        Self {
+            rotation_id: intent.rotation_id.clone(),
+            number: intent.attempt,
+        }
     }
 
     fn is_of(&self, intent: &Intent) -> bool {

@@ -43,10 +43,20 @@ impl Story {
         let is_record_newer = record_number >= status_number;
         let in_record = record.filter(|record| record.app == wanted.app);
         let in_status = status.app.as_ref().is_none_or(|app| is_same(app, &wanted.app));
-        let recorded = in_record.and_then(|record| record.fingerprint).map(|print| print.to_string());
-        let shown = status.current.as_ref().filter(|_| in_status).map(|code| code.fingerprint.clone());
+        let recorded = in_record
+            .and_then(|record| record.fingerprint)
+            .map(|print| print.to_string());
+        let shown = status
+            .current
+            .as_ref()
+            .filter(|_| in_status)
+            .map(|code| code.fingerprint.clone());
         let record_time = in_record.and_then(|record| record.rotated_at);
-        let status_time = status.current.as_ref().filter(|_| in_status).map(|code| code.rotated_at.0);
+        let status_time = status
+            .current
+            .as_ref()
+            .filter(|_| in_status)
+            .map(|code| code.rotated_at.0);
         let (current, times) = if record_number > status_number {
             (recorded.or(shown), [record_time, None])
         } else if is_record_newer {
@@ -57,10 +67,14 @@ impl Story {
         let both = |one: Option<&String>, other: Option<&String>| -> Vec<String> {
             one.into_iter().chain(other).cloned().collect()
         };
-        let triggers =
-            both(record.and_then(|r| r.handled_trigger.as_ref()), status.last_handled_trigger.as_ref());
-        let requests =
-            both(record.and_then(|r| r.handled_request.as_ref()), status.last_handled_request.as_ref());
+        let triggers = both(
+            record.and_then(|r| r.handled_trigger.as_ref()),
+            status.last_handled_trigger.as_ref(),
+        );
+        let requests = both(
+            record.and_then(|r| r.handled_request.as_ref()),
+            status.last_handled_request.as_ref(),
+        );
         let seed = in_record.and_then(|record| record.seed).map(|print| print.to_string());
         let seeds = both(seed.as_ref(), status.seed_fingerprint.as_ref().filter(|_| in_status));
         let number = record_number.unwrap_or(0).max(status_number.unwrap_or(0));
