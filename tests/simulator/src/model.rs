@@ -4,13 +4,18 @@
 //! picks the faults that strike it, [`Cloud::serve`] does the work. Nothing here waits, reads a clock or does I/O.
 
 mod apps;
+mod authenticate;
 mod behaviour;
 mod calls;
+mod change;
 mod codes;
+mod execute;
 mod gateway;
 mod identity;
+mod orders;
 mod pass;
 mod signin;
+mod stored;
 
 use std::collections::BTreeMap;
 
@@ -39,7 +44,7 @@ pub struct Cloud {
     random: SmallRng,
     identities: identity::Identities,
     workspaces: BTreeMap<String, Vec<String>>,
-    apps: BTreeMap<String, apps::StoredApp>,
+    apps: BTreeMap<String, stored::StoredApp>,
     codes: BTreeMap<String, codes::CodeRecord>,
     services: BTreeMap<String, Service>,
     faults: Faults,
@@ -95,7 +100,7 @@ impl Cloud {
     pub fn release(&mut self, now: Timestamp, id: FaultId) -> usize {
         let due: Vec<pass::Late> = self.late.extract_if(.., |late| late.fault == id).collect();
         let released = due.len();
-        for late in due {
+        for late in &due {
             self.do_late(now, late);
         }
         let held: Vec<u64> = self
@@ -124,7 +129,7 @@ impl Cloud {
             .extract_if(.., |late| late.due.is_some_and(|due| due <= now))
             .collect();
         due.sort_by_key(|late| late.due);
-        for late in due {
+        for late in &due {
             let then = late.due.unwrap_or(now);
             self.do_late(then, late);
         }

@@ -57,35 +57,23 @@ pub(crate) fn route(request: &Request, behaviour: &Behaviour) -> Routed {
     } else {
         find(request, &segments)
     };
-    let Some(call) = found else {
+    let Some((call, refusal)) = found else {
         return Routed {
             operation: Operation::Unknown,
             app: None,
             call: Err(missing()),
         };
     };
-    match call {
-        Ok(call) => {
-            let (_, operation, app) = call.describe();
-            Routed {
-                operation,
-                app: app.map(str::to_owned),
-                call: Ok(call),
-            }
-        }
-        Err((stand_in, refusal)) => {
-            let (_, operation, app) = stand_in.describe();
-            Routed {
-                operation,
-                app: app.map(str::to_owned),
-                call: Err(refusal),
-            }
-        }
+    let (_, operation, app) = call.describe();
+    Routed {
+        operation,
+        app: app.map(str::to_owned),
+        call: refusal.map_or(Ok(call), Err),
     }
 }
 
-/// A call, or one like it with the reason why it cannot be made.
-type Found = Option<Result<Call, (Call, Refusal)>>;
+/// A call, perhaps with the reason why it cannot be made.
+type Found = Option<(Call, Option<Refusal>)>;
 
 fn find(request: &Request, segments: &[&str]) -> Found {
     match segments {
@@ -94,12 +82,17 @@ fn find(request: &Request, segments: &[&str]) -> Found {
         ["v1", project, "services", service, "app-auth-apis", api, "app-auth-api"] => {
             find_authorization(request, project, service, api)
         }
-        ["v1", "infers", service, ..] => Some(Ok(Call::Infer {
+        ["v1", "infers", service, ..] => sound(Call::Infer {
             service: (*service).to_owned(),
             code: request.get("X-Apig-AppCode").map(str::to_owned),
-        })),
-        _ => find_identity(request, segments).map(Ok),
+        }),
+        _ => find_identity(request, segments).and_then(sound),
     }
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "every finder may find nothing")]
+fn sound(call: Call) -> Found {
+    Some((call, None))
 }
 
 fn find_identity(request: &Request, segments: &[&str]) -> Option<Call> {
@@ -132,79 +125,63 @@ fn find_identity(request: &Request, segments: &[&str]) -> Option<Call> {
 fn find_apps(request: &Request, project: String) -> Found {
     match request.method.as_str() {
         "GET" => {
-            let query = list_query(request, "app_name");
-            Some(match query {
-                Ok(query) => Ok(Call::List { project, query }),
-                Err(refusal) => Err((
-                    Call::List {
-                        project,
-                        query: ListQuery::default(),
-                    },
-                    refusal,
-                )),
-            })
+            let (query, refusal) = list_query(request, "app_name");
+            Some((Call::List { project, query }, refusal))
         }
-        "POST" => Some(with_body(request, |body| Call::Create { project, body })),
+        "POST" => {
+            let (body, refusal) = read_body(request);
+            Some((Call::Create { project, body }, refusal))
+        }
         _ => None,
     }
 }
 
 fn find_app(request: &Request, project: String, rest: &[&str]) -> Found {
-    let workspace = || query(request, "workspace_id").unwrap_or_else(|| "0".into());
+    let workspace = query(request, "workspace_id").unwrap_or_else(|| "0".into());
+    let [app, rest @ ..] = rest else {
+        return None;
+    };
+    let app = (*app).to_owned();
+    let (body, invalid) = read_body(request);
     match (request.method.as_str(), rest) {
-        ("GET", [app]) => Some(Ok(Call::Show {
+        ("GET", []) => sound(Call::Show {
             project,
-            app: (*app).to_owned(),
-            workspace: workspace(),
+            app,
+            workspace,
             plain: is_plain(request),
-        })),
-        ("DELETE", [app]) => Some(Ok(Call::DeleteApp {
+        }),
+        ("DELETE", []) => sound(Call::DeleteApp {
             project,
-            app: (*app).to_owned(),
-            workspace: workspace(),
-        })),
-        ("GET", [name, "exists"]) => Some(Ok(Call::Exists {
+            app,
+            workspace,
+        }),
+        ("GET", ["exists"]) => sound(Call::Exists {
             project,
-            name: (*name).to_owned(),
-            workspace: workspace(),
-        })),
-        ("GET", [app, "auth-apis"]) => {
-            let app = (*app).to_owned();
-            Some(match list_query(request, "service_name") {
-                Ok(query) => Ok(Call::BoundApis { project, app, query }),
-                Err(refusal) => Err((
-                    Call::BoundApis {
-                        project,
-                        app,
-                        query: ListQuery::default(),
-                    },
-                    refusal,
-                )),
-            })
+            name: app,
+            workspace,
+        }),
+        ("GET", ["auth-apis"]) => {
+            let (query, refusal) = list_query(request, "service_name");
+            Some((Call::BoundApis { project, app, query }, refusal))
         }
-        ("PUT", [app, "app-secret"]) => {
-            let app = (*app).to_owned();
-            Some(with_body(request, |body| Call::ResetSecret { project, app, body }))
-        }
-        ("POST", [app, "app-code"]) => {
-            let app = (*app).to_owned();
-            Some(with_body(request, |body| Call::AddCode { project, app, body }))
-        }
-        ("PUT", [app, "app-code", code]) => {
-            let (app, code) = ((*app).to_owned(), (*code).to_owned());
-            Some(with_body(request, |body| Call::ResetCode {
+        ("PUT", ["app-secret"]) => Some((Call::ResetSecret { project, app, body }, invalid)),
+        ("POST", ["app-code"]) => Some((Call::AddCode { project, app, body }, invalid)),
+        ("PUT", ["app-code", code]) => {
+            let code = (*code).to_owned();
+            let call = Call::ResetCode {
                 project,
                 app,
                 code,
                 body,
-            }))
+            };
+            Some((call, invalid))
         }
-        ("DELETE", [app, "app-code", code]) => Some(Ok(Call::DeleteCode {
+        ("DELETE", ["app-code", code]) => sound(Call::DeleteCode {
             project,
-            app: (*app).to_owned(),
+            app,
             code: (*code).to_owned(),
-            workspace: workspace(),
-        })),
+            workspace,
+        }),
         _ => None,
     }
 }
@@ -223,26 +200,26 @@ fn find_authorization(request: &Request, project: &str, service: &str, api: &str
         "DELETE" => false,
         _ => return None,
     };
-    let call = |apps| Call::Authorize {
+    let body = serde_json::from_slice::<Apps>(&request.body);
+    let refusal = body.is_err().then(|| parameter_error("apps is required"));
+    let apps = body.map(|body| body.apps).unwrap_or_default();
+    let call = Call::Authorize {
         project: project.to_owned(),
         service: service.to_owned(),
         api: api.to_owned(),
-        apps,
+        apps: apps.into_iter().map(|app| app.app_id).collect(),
         bind,
     };
-    Some(match serde_json::from_slice::<Apps>(&request.body) {
-        Ok(body) => Ok(call(body.apps.into_iter().map(|app| app.app_id).collect())),
-        Err(_) => Err((call(Vec::new()), parameter_error("apps is required"))),
-    })
+    Some((call, refusal))
 }
 
-fn with_body(request: &Request, call: impl FnOnce(Option<AppRequest>) -> Call) -> Result<Call, (Call, Refusal)> {
+fn read_body(request: &Request) -> (Option<AppRequest>, Option<Refusal>) {
     if request.body.is_empty() {
-        return Ok(call(None));
+        return (None, None);
     }
     match serde_json::from_slice(&request.body) {
-        Ok(body) => Ok(call(Some(body))),
-        Err(_) => Err((call(None), parameter_error("the body is not valid"))),
+        Ok(body) => (Some(body), None),
+        Err(_) => (None, Some(parameter_error("the body is not valid"))),
     }
 }
 
@@ -259,27 +236,26 @@ fn is_plain(request: &Request) -> bool {
     query(request, "iphertext_enabled").is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
-fn list_query(request: &Request, name_field: &str) -> Result<ListQuery, Refusal> {
-    let number = |name: &str| match query(request, name) {
-        None => Ok(None),
-        Some(text) => text
-            .parse()
-            .map(Some)
-            .map_err(|_| parameter_error(&format!("{name} is not a number"))),
+fn list_query(request: &Request, name_field: &str) -> (ListQuery, Option<Refusal>) {
+    let number = |name: &str| query(request, name).map(|text| text.parse::<usize>());
+    let (limit, offset) = (number("limit"), number("offset"));
+    let wrong = |name: &str| parameter_error(&format!("{name} is not a number"));
+    let refusal = match (&limit, &offset) {
+        (Some(Err(_)), _) => Some(wrong("limit")),
+        (_, Some(Err(_))) => Some(wrong("offset")),
+        _ => None,
     };
-    let ids = request
-        .query()
-        .into_iter()
-        .filter(|(name, _)| name == "app_ids")
-        .map(|(_, value)| value);
-    Ok(ListQuery {
+    let pairs = request.query();
+    let ids = pairs.iter().filter(|(name, _)| name == "app_ids");
+    let query = ListQuery {
         name: query(request, name_field),
-        limit: number("limit")?,
-        offset: number("offset")?.unwrap_or_default(),
+        limit: limit.and_then(Result::ok),
+        offset: offset.and_then(Result::ok).unwrap_or_default(),
         descending: query(request, "order").as_deref() == Some("desc"),
         sort_by: query(request, "sort_by"),
         workspace: query(request, "workspace_id"),
         plain: is_plain(request),
-        plain_apps: ids.collect(),
-    })
+        plain_apps: ids.map(|(_, value)| value.clone()).collect(),
+    };
+    (query, refusal)
 }

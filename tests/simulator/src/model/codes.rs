@@ -28,7 +28,7 @@ pub(super) struct Snapshot {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Act {
     pub(super) now: Timestamp,
-    pub(super) act: u64,
+    pub(super) number: u64,
     pub(super) request: Option<u64>,
     pub(super) cause: Cause,
 }
@@ -37,7 +37,7 @@ impl Cloud {
     pub(super) fn new_act(&mut self, now: Timestamp, request: Option<u64>, cause: Cause) -> Act {
         Act {
             now,
-            act: self.ledger.next_act(),
+            number: self.ledger.next_act(),
             request,
             cause,
         }
@@ -63,7 +63,7 @@ impl Cloud {
             };
             app.past.push_back(snapshot);
             app.changed_at = act.now;
-            app.changed_by = act.act;
+            app.changed_by = act.number;
             app.updated_at = act.now.as_millisecond().max(app.updated_at + 1);
         }
     }
@@ -104,7 +104,7 @@ impl Cloud {
     fn record(&mut self, act: Act, app_id: &str, change: Change, code: String) {
         self.ledger.record(Effect {
             time: act.now,
-            act: act.act,
+            act: act.number,
             request: act.request,
             app: app_id.to_owned(),
             change,

@@ -5,8 +5,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::calls::{Call, How, Operation};
+use super::orders::{Orders, replace_body};
 use super::{Caller, Cloud};
-use crate::faults::{Body, FaultId, FaultKind, LostAnswer, Ordered, Reply, Which};
+use crate::faults::{FaultId, FaultKind, LostAnswer, Ordered, Reply, Which};
 use crate::ledger::{Answered, RequestEntry};
 use crate::route::{Routed, route};
 use crate::wire::{Answer, Refusal, Request};
@@ -79,58 +80,6 @@ pub(super) struct Late {
     caller: Option<Caller>,
     call: Call,
     how: How,
-}
-
-/// The faults of one call, put in order.
-#[derive(Default)]
-struct Orders {
-    refuse: Option<Reply>,
-    cut_before: bool,
-    late: Option<(FaultId, Option<u64>, LostAnswer)>,
-    duplicate: Option<Which>,
-    how: How,
-    replace: Option<Reply>,
-    body: Option<Body>,
-    hold: Option<FaultId>,
-    cut_after: bool,
-    broken: bool,
-    delay: u64,
-}
-
-impl Orders {
-    fn of(struck: &[Ordered], number: u64) -> Self {
-        let mut orders = Self::default();
-        orders.how.request = Some(number);
-        for Ordered { id, fault, after_act } in struck {
-            match fault.kind.clone() {
-                FaultKind::Latency { .. } => {}
-                FaultKind::SlowAnswer { millis } => orders.delay = orders.delay.saturating_add(millis),
-                FaultKind::StatusBefore(reply) => orders.refuse = Some(reply),
-                FaultKind::Throttle { retry_after } => {
-                    let headers = retry_after
-                        .map(|value| ("Retry-After".to_owned(), value))
-                        .into_iter()
-                        .collect();
-                    orders.refuse = Some(Reply {
-                        headers,
-                        ..Reply::from(429)
-                    });
-                }
-                FaultKind::CutBefore => orders.cut_before = true,
-                FaultKind::StatusAfter(reply) => orders.replace = Some(reply),
-                FaultKind::CutAfter => orders.cut_after = true,
-                FaultKind::CutInAnswer => orders.broken = true,
-                FaultKind::Hold => orders.hold = Some(*id),
-                FaultKind::Stale { lag } => orders.how.view.lag = Some((lag, *after_act)),
-                FaultKind::Masked { even_when_asked } => orders.how.view.masked = Some(even_when_asked),
-                FaultKind::HalfReset { left } => orders.how.half = Some(left),
-                FaultKind::Body { body } => orders.body = Some(body),
-                FaultKind::Late { after_millis, answer } => orders.late = Some((*id, after_millis, answer)),
-                FaultKind::Duplicate { answer } => orders.duplicate = Some(answer),
-            }
-        }
-        orders
-    }
 }
 
 impl Cloud {
@@ -324,7 +273,7 @@ impl Cloud {
         }
     }
 
-    pub(super) fn do_late(&mut self, now: Timestamp, late: Late) {
+    pub(super) fn do_late(&mut self, now: Timestamp, late: &Late) {
         // Nobody waits for the answer; where the work cannot be done any more, nothing happens.
         let _ = self.execute(now, late.caller.as_ref(), &late.call, late.how);
     }
@@ -333,30 +282,4 @@ impl Cloud {
 fn later(now: Timestamp, millis: u64) -> Timestamp {
     let delay = SignedDuration::from_millis(i64::try_from(millis).unwrap_or(i64::MAX));
     now.checked_add(delay).unwrap_or(Timestamp::MAX)
-}
-
-fn replace_body(answer: &mut Answer, body: Body) {
-    let as_type = |answer: &mut Answer, content_type: &str| {
-        answer
-            .headers
-            .retain(|(name, _)| !name.eq_ignore_ascii_case("Content-Type"));
-        answer.headers.push(("Content-Type".into(), content_type.into()));
-    };
-    match body {
-        Body::Html => {
-            as_type(answer, "text/html");
-            answer.body = b"<html><head><title>Bad gateway</title></head><body>nginx</body></html>".to_vec();
-        }
-        Body::Empty => answer.body.clear(),
-        Body::Garbage => answer.body = b"{\"app\":{\"app_codes\":[\x00,,".to_vec(),
-        Body::HalfOfIt => answer.body.truncate(answer.body.len() / 2),
-        Body::ByteOrderMark => {
-            answer.body.splice(0..0, *b"\xef\xbb\xbf");
-        }
-        Body::Bytes(count) => answer.body = vec![b' '; count],
-        Body::Text(text) => {
-            as_type(answer, "application/json");
-            answer.body = text.into_bytes();
-        }
-    }
 }
