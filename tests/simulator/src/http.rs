@@ -124,13 +124,16 @@ async fn serve(
 
 async fn work(shared: &Shared, request: &Request) -> Delivery {
     let arrival = shared.with(|cloud| cloud.arrive(shared.clock.now(), request));
+    let (operation, number) = (arrival.operation(), arrival.number());
     wait(arrival.latency()).await;
-    let Outcome {
-        number,
-        delay,
-        delivery,
-    } = shared.with(|cloud| cloud.serve(shared.clock.now(), arrival));
+    let Outcome { delay, delivery, .. } = shared.with(|cloud| cloud.serve(shared.clock.now(), arrival));
     wait(delay).await;
+    // Never a path, a header or a body: they hold secrets, and the ledger has them all.
+    match &delivery {
+        Delivery::Answer(answer) => tracing::info!(number, %operation, status = answer.status, "answered"),
+        Delivery::Held(_) => tracing::info!(number, %operation, "holding the answer back"),
+        Delivery::Broken(_) | Delivery::Cut => tracing::info!(number, %operation, "closed the connection"),
+    }
     if matches!(delivery, Delivery::Held(_)) {
         shared.until(|cloud| !cloud.is_held(number)).await;
     }

@@ -14,6 +14,7 @@ mod http;
 pub mod ledger;
 pub mod model;
 mod route;
+mod seed;
 mod simulator;
 pub mod wire;
 
@@ -24,5 +25,6 @@ pub use model::{
     Account, App, AppRequest, AppType, Arrival, Behaviour, Call, Caller, Cloud, CodePosition, Codes, Delivery,
     GatewayPrefix, Key, ListQuery, NewApp, Operation, Outcome, Service, TemporaryKey, UnknownCode, User,
 };
+pub use seed::{Grown, Seed, SeedAccount, SeedApp, SeedUser};
 pub use simulator::{Options, Simulator};
 pub use wire::{Answer, Request};

@@ -159,12 +159,8 @@ impl Simulator {
 
     /// Makes an account, a project in `cn-north-4` and a user at once.
     pub fn add_tenant(&self, name: &str) -> (User, String) {
-        let account = self.add_account(name);
-        let project = self.add_project(&account.account_id, "cn-north-4");
-        (
-            self.add_user(&account.account_id, &format!("{name}-user"), "Passw0rd!of-the-user"),
-            project,
-        )
+        let (_, user, project) = self.with(|cloud| cloud.add_tenant(name));
+        (user, project)
     }
 
     /// Makes another permanent key of a user.

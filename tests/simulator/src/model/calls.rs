@@ -1,5 +1,7 @@
 //! What can be asked of the cloud.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -50,6 +52,12 @@ pub enum Operation {
     DataPlane,
     /// No such thing.
     Unknown,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 impl Operation {

@@ -173,6 +173,14 @@ impl Cloud {
         }
     }
 
+    /// Makes an account, a project in `cn-north-4` and a user at once. Returns the project's id too.
+    pub fn add_tenant(&mut self, name: &str) -> (Account, User, String) {
+        let account = self.add_account(name);
+        let project = self.add_project(&account.account_id, "cn-north-4");
+        let user = self.add_user(&account.account_id, &format!("{name}-user"), "Passw0rd!of-the-user");
+        (account, user, project)
+    }
+
     /// Makes another permanent key of a user.
     pub fn add_key(&mut self, user_id: &str) -> Key {
         let key = self.new_key();

@@ -17,6 +17,7 @@ use crate::wire::{Answer, Refusal, Request};
 pub struct Arrival {
     number: u64,
     request_id: String,
+    operation: Operation,
     call: Result<Call, Refusal>,
     caller: Result<Option<Caller>, Refusal>,
     struck: Vec<Ordered>,
@@ -26,6 +27,11 @@ impl Arrival {
     /// The request's number in the ledger.
     pub fn number(&self) -> u64 {
         self.number
+    }
+
+    /// What it asks.
+    pub fn operation(&self) -> Operation {
+        self.operation
     }
 
     /// How long to wait before serving it.
@@ -143,6 +149,7 @@ impl Cloud {
         Arrival {
             number,
             request_id,
+            operation,
             call,
             caller,
             struck,
@@ -158,6 +165,7 @@ impl Cloud {
             call,
             caller,
             struck,
+            ..
         } = arrival;
         let orders = Orders::of(&struck, number);
         let delay = Duration::from_millis(orders.delay);

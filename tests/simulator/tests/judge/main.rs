@@ -8,7 +8,11 @@
     reason = "tests say what must hold by panicking"
 )]
 
+mod admin;
 mod apps;
 mod bench;
+mod data_plane;
 mod faults;
+mod iam;
+mod model;
 mod signing;
