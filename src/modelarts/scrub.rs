@@ -37,12 +37,14 @@ pub fn scrub(text: &str, secrets: &[&str]) -> String {
             end: at + 1,
         })
         .collect();
-    let unescaped = json_unescaped(&raw);
+    let unescaped = json_unescaped(&raw, true);
+    let loosely = json_unescaped(&raw, false);
     let decoded = percent_decoded(&raw);
     let views = [
         percent_decoded(&unescaped),
         percent_decoded(&decoded),
         unescaped,
+        loosely,
         decoded,
         raw,
     ];
@@ -135,7 +137,9 @@ fn percent_decoded(units: &[Unit]) -> Vec<Unit> {
     out
 }
 
-fn json_unescaped(units: &[Unit]) -> Vec<Unit> {
+/// `is_strict`: a doubled backslash stands for one. Otherwise it is left alone, since a text that is not JSON may have a
+/// stray backslash before an escape.
+fn json_unescaped(units: &[Unit], is_strict: bool) -> Vec<Unit> {
     let mut out = Vec::with_capacity(units.len());
     let mut rest = units;
     while let [first, tail @ ..] = rest {
@@ -154,7 +158,9 @@ fn json_unescaped(units: &[Unit]) -> Vec<Unit> {
             continue;
         }
         rest = match tail {
-            [escaped, after @ ..] if first.byte == b'\\' && escaped.byte.is_ascii() => {
+            [escaped, after @ ..]
+                if first.byte == b'\\' && escaped.byte.is_ascii() && (is_strict || escaped.byte != b'\\') =>
+            {
                 let byte = match escaped.byte {
                     b'b' => 8,
                     b'f' => 12,

@@ -4,10 +4,12 @@
 //! unknown fields are skipped. `app_key` and `app_secret` are skipped too, so that they never become values here.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
@@ -196,9 +198,33 @@ impl<'de> Deserialize<'de> for Scalar {
     }
 }
 
+/// A JSON object: derived structs would take an array, by position, as well.
+#[derive(Default)]
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
 #[derive(Deserialize)]
 struct AppAnswer {
-    app: AppFields,
+    app: Object<AppFields>,
 }
 
 #[derive(Deserialize)]
@@ -227,8 +253,8 @@ struct AppFields {
 /// # Errors
 /// When it holds no app, or another one. The text is ours and quotes nothing of the answer.
 pub(super) fn parse_app(body: &[u8], target: &Target) -> Result<App, &'static str> {
-    let answer: AppAnswer = serde_json::from_slice(body).map_err(|_| "the answer is not an app")?;
-    let fields = answer.app;
+    let Object(AppAnswer { app: Object(fields) }) =
+        serde_json::from_slice(body).map_err(|_| "the answer is not an app")?;
     match fields.app_id {
         Scalar::Text(id) if id == target.app.app_id.as_str() => {}
         Scalar::Other => {}
@@ -451,6 +477,8 @@ mod tests {
             "true",
             "{\"app\":null}",
             "{\"app\":[]}",
+            "{\"app\":[[\"canary\"]]}",
+            "[{\"app_codes\":[]}]",
             "{\"app\":\"canary\"}",
             "<html>canary</html>",
             "{\"app\":{\"app_codes\":[\"canary\"",
