@@ -1,0 +1,268 @@
+//! The `AppCodeRotation` resource: what a person writes, what the operator answers. No I/O and no decisions.
+//!
+//! Doc comments on fields are what `kubectl explain` prints. Fields of `spec` are texts as they were written;
+//! [`crate::validate`] turns them into checked types, so that one bad field is reported instead of hiding the object.
+
+mod status;
+
+use std::fmt;
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use self::status::*;
+
+/// API group of the resource and prefix of every annotation.
+pub const GROUP: &str = "appcode.dev";
+
+/// Annotation on the resource: each new value rotates once and stays.
+pub const ROTATE_REQUESTED_AT: &str = "appcode.dev/rotate-requested-at";
+
+/// Annotation on the resource: a person's answer to an ambiguity, the fingerprint (16 or more hex digits) of a listed code.
+pub const ADOPT_FINGERPRINT: &str = "appcode.dev/adopt-fingerprint";
+
+/// Field manager of every write, and the value of `app.kubernetes.io/managed-by` on our Secrets.
+pub const MANAGER: &str = "appcode-operator";
+
+pub(crate) const ONE_OF_REGION_ENDPOINT: &str = "set exactly one of region and endpoint";
+pub(crate) const ONE_SEED: &str = "set at most one of appCode and appCodeFrom";
+pub(crate) const SEED_NOT_TARGET: &str =
+    "appCodeFrom must not name the target Secret: the operator writes there, so the seed would never be seen to change";
+pub(crate) const CREDENTIALS_NOT_TARGET: &str =
+    "credentialsRef must not name the target Secret: the operator writes codes there";
+pub(crate) const INTERVAL_POSITIVE: &str = "interval must be longer than zero";
+pub(crate) const JITTER_SHORTER: &str = "jitter must be shorter than the interval";
+
+/// What should be rotated, when, and where the code goes.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "appcode.dev",
+    version = "v1alpha1",
+    kind = "AppCodeRotation",
+    plural = "appcoderotations",
+    shortname = "acr",
+    category = "appcode",
+    namespaced,
+    status = "AppCodeRotationStatus",
+    derive = "PartialEq",
+    doc = "Rotates one app code of a Huawei Cloud ModelArts app: resets it on a schedule or when asked, and keeps the code in a Secret.",
+    printcolumn(name = "App", type_ = "string", json_path = ".spec.appId", description = "The app whose code is rotated"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "Where the rotation stands"),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#, description = "Whether the Secret holds a code that the cloud lists"),
+    printcolumn(name = "Last Rotation", type_ = "date", json_path = ".status.lastRotationTime", description = "Time since the last rotation"),
+    printcolumn(name = "Next Rotation", type_ = "string", json_path = ".status.nextRotationTime", description = "When the schedule rotates next"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since creation"),
+    printcolumn(name = "Fingerprint", type_ = "string", json_path = ".status.current.fingerprint", priority = 1, description = "Stands for the code in the Secret"),
+    printcolumn(name = "Secret", type_ = "string", json_path = ".status.target.name", priority = 1, description = "The Secret that holds the code"),
+    printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = 1, description = "What is the case, and what to do"),
+    validation = Rule::new("!has(self.spec.appCodeFrom) || self.spec.appCodeFrom.secretKeyRef.name != (has(self.spec.target) && has(self.spec.target.name) ? self.spec.target.name : self.metadata.name)").message(SEED_NOT_TARGET),
+    validation = Rule::new("self.spec.credentialsRef.name != (has(self.spec.target) && has(self.spec.target.name) ? self.spec.target.name : self.metadata.name)").message(CREDENTIALS_NOT_TARGET),
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.region) != has(self.endpoint)").message(ONE_OF_REGION_ENDPOINT),
+    validation = Rule::new("!(has(self.appCode) && has(self.appCodeFrom))").message(ONE_SEED)
+)]
+pub struct AppCodeRotationSpec {
+    /// Region of the app, such as `cn-north-4`. The endpoint follows from it. Set either this or `endpoint`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), regex(pattern = r"^[a-z]{2}-[a-z]+-[0-9]{1,3}$"))]
+    pub region: Option<String>,
+
+    /// Origin of a ModelArts endpoint, such as `https://modelarts.example.com`. It must be on the operator's
+    /// allow-list. Set either this or `region`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 300), regex(pattern = r"^https?://[^/@?#\s]+/?$"))]
+    pub endpoint: Option<String>,
+
+    /// Id of the IAM project that holds the app. Changing it starts anew with another app.
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9-]+$"))]
+    pub project_id: String,
+
+    /// Id of the app, as the console and the API show it. Changing it starts anew with another app.
+    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9_-]+$"))]
+    pub app_id: String,
+
+    /// ModelArts workspace of the app. Default: `0`, the default workspace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9-]+$"))]
+    pub workspace_id: Option<String>,
+
+    /// Name that the app is expected to have. If the app has another name, nothing is rotated and the resource says
+    /// `AppNameMismatch`. Default: whatever name the app has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255))]
+    pub app_name: Option<String>,
+
+    /// Remark to send with each change, at most 200 characters. Default: the app's own present remark.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 200))]
+    pub app_remark: Option<String>,
+
+    /// The seed: the code to start from, in plain text. It is stale after the first rotation and then ignored; a
+    /// changed value starts anew from that code. Whoever may read this resource reads it, so it is rotated at once by
+    /// default (`initialRotation`). Prefer `appCodeFrom`. Default: the only code that the app has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_code: Option<PlainCode>,
+
+    /// Where the seed stands, instead of `appCode`. An absent or unreadable Secret is no error after the first rotation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_code_from: Option<AppCodeSource>,
+
+    /// Secret in this namespace with the cloud credentials of the IAM user that created the app: `accessKey` and
+    /// `secretKey` (and `securityToken` for temporary keys), or `domainName`, `userName` and `password`, or `token`.
+    /// It is read anew for each use, so changing it needs no restart.
+    pub credentials_ref: SecretReference,
+
+    /// When to rotate without being asked. Default: only when asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
+
+    /// What to do with the seed at first sight. `Immediate`: rotate it at once. `WhenDue`: take it over, and wait for
+    /// the schedule or a trigger. Default: `Immediate` if the seed stands in this resource in plain text or the app has
+    /// no code, else `WhenDue`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_rotation: Option<InitialRotation>,
+
+    /// Any text. A changed value rotates once; removing it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub rotation_trigger: Option<String>,
+
+    /// Holds everything that changes the app. A rotation whose outcome is open is still settled by reading, and its
+    /// code is saved. Default: `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+
+    /// The Secret that holds the code. Default: the resource's name, key `appCode`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<SecretTarget>,
+
+    /// What status shows of the code. `Fingerprint`: 16 hex digits that stand for it. `Plaintext`: also the code
+    /// itself in `status.appCode`, readable by whoever may read this resource. Default: `Fingerprint`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_code: Option<StatusCode>,
+
+    /// How many past rotations `status.history` keeps. Default: 10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 50))]
+    pub history_limit: Option<i32>,
+}
+
+/// A reference to a Secret in the resource's namespace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SecretReference {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub name: String,
+}
+
+/// Where a code is read from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AppCodeSource {
+    /// A key of a Secret in this namespace. It must not be the target.
+    pub secret_key_ref: SecretKeyReference,
+}
+
+/// A key of a Secret in the resource's namespace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SecretKeyReference {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub name: String,
+    /// Key whose value is the code.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub key: String,
+}
+
+/// When to rotate without being asked.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("!has(self.jitter) || duration(self.jitter) < duration(self.interval)").message(JITTER_SHORTER))]
+pub struct Schedule {
+    /// Time from one completed rotation to the next, such as `720h`, `90m` or `1h30m`. Not shorter than the operator's
+    /// minimum interval (10 minutes unless it was set otherwise).
+    #[schemars(
+        length(min = 2, max = 24),
+        regex(pattern = r"^([0-9]{1,7}h)?([0-9]{1,7}m)?([0-9]{1,7}s)?$")
+    )]
+    #[x_kube(validation = Rule::new("duration(self) > duration('0s')").message(INTERVAL_POSITIVE))]
+    pub interval: String,
+
+    /// Longest delay that spreads rotations of many resources; each resource always has the same. Default: a tenth of
+    /// the interval, at most `1h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 2, max = 24),
+        regex(pattern = r"^([0-9]{1,7}h)?([0-9]{1,7}m)?([0-9]{1,7}s)?$")
+    )]
+    pub jitter: Option<String>,
+}
+
+/// What to do with the seed at first sight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum InitialRotation {
+    /// Rotate at once.
+    Immediate,
+    /// Take the seed over and wait.
+    WhenDue,
+}
+
+/// What status shows of the code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum StatusCode {
+    /// 16 hex digits that stand for the code.
+    #[default]
+    Fingerprint,
+    /// The code itself as well.
+    Plaintext,
+}
+
+/// The Secret that holds the code.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SecretTarget {
+    /// Name of the Secret, in the resource's namespace. Default: the resource's name. A Secret that exists and was not
+    /// made for this resource is left alone, and the resource says `SecretConflict`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub name: Option<String>,
+    /// Key under which the code stands. Default: `appCode`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub key: Option<String>,
+}
+
+/// A code that stands in a resource in plain text. It is written to and read from the API server and nowhere else:
+/// there is no `Display`, and `Debug` is redacted.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlainCode(pub String);
+
+impl fmt::Debug for PlainCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PlainCode([redacted])")
+    }
+}
+
+impl JsonSchema for PlainCode {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "PlainCode".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 512,
+            "pattern": "^[!-)+-~]+$",
+        })
+    }
+}
+
+impl AppCodeRotation {
+    /// Name of the Secret that the spec asks for.
+    pub fn target_name(&self) -> String {
+        let named = self.spec.target.as_ref().and_then(|target| target.name.clone());
+        named.unwrap_or_else(|| self.metadata.name.clone().unwrap_or_default())
+    }
+}
