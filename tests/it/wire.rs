@@ -5,6 +5,7 @@ mod hostile;
 mod once;
 mod requests;
 mod server;
+mod simulated;
 mod tokens;
 
 use std::sync::Arc;
