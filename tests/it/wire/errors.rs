@@ -161,6 +161,7 @@ async fn no_error_tells_a_secret_that_the_server_says_back() {
     echoes.push(format!(
         "canonicalRequest:PUT|/v1/p/app-auth/apps/a/app-code/{short_code}/||host:h|"
     ));
+    let client = client();
     let statuses = [200, 302, 400, 401, 403, 404, 408, 429, 500, 503];
     for (number, echo_text) in echoes.iter().enumerate() {
         let status = statuses[number % statuses.len()];
@@ -185,7 +186,7 @@ async fn no_error_tells_a_secret_that_the_server_says_back() {
                 Credentials::Token(_) => &[token],
             };
             let target = target(&server.origin, &iam.origin, credentials.clone());
-            let error = client()
+            let error = client
                 .reset_code(&target, &code(&short_code), &echo())
                 .await
                 .unwrap_err();
