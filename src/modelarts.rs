@@ -4,6 +4,7 @@
 //! API reference ("App authentication management": `ShowApigApp`, `ResetApigAppCode`, `CreateApigAppCode`).
 //! [`HttpAppCodes`] is the real implementation.
 
+mod failure;
 mod guard;
 mod http;
 mod refusal;

@@ -295,3 +295,6 @@ fn own_error(kind: CloudErrorKind, message: &str) -> CloudError {
         request_id: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,11 +8,12 @@ use reqwest::{Method, Url};
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::failure::{Failure, Secrets, refused};
 use super::refusal::{Call, Refusal};
 use super::sign::{self, Signable};
 use super::token::{Fresh, Token, Tokens};
 use super::transport::{Answer, HttpOptions, HttpSetupError, Outgoing, SendError, Transport};
-use super::{App, AppCode, AppCodes, CloudError, CloudErrorKind, Credentials, Echo, Target, scrub, wire};
+use super::{App, AppCode, AppCodes, CloudError, CloudErrorKind, Credentials, Echo, Target, wire};
 use crate::clock::Clock;
 
 const JSON: &str = "application/json";
@@ -299,121 +300,4 @@ fn understand(call: Call, answer: Answer, target: &Target, secrets: &Secrets<'_>
         .body
         .and_then(|body| wire::parse_app(&body, target).map_err(ToOwned::to_owned));
     app.map_err(|problem| failure.says(format!("{}: HTTP {status}, but {problem}", call.name())))
-}
-
-fn refused(call: Call, refusal: Refusal, answer: &Answer, secrets: &Secrets<'_>) -> CloudError {
-    let kind = refusal.kind(call, answer.retry_after);
-    let mut message = format!("{}: HTTP {}", call.name(), refusal.status);
-    if let Some(code) = &refusal.code {
-        message = format!("{message} {code}");
-    }
-    if let Some(minutes) = refusal.clock_skew_minutes() {
-        // The cloud's own text holds both times, and a message that changes each time is worth less than one that does not.
-        message = format!("{message}: the clocks differ, the cloud's is {minutes} min ahead; set this machine's clock");
-    } else if let Some(text) = &refusal.message {
-        message = format!("{message}: {text}");
-    } else if (300..400).contains(&refusal.status) {
-        message = format!("{message}: redirects are not followed");
-    }
-    let mut failure = Failure::of(kind).about(answer, secrets);
-    failure.code = refusal.code;
-    failure.says(secrets.scrub(&message))
-}
-
-/// An error in the making.
-#[derive(Clone)]
-struct Failure {
-    kind: CloudErrorKind,
-    status: Option<u16>,
-    code: Option<String>,
-    request_id: Option<String>,
-}
-
-impl Failure {
-    fn of(kind: CloudErrorKind) -> Self {
-        Self {
-            kind,
-            status: None,
-            code: None,
-            request_id: None,
-        }
-    }
-
-    fn about(self, answer: &Answer, secrets: &Secrets<'_>) -> Self {
-        let request_id = answer.request_id.clone().filter(|id| !secrets.are_in(id));
-        Self {
-            status: Some(answer.status),
-            request_id,
-            ..self
-        }
-    }
-
-    fn says(self, message: String) -> CloudError {
-        let Self {
-            kind,
-            status,
-            code,
-            request_id,
-        } = self;
-        CloudError {
-            kind,
-            status,
-            code,
-            message,
-            request_id,
-        }
-    }
-}
-
-/// What no error may repeat.
-struct Secrets<'a> {
-    given: Vec<&'a str>,
-    tokens: Vec<SecretString>,
-}
-
-impl<'a> Secrets<'a> {
-    fn of(target: &'a Target, code: Option<&'a AppCode>) -> Self {
-        let mut given = match &target.caller.credentials {
-            Credentials::Keys {
-                access_key,
-                secret_key,
-                security_token,
-            } => {
-                let token = security_token.as_ref().map(ExposeSecret::expose_secret);
-                [Some(access_key.as_str()), Some(secret_key.expose_secret()), token]
-                    .into_iter()
-                    .flatten()
-                    .collect()
-            }
-            Credentials::Password { password, .. } => vec![password.expose_secret()],
-            Credentials::Token(token) => vec![token.expose_secret()],
-        };
-        given.extend(code.map(AppCode::expose));
-        Self {
-            given,
-            tokens: Vec::new(),
-        }
-    }
-
-    fn add_token(&mut self, token: Option<&Token>) {
-        self.tokens.extend(token.map(|token| token.value.clone()));
-    }
-
-    fn all(&self) -> Vec<&str> {
-        self.given
-            .iter()
-            .copied()
-            .chain(self.tokens.iter().map(ExposeSecret::expose_secret))
-            .collect()
-    }
-
-    fn scrub(&self, text: &str) -> String {
-        scrub(text, &self.all())
-    }
-
-    fn are_in(&self, text: &str) -> bool {
-        self.all()
-            .iter()
-            .any(|secret| !secret.is_empty() && text.contains(secret))
-    }
 }

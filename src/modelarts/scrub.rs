@@ -3,6 +3,10 @@
 //! Two nets: what is known to be secret is found in every spelling that a server may echo it in, and what looks like a
 //! code, a URL or an echoed request goes as well, since an answer may hold codes that we have never seen.
 
+mod spelling;
+
+use self::spelling::{Unit, base64_forms, json_unescaped, percent_decoded};
+
 /// Longest result, in characters.
 const MAX_LENGTH: usize = 300;
 
@@ -16,9 +20,6 @@ const SHOW: usize = 12 * 1024;
 
 /// Shortest run of a code's alphabet that is taken for a code, a key or a hash.
 const RUN: usize = 32;
-
-/// Shortest base64 text that is searched for: shorter ones are found in ordinary words.
-const SHORTEST_BASE64: usize = 4;
 
 /// `text` without `secrets`, codes, URLs and control characters, cut to 300 characters.
 ///
@@ -37,12 +38,14 @@ pub fn scrub(text: &str, secrets: &[&str]) -> String {
             end: at + 1,
         })
         .collect();
-    let unescaped = json_unescaped(&raw);
+    let unescaped = json_unescaped(&raw, true);
+    let loosely = json_unescaped(&raw, false);
     let decoded = percent_decoded(&raw);
     let views = [
         percent_decoded(&unescaped),
         percent_decoded(&decoded),
         unescaped,
+        loosely,
         decoded,
         raw,
     ];
@@ -103,113 +106,6 @@ fn rebuild(text: &str, hidden: &[bool]) -> String {
         length += 1;
     }
     out
-}
-
-/// A byte of a decoded text and where it came from.
-#[derive(Clone, Copy)]
-struct Unit {
-    byte: u8,
-    start: usize,
-    end: usize,
-}
-
-fn percent_decoded(units: &[Unit]) -> Vec<Unit> {
-    let mut out = Vec::with_capacity(units.len());
-    let mut rest = units;
-    while let [first, tail @ ..] = rest {
-        rest = match tail {
-            [high, low, after @ ..] if first.byte == b'%' && is_hex(high.byte) && is_hex(low.byte) => {
-                out.push(Unit {
-                    byte: digit(high.byte) * 16 + digit(low.byte),
-                    start: first.start,
-                    end: low.end,
-                });
-                after
-            }
-            _ => {
-                out.push(*first);
-                tail
-            }
-        };
-    }
-    out
-}
-
-fn json_unescaped(units: &[Unit]) -> Vec<Unit> {
-    let mut out = Vec::with_capacity(units.len());
-    let mut rest = units;
-    while let [first, tail @ ..] = rest {
-        if let Some((char, used)) = unicode_escape(rest) {
-            let (escape, after) = rest.split_at(used);
-            let end = escape.last().map_or(first.end, |last| last.end);
-            let mut buffer = [0; 4];
-            for byte in char.encode_utf8(&mut buffer).bytes() {
-                out.push(Unit {
-                    byte,
-                    start: first.start,
-                    end,
-                });
-            }
-            rest = after;
-            continue;
-        }
-        rest = match tail {
-            [escaped, after @ ..] if first.byte == b'\\' && escaped.byte.is_ascii() => {
-                let byte = match escaped.byte {
-                    b'b' => 8,
-                    b'f' => 12,
-                    b'n' => b'\n',
-                    b'r' => b'\r',
-                    b't' => b'\t',
-                    other => other,
-                };
-                out.push(Unit {
-                    byte,
-                    start: first.start,
-                    end: escaped.end,
-                });
-                after
-            }
-            _ => {
-                out.push(*first);
-                tail
-            }
-        };
-    }
-    out
-}
-
-/// The character that a `\uXXXX`, or a surrogate pair of them, at the start of `units` stands for, and its length.
-fn unicode_escape(units: &[Unit]) -> Option<(char, usize)> {
-    let half = |at: usize| {
-        let lead: Vec<u8> = units.get(at..at + 2)?.iter().map(|unit| unit.byte).collect();
-        let digits = units.get(at + 2..at + 6)?;
-        let is_escape = lead == b"\\u" && digits.iter().all(|unit| is_hex(unit.byte));
-        is_escape.then(|| {
-            digits
-                .iter()
-                .fold(0_u16, |code, unit| code << 4 | u16::from(digit(unit.byte)))
-        })
-    };
-    let first = half(0)?;
-    let pair = half(6).and_then(|second| char::decode_utf16([first, second]).next()?.ok());
-    match char::decode_utf16([first]).next()?.ok() {
-        Some(char) => Some((char, 6)),
-        None => Some(pair.map_or((char::REPLACEMENT_CHARACTER, 6), |char| (char, 12))),
-    }
-}
-
-fn is_hex(byte: u8) -> bool {
-    byte.is_ascii_hexdigit()
-}
-
-fn digit(byte: u8) -> u8 {
-    match byte {
-        b'0'..=b'9' => byte - b'0',
-        b'a'..=b'f' => byte - b'a' + 10,
-        b'A'..=b'F' => byte - b'A' + 10,
-        _ => 0,
-    }
 }
 
 fn hide(units: &[Unit], hidden: &mut [bool]) {
@@ -306,92 +202,11 @@ fn hide_runs(text: &[u8], hidden: &mut [bool]) {
     }
 }
 
-/// The base64 text that `secret` becomes at each of the three places where it may start in a longer text, in the
-/// standard and the URL alphabet, without the characters at its ends that its neighbours take part in.
-fn base64_forms(secret: &[u8]) -> Vec<Vec<u8>> {
-    let mut forms = Vec::new();
-    for alphabet in [b"+/", b"-_"] {
-        for lead in 0..3_usize {
-            let padded = [vec![0; lead], secret.to_vec()].concat();
-            let text = base64(&padded, *alphabet);
-            let start = (lead * 8).div_ceil(6);
-            let end = padded.len() * 8 / 6;
-            let form = text.get(start..end.max(start)).unwrap_or_default().to_vec();
-            if form.len() >= SHORTEST_BASE64 && !forms.contains(&form) {
-                forms.push(form);
-            }
-        }
-    }
-    forms
-}
-
-fn base64(bytes: &[u8], last: [u8; 2]) -> Vec<u8> {
-    let char = |six: u32| match u8::try_from(six & 63).unwrap_or(0) {
-        n @ 0..=25 => b'A' + n,
-        n @ 26..=51 => b'a' + n - 26,
-        n @ 52..=61 => b'0' + n - 52,
-        62 => last[0],
-        _ => last[1],
-    };
-    let mut out = Vec::new();
-    for chunk in bytes.chunks(3) {
-        let bits = chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        out.extend(
-            [18, 12, 6, 0]
-                .into_iter()
-                .take(chunk.len() + 1)
-                .map(|shift| char(bits >> shift)),
-        );
-    }
-    out
-}
-
-/// Every spelling of `secret` that [`scrub`] promises to find, for tests of what must not leak.
-#[cfg(test)]
-pub(super) fn spellings(secret: &str) -> Vec<String> {
-    use super::sign;
-
-    let upper = sign::encode(secret);
-    let lower: String = percent_lower(&upper);
-    let json = serde_json::to_string(secret).unwrap();
-    let base64 = String::from_utf8(base64(secret.as_bytes(), *b"+/")).unwrap();
-    let mut all = vec![
-        secret.to_owned(),
-        sign::encode(&upper),
-        upper,
-        lower,
-        json[1..json.len() - 1].to_owned(),
-    ];
-    all.push(json[1..json.len() - 1].replace('/', "\\/"));
-    all.push(secret.chars().fold(String::new(), |text, char| {
-        let mut units = [0; 2];
-        char.encode_utf16(&mut units)
-            .iter()
-            .fold(text, |text, unit| format!("{text}\\u{unit:04x}"))
-    }));
-    if base64.len() >= 6 {
-        all.push(base64);
-    }
-    all
-}
-
-#[cfg(test)]
-fn percent_lower(encoded: &str) -> String {
-    let mut rest = 0;
-    let lower = |char: char| {
-        if char == '%' {
-            rest = 3;
-        }
-        rest = i32::max(rest - 1, -1);
-        if rest >= 0 { char.to_ascii_lowercase() } else { char }
-    };
-    encoded.chars().map(lower).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::spelling::spellings;
     use super::*;
 
     const CODE: &str = "873810a2cd4e4a9c88df5979411d6a50753c0af4024840fcac59e37ce38364e4";

@@ -3,14 +3,15 @@
 //! Answers are read leniently, since the API marks no field as required: a field of the wrong type counts as absent and
 //! unknown fields are skipped. `app_key` and `app_secret` are skipped too, so that they never become values here.
 
-use std::fmt;
+mod lenient;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+use self::lenient::{Object, Scalar};
 use super::sign::encode;
 use super::{App, AppCode, AppType, Echo, Target};
 
@@ -116,89 +117,9 @@ fn to_json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("structs of strings always become JSON")
 }
 
-/// A JSON value of which only text and whole numbers matter.
-#[derive(Default)]
-enum Scalar {
-    Text(String),
-    Number(i64),
-    #[default]
-    Other,
-}
-
-impl Scalar {
-    fn text(self) -> Option<String> {
-        match self {
-            Self::Text(text) => Some(text),
-            Self::Number(_) | Self::Other => None,
-        }
-    }
-
-    fn number(&self) -> Option<i64> {
-        match self {
-            Self::Number(number) => Some(*number),
-            Self::Text(text) => text.parse().ok(),
-            Self::Other => None,
-        }
-    }
-}
-
-struct ScalarVisitor;
-
-impl<'de> Visitor<'de> for ScalarVisitor {
-    type Value = Scalar;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Scalar, E> {
-        Ok(Scalar::Text(text.to_owned()))
-    }
-
-    fn visit_string<E>(self, text: String) -> Result<Scalar, E> {
-        Ok(Scalar::Text(text))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Scalar, E> {
-        Ok(Scalar::Number(number))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Scalar, E> {
-        Ok(i64::try_from(number).map_or(Scalar::Other, Scalar::Number))
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Scalar, E> {
-        Ok(Scalar::Other)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Scalar, E> {
-        Ok(Scalar::Other)
-    }
-
-    fn visit_unit<E>(self) -> Result<Scalar, E> {
-        Ok(Scalar::Other)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Scalar, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Scalar::Other)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalar, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Scalar::Other)
-    }
-}
-
-impl<'de> Deserialize<'de> for Scalar {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ScalarVisitor)
-    }
-}
-
 #[derive(Deserialize)]
 struct AppAnswer {
-    app: AppFields,
+    app: Object<AppFields>,
 }
 
 #[derive(Deserialize)]
@@ -227,8 +148,8 @@ struct AppFields {
 /// # Errors
 /// When it holds no app, or another one. The text is ours and quotes nothing of the answer.
 pub(super) fn parse_app(body: &[u8], target: &Target) -> Result<App, &'static str> {
-    let answer: AppAnswer = serde_json::from_slice(body).map_err(|_| "the answer is not an app")?;
-    let fields = answer.app;
+    let Object(AppAnswer { app: Object(fields) }) =
+        serde_json::from_slice(body).map_err(|_| "the answer is not an app")?;
     match fields.app_id {
         Scalar::Text(id) if id == target.app.app_id.as_str() => {}
         Scalar::Other => {}
@@ -451,6 +372,8 @@ mod tests {
             "true",
             "{\"app\":null}",
             "{\"app\":[]}",
+            "{\"app\":[[\"canary\"]]}",
+            "[{\"app_codes\":[]}]",
             "{\"app\":\"canary\"}",
             "<html>canary</html>",
             "{\"app\":{\"app_codes\":[\"canary\"",

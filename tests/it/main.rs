@@ -1,1 +1,11 @@
-fn main() {}
+//! The operator's parts together, without a cluster: one module per subject.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs,
+    reason = "a test says what must hold by panicking, and its name says the rest"
+)]
+
+mod wire;

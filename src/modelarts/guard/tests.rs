@@ -1,0 +1,444 @@
+//! The guard in front of a scripted cloud, on a clock that moves only when somebody sleeps.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures::FutureExt;
+use jiff::Timestamp;
+use proptest::prelude::*;
+use tokio::sync::Semaphore;
+
+use super::super::tests::target;
+use super::*;
+
+/// Sleeping moves this clock, at once.
+#[derive(Default)]
+struct LeapingClock(Mutex<Duration>);
+
+impl LeapingClock {
+    fn advance(&self, time: Duration) {
+        *self.0.lock().unwrap() += time;
+    }
+}
+
+#[async_trait]
+impl Clock for LeapingClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH
+    }
+
+    fn uptime(&self) -> Duration {
+        *self.0.lock().unwrap()
+    }
+
+    async fn sleep(&self, time: Duration) {
+        // Everybody else who can go on does so before time passes.
+        for _ in 0..8 {
+            tokio::task::yield_now().await;
+        }
+        self.advance(time);
+    }
+}
+
+/// Answers from a list, `Ok` when it is empty, and counts.
+struct Cloud {
+    answers: Mutex<VecDeque<CloudErrorKind>>,
+    calls: AtomicUsize,
+    /// Calls need a permit to end.
+    gate: Semaphore,
+}
+
+impl Cloud {
+    async fn call(&self) -> Result<App, CloudError> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let _permit = self.gate.acquire().await.unwrap();
+        match self.answers.lock().unwrap().pop_front() {
+            Some(kind) => Err(own_error(kind, "scripted")),
+            None => Ok(App {
+                name: None,
+                remark: None,
+                app_type: None,
+                owner: None,
+                caller: None,
+                updated_at: None,
+                codes: Vec::new(),
+                masked: false,
+            }),
+        }
+    }
+
+    fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl AppCodes for Cloud {
+    async fn show_app(&self, _: &Target) -> Result<App, CloudError> {
+        self.call().await
+    }
+
+    async fn reset_code(&self, _: &Target, _: &AppCode, _: &Echo) -> Result<App, CloudError> {
+        self.call().await
+    }
+
+    async fn add_code(&self, _: &Target, _: &Echo) -> Result<App, CloudError> {
+        self.call().await
+    }
+}
+
+struct World {
+    clock: Arc<LeapingClock>,
+    cloud: Arc<Cloud>,
+    guard: GuardedAppCodes,
+}
+
+fn world_with(answers: &[CloudErrorKind], options: GuardOptions) -> World {
+    let clock = Arc::new(LeapingClock::default());
+    let answers = Mutex::new(answers.iter().cloned().collect());
+    let cloud = Arc::new(Cloud {
+        answers,
+        calls: AtomicUsize::new(0),
+        gate: Semaphore::new(1000),
+    });
+    let guard = GuardedAppCodes::new(Arc::clone(&cloud) as _, Arc::clone(&clock) as _, options);
+    World { clock, cloud, guard }
+}
+
+fn world(answers: &[CloudErrorKind]) -> World {
+    world_with(answers, GuardOptions::default())
+}
+
+fn caller(source: &str, version: &str) -> Target {
+    let mut target = target();
+    target.caller.source = source.into();
+    target.caller.version = version.into();
+    target
+}
+
+fn kind<T>(outcome: Result<T, CloudError>) -> CloudErrorKind {
+    outcome.err().unwrap().kind
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn slow() -> GuardOptions {
+    GuardOptions {
+        per_caller_rate: 1.0,
+        burst: 2,
+        ..GuardOptions::default()
+    }
+}
+
+#[tokio::test]
+async fn calls_come_at_the_callers_rate_after_a_burst() {
+    let world = world_with(&[], slow());
+    for expected in [0, 0, 1, 2, 3] {
+        world.guard.show_app(&target()).await.unwrap();
+        assert_eq!(world.clock.uptime(), expected * SECOND);
+    }
+    world.guard.show_app(&caller("other", "1")).await.unwrap();
+    assert_eq!(world.clock.uptime(), 3 * SECOND, "another caller has its own turn");
+}
+
+#[tokio::test]
+async fn all_callers_share_one_rate() {
+    let options = GuardOptions {
+        global_rate: 2.0,
+        burst: 1,
+        max_wait: 100 * SECOND,
+        ..GuardOptions::default()
+    };
+    let world = world_with(&[], options);
+    for number in 0..30 {
+        world.guard.show_app(&caller(&number.to_string(), "1")).await.unwrap();
+    }
+    assert_eq!(world.clock.uptime(), 10 * SECOND, "ten at once, then two a second");
+}
+
+#[tokio::test]
+async fn a_turn_that_is_far_off_is_told_instead_of_waited_for() {
+    let options = GuardOptions {
+        max_wait: Duration::ZERO,
+        ..slow()
+    };
+    let world = world_with(&[], options);
+    for _ in 0..2 {
+        world.guard.show_app(&target()).await.unwrap();
+    }
+    for _ in 0..3 {
+        let kind = kind(world.guard.show_app(&target()).await);
+        assert_eq!(
+            kind,
+            CloudErrorKind::Throttled {
+                retry_after: Some(SECOND)
+            },
+            "and takes no turn"
+        );
+    }
+    assert_eq!((world.cloud.calls(), world.clock.uptime()), (2, Duration::ZERO));
+}
+
+#[tokio::test]
+async fn admission_takes_the_turn_so_that_the_change_goes_out_at_once() {
+    let world = world_with(&[], slow());
+    let (target, code) = (target(), AppCode::parse("c").unwrap());
+    world.guard.show_app(&target).await.unwrap();
+    world.guard.show_app(&target).await.unwrap();
+    world.guard.admit(&target).await.unwrap();
+    assert_eq!(world.clock.uptime(), SECOND);
+    world.guard.reset_code(&target, &code, &Echo::default()).await.unwrap();
+    world.guard.add_code(&target, &Echo::default()).await.unwrap();
+    assert_eq!(world.clock.uptime(), SECOND);
+    assert_eq!(world.cloud.calls(), 4);
+}
+
+#[tokio::test]
+async fn rejected_credentials_rest_for_more_than_five_minutes() {
+    let world = world(&[CloudErrorKind::CredentialsRejected]);
+    let (target, code) = (target(), AppCode::parse("c").unwrap());
+    assert_eq!(
+        kind(world.guard.show_app(&target).await),
+        CloudErrorKind::CredentialsRejected
+    );
+    let rest = CloudErrorKind::LockedOut {
+        retry_after: Duration::from_secs(330),
+    };
+    assert_eq!(kind(world.guard.show_app(&target).await), rest);
+    assert_eq!(kind(world.guard.admit(&target).await), rest);
+    assert_eq!(
+        kind(world.guard.reset_code(&target, &code, &Echo::default()).await),
+        rest
+    );
+    assert_eq!(kind(world.guard.add_code(&target, &Echo::default()).await), rest);
+    world.clock.advance(Duration::from_secs(329));
+    assert_eq!(
+        kind(world.guard.show_app(&target).await),
+        CloudErrorKind::LockedOut { retry_after: SECOND }
+    );
+    assert_eq!(world.cloud.calls(), 1);
+    world.clock.advance(SECOND);
+    world.guard.show_app(&target).await.unwrap();
+    assert_eq!(world.cloud.calls(), 2);
+}
+
+#[tokio::test]
+async fn new_credentials_are_tried_at_once_and_others_are_not_concerned() {
+    let world = world(&[CloudErrorKind::LockedOut { retry_after: SECOND }]);
+    assert!(world.guard.show_app(&caller("a", "1")).await.is_err());
+    assert!(world.guard.show_app(&caller("a", "1")).await.is_err());
+    assert_eq!(world.cloud.calls(), 1);
+    world.guard.show_app(&caller("a", "2")).await.unwrap();
+    world.guard.show_app(&caller("b", "1")).await.unwrap();
+    assert_eq!(world.cloud.calls(), 3);
+}
+
+#[tokio::test]
+async fn a_longer_lock_is_respected_and_a_shorter_one_stretched() {
+    for (asked, rests) in [(1, 330), (960, 960)] {
+        let world = world(&[CloudErrorKind::LockedOut {
+            retry_after: Duration::from_secs(asked),
+        }]);
+        assert!(world.guard.show_app(&target()).await.is_err());
+        let rest = CloudErrorKind::LockedOut {
+            retry_after: Duration::from_secs(rests),
+        };
+        assert_eq!(kind(world.guard.show_app(&target()).await), rest);
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_rests_longer_since_it_locks_a_person() {
+    let world = world(&[CloudErrorKind::CredentialsRejected]);
+    let mut target = target();
+    target.caller.credentials = Credentials::Password {
+        domain_name: "d".into(),
+        user_name: "u".into(),
+        password: "p".into(),
+    };
+    assert!(world.guard.show_app(&target).await.is_err());
+    let CloudErrorKind::LockedOut { retry_after } = kind(world.guard.show_app(&target).await) else {
+        panic!()
+    };
+    assert!(
+        retry_after > Duration::from_secs(1800),
+        "two tries an hour are below the strictest account's limit of three"
+    );
+}
+
+#[tokio::test]
+async fn unproven_credentials_are_tried_once_however_many_call() {
+    let world = world(&[CloudErrorKind::CredentialsRejected]);
+    let target = target();
+    let call = || world.guard.show_app(&target);
+    let all = tokio::join!(call(), call(), call(), call(), call());
+    for outcome in [all.0, all.1, all.2, all.3, all.4] {
+        assert!(matches!(
+            kind(outcome),
+            CloudErrorKind::CredentialsRejected | CloudErrorKind::LockedOut { .. }
+        ));
+    }
+    assert_eq!(world.cloud.calls(), 1, "five failures in a row would lock the key");
+}
+
+#[tokio::test]
+async fn proven_credentials_are_used_by_all_who_waited_and_then_together() {
+    let world = world(&[]);
+    let target = target();
+    let call = || world.guard.show_app(&target);
+    let all = tokio::join!(call(), call(), call());
+    assert!(all.0.is_ok() && all.1.is_ok() && all.2.is_ok());
+    // Each holds its call open now: proven credentials need not wait for one another.
+    let permits = world.cloud.gate.acquire_many(1000).await.unwrap();
+    let mut calls: Vec<_> = (0..2).map(|_| Box::pin(world.guard.reset_code_of(&target))).collect();
+    for call in &mut calls {
+        assert!(call.as_mut().now_or_never().is_none());
+    }
+    assert_eq!(world.cloud.calls(), 5);
+    drop(permits);
+}
+
+impl GuardedAppCodes {
+    async fn reset_code_of(&self, target: &Target) -> Result<App, CloudError> {
+        self.reset_code(target, &AppCode::parse("c").unwrap(), &Echo::default())
+            .await
+    }
+}
+
+#[tokio::test]
+async fn nobody_waits_long_for_another_calls_try() {
+    let world = world(&[]);
+    let target = target();
+    let _held = world.cloud.gate.acquire_many(1000).await.unwrap();
+    let mut stuck = Box::pin(world.guard.show_app(&target));
+    assert!(stuck.as_mut().now_or_never().is_none());
+    let throttled = CloudErrorKind::Throttled {
+        retry_after: Some(DEFAULT_PAUSE),
+    };
+    assert_eq!(kind(world.guard.show_app(&target).await), throttled);
+    assert_eq!(world.clock.uptime(), 10 * SECOND);
+    assert_eq!(
+        kind(world.guard.reset_code_of(&target).await),
+        throttled,
+        "a change does not wait at all"
+    );
+    assert_eq!(world.clock.uptime(), 10 * SECOND);
+    assert_eq!(world.cloud.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_call_that_was_given_up_leaves_the_way_open() {
+    let world = world(&[]);
+    let target = target();
+    let permits = world.cloud.gate.acquire_many(1000).await.unwrap();
+    assert!(world.guard.show_app(&target).now_or_never().is_none());
+    drop(permits);
+    world.guard.show_app(&target).await.unwrap();
+    assert_eq!(world.cloud.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_throttled_caller_is_slowed_and_others_are_not() {
+    for (asked, pause) in [(Some(Duration::from_secs(8)), 8), (None, 5)] {
+        let world = world(&[CloudErrorKind::Throttled { retry_after: asked }]);
+        assert!(world.guard.show_app(&caller("a", "1")).await.is_err());
+        world.guard.show_app(&caller("b", "1")).await.unwrap();
+        assert_eq!(world.clock.uptime(), Duration::ZERO);
+        world.guard.show_app(&caller("a", "1")).await.unwrap();
+        assert_eq!(world.clock.uptime(), pause * SECOND);
+    }
+}
+
+#[tokio::test]
+async fn a_long_pause_is_told_at_once() {
+    let quarter = Duration::from_secs(900);
+    let world = world(&[CloudErrorKind::Throttled {
+        retry_after: Some(quarter),
+    }]);
+    assert!(world.guard.show_app(&target()).await.is_err());
+    let again = kind(world.guard.show_app(&target()).await);
+    assert_eq!(
+        again,
+        CloudErrorKind::Throttled {
+            retry_after: Some(quarter)
+        }
+    );
+    assert_eq!((world.cloud.calls(), world.clock.uptime()), (1, Duration::ZERO));
+}
+
+#[tokio::test]
+async fn a_refusal_for_who_the_caller_is_proves_its_credentials() {
+    for answer in [
+        CloudErrorKind::NotAuthorized,
+        CloudErrorKind::AppNotFound,
+        CloudErrorKind::NotFound,
+    ] {
+        let world = world(&[answer]);
+        assert!(world.guard.show_app(&target()).await.is_err());
+        assert_eq!(
+            world.guard.lock().callers["ns/credentials"].breaker.peek("1", SECOND),
+            Entry::Pass
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_memory_of_callers_is_bounded_and_a_closed_breaker_is_kept() {
+    let world = world_with(
+        &[CloudErrorKind::CredentialsRejected],
+        GuardOptions {
+            global_rate: 1e6,
+            ..GuardOptions::default()
+        },
+    );
+    assert!(world.guard.show_app(&caller("bad", "1")).await.is_err());
+    for number in 0..MAX_CALLERS + 100 {
+        world.guard.show_app(&caller(&number.to_string(), "1")).await.unwrap();
+        world.clock.advance(Duration::from_millis(10));
+    }
+    assert!(world.guard.lock().callers.len() <= MAX_CALLERS);
+    assert!(matches!(
+        kind(world.guard.show_app(&caller("bad", "1")).await),
+        CloudErrorKind::LockedOut { .. }
+    ));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever the cloud says and however time passes, a key sees no five failures within a lock's five minutes.
+    #[test]
+    fn a_key_is_never_tried_into_its_lock(steps in prop::collection::vec((0_u8..4, 0_u64..120), 1..200)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let world = world(&[]);
+            let mut failures: Vec<Duration> = Vec::new();
+            for (answer, pause) in steps {
+                world.clock.advance(Duration::from_secs(pause));
+                let answer = match answer {
+                    0 => None,
+                    1 => Some(CloudErrorKind::CredentialsRejected),
+                    2 => Some(CloudErrorKind::UnknownOutcome),
+                    _ => Some(CloudErrorKind::LockedOut { retry_after: SECOND }),
+                };
+                let mut answers = world.cloud.answers.lock().unwrap();
+                answers.clear();
+                answers.extend(answer);
+                drop(answers);
+                let before = world.cloud.calls();
+                let outcome = world.guard.show_app(&target()).await;
+                let is_failure = matches!(
+                    outcome.map_err(|error| error.kind),
+                    Err(CloudErrorKind::CredentialsRejected | CloudErrorKind::LockedOut { .. })
+                );
+                if world.cloud.calls() > before && is_failure {
+                    failures.push(world.clock.uptime());
+                }
+            }
+            for pair in failures.windows(2) {
+                prop_assert!(pair[1] - pair[0] >= Duration::from_secs(300));
+            }
+            Ok(())
+        })?;
+    }
+}
