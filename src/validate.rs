@@ -1,0 +1,544 @@
+//! From what a person wrote to checked types, or every reason why not at once. No I/O.
+//!
+//! The rules are those of the CRD (lengths, patterns, ranges, CEL), checked again because old API servers drop CEL, and
+//! those that only the operator can know: which endpoints are allowed, the minimum interval, whether plain text is.
+//! A message says which field breaks which rule. It never quotes a value: that may be a secret put in the wrong field.
+
+mod text;
+
+use jiff::SignedDuration;
+
+use self::text::{is_secret_key, is_secret_name, parse_duration};
+use crate::api::{
+    AppCodeRotation, AppCodeRotationSpec, CREDENTIALS_NOT_TARGET, INTERVAL_POSITIVE, InitialRotation, JITTER_SHORTER,
+    ONE_OF_REGION_ENDPOINT, ONE_SEED, Reason, SEED_NOT_TARGET, Schedule, StatusCode, TargetStatus,
+};
+use crate::endpoint::{Endpoint, EndpointError, EndpointRules};
+use crate::ids::{AppId, AppIdentity, BadId, ProjectId, WorkspaceId};
+use crate::modelarts::AppCode;
+pub use crate::schedule::IntervalSchedule;
+
+/// Key of the target Secret when the spec names none.
+pub const DEFAULT_KEY: &str = "appCode";
+
+/// Length of `status.history` when the spec names none.
+pub const DEFAULT_HISTORY: usize = 10;
+
+/// Longest jitter when the spec names none; shorter intervals have a tenth of themselves.
+const MAX_DEFAULT_JITTER: SignedDuration = SignedDuration::from_hours(1);
+
+/// What the operator's settings allow.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Where the cloud may be.
+    pub endpoints: EndpointRules,
+    /// Shortest `schedule.interval`.
+    pub minimum_interval: SignedDuration,
+    /// Whether `statusCode: Plaintext` is refused.
+    pub forbid_plaintext: bool,
+}
+
+/// A spec that keeps every rule, with defaults applied.
+#[derive(Clone, Debug)]
+pub struct Validated {
+    /// Where to ask, and where a password may go.
+    pub endpoint: Endpoint,
+    /// Which app.
+    pub app: AppIdentity,
+    /// Workspace to send along. Default: `0`.
+    pub workspace: WorkspaceId,
+    /// Name that the app must have, if one is asserted.
+    pub app_name: Option<String>,
+    /// Remark to send instead of the app's own.
+    pub app_remark: Option<String>,
+    /// The code to start from.
+    pub seed: Seed,
+    /// Name of the credentials Secret.
+    pub credentials: String,
+    /// When to rotate without being asked.
+    pub schedule: Option<IntervalSchedule>,
+    /// What to do at first sight, if the spec says so; the default depends on what the app holds.
+    pub initial: Option<InitialRotation>,
+    /// A changed value rotates once.
+    pub rotation_trigger: Option<String>,
+    /// Whether everything that changes the app is held.
+    pub suspend: bool,
+    /// The Secret that holds the code.
+    pub target: TargetStatus,
+    /// Whether status shows the code itself.
+    pub plaintext: bool,
+    /// Most entries of `status.history`.
+    pub history_limit: usize,
+}
+
+/// The code to start from.
+#[derive(Clone, Debug)]
+pub enum Seed {
+    /// None given: the only code that the app has.
+    None,
+    /// Stands in the spec.
+    Inline(AppCode),
+    /// Stands in a Secret of the same namespace, which is not the target.
+    Secret {
+        /// The Secret.
+        name: String,
+        /// Its key.
+        key: String,
+    },
+}
+
+/// A rule that the spec breaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// [`Reason::InvalidSpec`], or [`Reason::EndpointNotAllowed`] when an administrator could allow it.
+    pub reason: Reason,
+    /// Which field, which rule, and where it is not plain, what to do.
+    pub message: String,
+}
+
+impl Problem {
+    /// One problem that tells of all, for a condition: the reason that the author of the spec can act on comes first.
+    pub fn sum_up(problems: &[Self]) -> Self {
+        let is_spec = |problem: &Self| problem.reason != Reason::EndpointNotAllowed;
+        let reason = problems.iter().find(|problem| is_spec(problem)).or(problems.first());
+        let messages: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
+        Self {
+            reason: reason.map_or(Reason::InvalidSpec, |problem| problem.reason),
+            message: messages.join("; "),
+        }
+    }
+}
+
+/// Checks the whole spec.
+///
+/// # Errors
+/// With every rule that it breaks, in the order of the fields; never empty.
+pub fn validate(resource: &AppCodeRotation, rules: &Rules) -> Result<Validated, Vec<Problem>> {
+    let spec = &resource.spec;
+    let mut report = Report::default();
+
+    let endpoint = report.endpoint(spec, &rules.endpoints);
+    let project_id = report.id(ProjectId::parse(&spec.project_id));
+    let app_id = report.id(AppId::parse(&spec.app_id));
+    let workspace = report.id(WorkspaceId::parse(spec.workspace_id.as_deref().unwrap_or("0")));
+    report.length("spec.appName", spec.app_name.as_deref(), 1, 255);
+    report.length("spec.appRemark", spec.app_remark.as_deref(), 0, 200);
+    let seed = report.seed(spec);
+    report.secret_name("spec.credentialsRef.name", &spec.credentials_ref.name);
+    let schedule = spec.schedule.as_ref().map(|schedule| report.schedule(schedule, rules));
+    report.length("spec.rotationTrigger", spec.rotation_trigger.as_deref(), 1, 256);
+    let target = report.target(resource);
+    report.target_is_no_source(spec, &target);
+    let plaintext = spec.status_code.unwrap_or_default() == StatusCode::Plaintext;
+    if plaintext && rules.forbid_plaintext {
+        report.invalid("spec.statusCode: this operator forbids Plaintext; set Fingerprint or leave it out");
+    }
+    let history_limit = report.history_limit(spec.history_limit);
+
+    let (Some(endpoint), Some(project_id), Some(app_id), Some(workspace), Some(seed), true) = (
+        endpoint,
+        project_id,
+        app_id,
+        workspace,
+        seed,
+        report.problems.is_empty(),
+    ) else {
+        return Err(report.problems);
+    };
+    Ok(Validated {
+        app: AppIdentity {
+            endpoint: endpoint.modelarts.clone(),
+            project_id,
+            app_id,
+        },
+        endpoint,
+        workspace,
+        app_name: spec.app_name.clone(),
+        app_remark: spec.app_remark.clone(),
+        seed,
+        credentials: spec.credentials_ref.name.clone(),
+        schedule: schedule.flatten(),
+        initial: spec.initial_rotation,
+        rotation_trigger: spec.rotation_trigger.clone(),
+        suspend: spec.suspend.unwrap_or(false),
+        target,
+        plaintext,
+        history_limit,
+    })
+}
+
+/// Collects problems. A check that gives `None` has left at least one here.
+#[derive(Default)]
+struct Report {
+    problems: Vec<Problem>,
+}
+
+impl Report {
+    fn invalid(&mut self, message: impl Into<String>) {
+        self.problems.push(Problem {
+            reason: Reason::InvalidSpec,
+            message: message.into(),
+        });
+    }
+
+    fn endpoint(&mut self, spec: &AppCodeRotationSpec, rules: &EndpointRules) -> Option<Endpoint> {
+        if spec.region.is_some() == spec.endpoint.is_some() {
+            self.invalid(format!("spec: {ONE_OF_REGION_ENDPOINT}"));
+        }
+        let by_region = spec
+            .region
+            .as_deref()
+            .and_then(|region| self.id(Endpoint::for_region(region)));
+        let by_url = spec.endpoint.as_deref().and_then(|url| self.allowed(rules.check(url)));
+        by_region.or(by_url)
+    }
+
+    fn allowed(&mut self, checked: Result<Endpoint, EndpointError>) -> Option<Endpoint> {
+        let (reason, message) = match checked {
+            Ok(endpoint) => return Some(endpoint),
+            Err(EndpointError::Malformed(bad)) => (Reason::InvalidSpec, format!("spec.endpoint must be {}", bad.rule)),
+            Err(error) => (
+                Reason::EndpointNotAllowed,
+                format!("spec.endpoint: {error}; use region, or ask the operator's administrator to allow it"),
+            ),
+        };
+        self.problems.push(Problem { reason, message });
+        None
+    }
+
+    fn id<T>(&mut self, parsed: Result<T, BadId>) -> Option<T> {
+        parsed.map_err(|bad| self.invalid(format!("spec.{bad}"))).ok()
+    }
+
+    /// Counts characters, as the API server does.
+    fn length(&mut self, field: &str, text: Option<&str>, min: usize, max: usize) {
+        let is_out = |text: &str| !(min..=max).contains(&text.chars().count());
+        if text.is_some_and(is_out) {
+            self.invalid(match min {
+                0 => format!("{field} must have at most {max} characters"),
+                _ => format!("{field} must have {min} to {max} characters; leave it out if there is nothing to say"),
+            });
+        }
+    }
+
+    fn seed(&mut self, spec: &AppCodeRotationSpec) -> Option<Seed> {
+        if spec.app_code.is_some() && spec.app_code_from.is_some() {
+            self.invalid(format!("spec: {ONE_SEED}"));
+        }
+        let source = spec.app_code_from.as_ref().map(|source| &source.secret_key_ref);
+        if let Some(source) = source {
+            self.secret_name("spec.appCodeFrom.secretKeyRef.name", &source.name);
+            self.secret_key("spec.appCodeFrom.secretKeyRef.key", &source.key);
+        }
+        match (&spec.app_code, source) {
+            (Some(code), _) => match AppCode::parse(code.0.as_str()) {
+                Ok(code) => Some(Seed::Inline(code)),
+                Err(bad) => {
+                    self.invalid(format!("spec.appCode must be {}", bad.rule));
+                    None
+                }
+            },
+            (None, Some(source)) => Some(Seed::Secret {
+                name: source.name.clone(),
+                key: source.key.clone(),
+            }),
+            (None, None) => Some(Seed::None),
+        }
+    }
+
+    fn schedule(&mut self, schedule: &Schedule, rules: &Rules) -> Option<IntervalSchedule> {
+        let interval = self.duration("spec.schedule.interval", &schedule.interval);
+        let jitter = schedule
+            .jitter
+            .as_deref()
+            .map(|text| self.duration("spec.schedule.jitter", text));
+        let interval = interval?;
+        let jitter = jitter.unwrap_or_else(|| Some(default_jitter(interval)));
+        if interval <= SignedDuration::ZERO {
+            self.invalid(format!("spec.schedule: {INTERVAL_POSITIVE}"));
+        } else if interval < rules.minimum_interval {
+            let minimum = rules.minimum_interval;
+            self.invalid(format!(
+                "spec.schedule.interval must be at least {minimum:#}, the operator's --minimum-interval"
+            ));
+        }
+        let jitter = jitter?;
+        if schedule.jitter.is_some() && jitter >= interval {
+            self.invalid(format!("spec.schedule: {JITTER_SHORTER}"));
+        }
+        Some(IntervalSchedule { interval, jitter })
+    }
+
+    fn duration(&mut self, field: &str, text: &str) -> Option<SignedDuration> {
+        let parsed = parse_duration(text);
+        if parsed.is_none() {
+            self.invalid(format!(
+                "{field} must be hours, minutes and seconds in this order, such as 720h, 1h30m or 90s"
+            ));
+        }
+        parsed
+    }
+
+    fn target(&mut self, resource: &AppCodeRotation) -> TargetStatus {
+        let target = resource.spec.target.clone().unwrap_or_default();
+        let field = if target.name.is_some() {
+            "spec.target.name"
+        } else {
+            "metadata.name, the default of spec.target.name,"
+        };
+        let name = resource.target_name();
+        self.secret_name(field, &name);
+        let key = target.key.unwrap_or_else(|| DEFAULT_KEY.to_owned());
+        self.secret_key("spec.target.key", &key);
+        TargetStatus { name, key }
+    }
+
+    fn target_is_no_source(&mut self, spec: &AppCodeRotationSpec, target: &TargetStatus) {
+        if spec
+            .app_code_from
+            .as_ref()
+            .is_some_and(|source| source.secret_key_ref.name == target.name)
+        {
+            self.invalid(format!("spec: {SEED_NOT_TARGET}"));
+        }
+        if spec.credentials_ref.name == target.name {
+            self.invalid(format!("spec: {CREDENTIALS_NOT_TARGET}"));
+        }
+    }
+
+    fn secret_name(&mut self, field: &str, name: &str) {
+        if !is_secret_name(name) {
+            self.invalid(format!(
+                "{field} must be the name of a Secret: at most 253 lower-case letters, digits, hyphens and dots, with a \
+                 letter or digit at both ends and on both sides of each dot"
+            ));
+        }
+    }
+
+    fn secret_key(&mut self, field: &str, key: &str) {
+        if !is_secret_key(key) {
+            self.invalid(format!(
+                "{field} must be a key of a Secret: at most 253 letters, digits, hyphens, underscores and dots, and \
+                 neither a lone dot nor two dots at the start"
+            ));
+        }
+    }
+
+    fn history_limit(&mut self, limit: Option<i32>) -> usize {
+        match limit.map(usize::try_from) {
+            None => DEFAULT_HISTORY,
+            Some(Ok(limit @ 1..=50)) => limit,
+            Some(_) => {
+                self.invalid("spec.historyLimit must be 1 to 50");
+                DEFAULT_HISTORY
+            }
+        }
+    }
+}
+
+fn default_jitter(interval: SignedDuration) -> SignedDuration {
+    let tenth = interval.checked_div(10).unwrap_or(SignedDuration::ZERO);
+    tenth.min(MAX_DEFAULT_JITTER)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn rules() -> Rules {
+        Rules {
+            endpoints: EndpointRules::default(),
+            minimum_interval: SignedDuration::from_mins(10),
+            forbid_plaintext: false,
+        }
+    }
+
+    /// A valid resource with `spec` merged over its spec; null removes a field.
+    fn resource(spec: &Value) -> AppCodeRotation {
+        let mut full = json!({
+            "region": "cn-north-4",
+            "projectId": "0123456789abcdef0123456789abcdef",
+            "appId": "app",
+            "credentialsRef": {"name": "credentials"},
+        });
+        for (field, value) in spec.as_object().unwrap() {
+            full[field] = value.clone();
+        }
+        serde_json::from_value(json!({
+            "apiVersion": "appcode.dev/v1alpha1",
+            "kind": "AppCodeRotation",
+            "metadata": {"name": "rotation", "namespace": "team"},
+            "spec": full,
+        }))
+        .unwrap()
+    }
+
+    fn problems(spec: &Value, rules: &Rules) -> Vec<String> {
+        let problems = validate(&resource(spec), rules).err().unwrap_or_default();
+        problems.into_iter().map(|problem| problem.message).collect()
+    }
+
+    #[test]
+    fn a_short_spec_is_filled_with_defaults() {
+        let valid = validate(&resource(&json!({"schedule": {"interval": "720h"}})), &rules()).unwrap();
+        assert_eq!(valid.endpoint, Endpoint::for_region("cn-north-4").unwrap());
+        assert_eq!(valid.app.endpoint, valid.endpoint.modelarts);
+        assert_eq!(valid.workspace.as_str(), "0");
+        assert_eq!(
+            (valid.target.name.as_str(), valid.target.key.as_str()),
+            ("rotation", "appCode")
+        );
+        assert_eq!(
+            (valid.history_limit, valid.suspend, valid.plaintext),
+            (10, false, false)
+        );
+        assert!(matches!(valid.seed, Seed::None));
+        let schedule = valid.schedule.unwrap();
+        assert_eq!(schedule.interval, SignedDuration::from_hours(720));
+        assert_eq!(schedule.jitter, SignedDuration::from_hours(1));
+    }
+
+    #[test]
+    fn what_is_written_is_taken() {
+        let spec = json!({
+            "workspaceId": "abc", "appName": "name", "appRemark": "", "appCodeFrom": {"secretKeyRef": {"name": "s", "key": "k"}},
+            "schedule": {"interval": "1h30m", "jitter": "0s"}, "initialRotation": "WhenDue", "rotationTrigger": "1",
+            "suspend": true, "target": {"name": "t.x", "key": ".k"}, "statusCode": "Plaintext", "historyLimit": 50,
+        });
+        let valid = validate(&resource(&spec), &rules()).unwrap();
+        assert!(matches!(&valid.seed, Seed::Secret { name, key } if name == "s" && key == "k"));
+        assert_eq!((valid.target.name.as_str(), valid.target.key.as_str()), ("t.x", ".k"));
+        assert_eq!((valid.history_limit, valid.suspend, valid.plaintext), (50, true, true));
+        assert_eq!(valid.initial, Some(InitialRotation::WhenDue));
+        let schedule = valid.schedule.unwrap();
+        assert_eq!(
+            (schedule.interval, schedule.jitter),
+            (SignedDuration::from_mins(90), SignedDuration::ZERO)
+        );
+    }
+
+    #[test]
+    fn a_tenth_of_the_interval_spreads_rotations_unless_told_otherwise() {
+        for (interval, jitter) in [("10m", 60), ("9h", 3240), ("10h", 3600), ("99999h", 3600)] {
+            let valid = validate(&resource(&json!({"schedule": {"interval": interval}})), &rules()).unwrap();
+            assert_eq!(
+                valid.schedule.unwrap().jitter,
+                SignedDuration::from_secs(jitter),
+                "{interval}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_broken_rule_is_told_at_once() {
+        let spec = json!({
+            "region": "moon", "endpoint": "http://example.com/v1", "projectId": "a/b", "appId": "", "workspaceId": "..",
+            "appName": "", "appRemark": "x".repeat(201), "appCode": "a b",
+            "appCodeFrom": {"secretKeyRef": {"name": "A", "key": ".."}}, "credentialsRef": {"name": "a..b"},
+            "schedule": {"interval": "0s", "jitter": "1d"}, "rotationTrigger": "", "target": {"name": "-", "key": "/"},
+            "statusCode": "Plaintext", "historyLimit": 0,
+        });
+        let rules = Rules {
+            forbid_plaintext: true,
+            ..rules()
+        };
+        let found = problems(&spec, &rules);
+        let fields = [
+            "exactly one of region and endpoint",
+            "spec.region ",
+            "spec.endpoint ",
+            "spec.projectId ",
+            "spec.appId ",
+            "spec.workspaceId ",
+            "spec.appName ",
+            "spec.appRemark ",
+            "at most one of appCode",
+            "spec.appCodeFrom.secretKeyRef.name ",
+            "spec.appCodeFrom.secretKeyRef.key ",
+            "spec.appCode ",
+            "spec.credentialsRef.name ",
+            "spec.schedule.jitter ",
+            "longer than zero",
+            "spec.rotationTrigger ",
+            "spec.target.name ",
+            "spec.target.key ",
+            "spec.statusCode",
+            "spec.historyLimit ",
+        ];
+        assert_eq!(found.len(), fields.len(), "{found:#?}");
+        for (message, field) in found.iter().zip(fields) {
+            assert!(message.contains(field), "{field}: {found:#?}");
+        }
+        let summary = Problem::sum_up(&validate(&resource(&spec), &rules).unwrap_err());
+        assert_eq!(summary.reason, Reason::InvalidSpec);
+        assert!(fields.iter().all(|field| summary.message.contains(field)));
+    }
+
+    #[test]
+    fn the_minimum_interval_is_told_with_its_flag() {
+        let found = problems(&json!({"schedule": {"interval": "9m59s"}}), &rules());
+        assert_eq!(
+            found,
+            ["spec.schedule.interval must be at least 10m, the operator's --minimum-interval"]
+        );
+        assert!(problems(&json!({"schedule": {"interval": "10m"}}), &rules()).is_empty());
+    }
+
+    #[test]
+    fn an_endpoint_that_could_be_allowed_has_a_reason_of_its_own() {
+        let spec = json!({"region": null, "endpoint": "https://modelarts.example.com"});
+        let found = validate(&resource(&spec), &rules()).unwrap_err();
+        assert_eq!(Problem::sum_up(&found).reason, Reason::EndpointNotAllowed, "{found:?}");
+        let pair = Endpoint::parse_pair("https://modelarts.example.com=https://iam.example.com").unwrap();
+        let endpoints = EndpointRules {
+            allowed: vec![pair.clone()],
+            allow_insecure_loopback: false,
+        };
+        let valid = validate(&resource(&spec), &Rules { endpoints, ..rules() }).unwrap();
+        assert_eq!(valid.endpoint, pair);
+    }
+
+    #[test]
+    fn neither_source_may_be_the_target() {
+        for target in [json!({"name": "mine"}), json!(null)] {
+            let name = if target.is_null() { "rotation" } else { "mine" };
+            let seed = json!({"target": target, "appCodeFrom": {"secretKeyRef": {"name": name, "key": "k"}}});
+            assert_eq!(problems(&seed, &rules()), [format!("spec: {SEED_NOT_TARGET}")]);
+            let credentials = json!({"target": target, "credentialsRef": {"name": name}});
+            assert_eq!(
+                problems(&credentials, &rules()),
+                [format!("spec: {CREDENTIALS_NOT_TARGET}")]
+            );
+        }
+    }
+
+    #[test]
+    fn lengths_count_characters() {
+        assert!(
+            problems(
+                &json!({"appName": "模".repeat(255), "appRemark": "型".repeat(200)}),
+                &rules()
+            )
+            .is_empty()
+        );
+        assert_eq!(problems(&json!({"appName": "模".repeat(256)}), &rules()).len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic_or_is_quoted(texts in prop::collection::vec("[#-~]{6,40}|.{0,40}", 12), limit: i32) {
+            let spec = json!({
+                "region": texts[0], "endpoint": texts[1], "projectId": texts[2], "appId": texts[3], "workspaceId": texts[4],
+                "appCode": format!("canary{}", texts[5]), "appCodeFrom": {"secretKeyRef": {"name": texts[6], "key": texts[7]}},
+                "credentialsRef": {"name": texts[8]}, "schedule": {"interval": texts[9], "jitter": texts[10]},
+                "target": {"name": texts[11]}, "historyLimit": limit,
+            });
+            let found = problems(&spec, &rules());
+            prop_assert!(!found.is_empty());
+            prop_assert!(!found.iter().any(|message| message.contains("canary")));
+        }
+    }
+}
