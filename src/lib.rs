@@ -12,4 +12,14 @@
 
 pub mod api;
 pub mod clock;
+pub mod controller;
+pub mod endpoint;
 pub mod ids;
+pub mod intent;
+pub mod limits;
+pub mod modelarts;
+pub mod plan;
+pub mod schedule;
+pub mod secret;
+pub mod status;
+pub mod validate;

@@ -6,9 +6,11 @@
 
 mod guard;
 mod http;
+mod refusal;
 mod scrub;
 mod sign;
 mod token;
+mod transport;
 mod wire;
 
 use std::fmt;
@@ -17,9 +19,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 
-pub use self::guard::GuardedAppCodes;
-pub use self::http::{HttpAppCodes, HttpOptions};
+pub use self::guard::{GuardOptions, GuardedAppCodes};
+pub use self::http::HttpAppCodes;
 pub use self::scrub::scrub;
+pub use self::transport::{HttpOptions, HttpSetupError};
+pub use crate::endpoint::Endpoint;
 use crate::ids::{AppIdentity, BadId, Fingerprint, WorkspaceId};
 
 /// An app code: a bearer secret.
@@ -39,18 +43,28 @@ impl AppCode {
     pub fn parse(text: impl Into<SecretString>) -> Result<Self, BadId> {
         let text = text.into();
         let bytes = text.expose_secret().as_bytes();
-        let is_code = (1..=Self::MAX_LENGTH).contains(&bytes.len())
-            && bytes.iter().all(|b| b.is_ascii_graphic() && *b != b'*');
+        let is_code =
+            (1..=Self::MAX_LENGTH).contains(&bytes.len()) && bytes.iter().all(|b| b.is_ascii_graphic() && *b != b'*');
         if is_code {
             Ok(Self(text))
         } else {
-            Err(BadId { what: "app code", rule: "1 to 512 visible ASCII characters without `*`" })
+            Err(BadId {
+                what: "app code",
+                rule: "1 to 512 visible ASCII characters without `*`",
+            })
         }
     }
 
     /// The code itself, for a URL, a request body or the data of a Secret, and for nothing else.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
+    }
+
+    /// Whether a call can name this code: it stands in a URL as one path segment, and neither a slash (even an encoded
+    /// one, which gateways and signatures take for a separator) nor a dot segment survives there.
+    pub fn is_addressable(&self) -> bool {
+        let code = self.expose();
+        !code.contains('/') && code != "." && code != ".."
     }
 
     /// What stands for this code as a code of `app`.
@@ -111,15 +125,6 @@ pub struct Caller {
     pub credentials: Credentials,
 }
 
-/// Where the cloud's services are. Checked against the operator's rules before it is made.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Endpoint {
-    /// Origin of ModelArts, without a trailing slash.
-    pub modelarts: String,
-    /// Origin of IAM, where a password may be sent.
-    pub iam: String,
-}
-
 /// One app and who asks for it.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -159,7 +164,8 @@ pub struct App {
     pub updated_at: Option<i64>,
     /// Every code of the app, each once, in no order that means anything.
     pub codes: Vec<AppCode>,
-    /// Whether at least one value was masked or unreadable, so that `codes` is not the whole list.
+    /// Whether at least one value was masked or unreadable, or the answer listed no codes at all (an app without codes
+    /// has an empty list), so that `codes` is not the whole list.
     pub masked: bool,
 }
 
@@ -173,8 +179,20 @@ pub struct Echo {
 }
 
 /// The calls we make. Each call is sent at most once by everything below it, except [`AppCodes::show_app`].
+///
+/// One repeat is part of a call: after an answer that proves both that nothing was done and that the token is out of
+/// date, a password caller signs in again and the call is sent once more.
 #[async_trait]
 pub trait AppCodes: Send + Sync {
+    /// Gets ready for one change: waits for its turn, checks that the credentials are not closed, signs in if need be.
+    ///
+    /// Called before the intent of a change is written, so that the change itself then goes out at once. It changes
+    /// nothing, and an admission that is not used is simply lost.
+    async fn admit(&self, target: &Target) -> Result<(), CloudError> {
+        let _ = target;
+        Ok(())
+    }
+
     /// Reads the app with its codes in plain text.
     async fn show_app(&self, target: &Target) -> Result<App, CloudError>;
 
@@ -255,6 +273,48 @@ impl CloudError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::{AppId, ProjectId};
+
+    /// An app in a project, asked for with a key pair.
+    pub(super) fn target() -> Target {
+        let endpoint = Endpoint {
+            modelarts: "https://modelarts".into(),
+            iam: "https://iam".into(),
+        };
+        Target {
+            app: AppIdentity {
+                endpoint: endpoint.modelarts.clone(),
+                project_id: ProjectId::parse("project").unwrap(),
+                app_id: AppId::parse("app").unwrap(),
+            },
+            endpoint,
+            workspace: WorkspaceId::parse("0").unwrap(),
+            caller: Caller {
+                source: "ns/credentials".into(),
+                version: "1".into(),
+                credentials: Credentials::Keys {
+                    access_key: "ak".into(),
+                    secret_key: "sk".into(),
+                    security_token: None,
+                },
+            },
+        }
+    }
+
+    #[test]
+    fn a_code_that_a_path_cannot_hold_is_told_apart() {
+        for (text, expected) in [
+            ("a/b", false),
+            ("/", false),
+            (".", false),
+            ("..", false),
+            ("...", true),
+            ("a%2Fb", true),
+            ("+_!@#$%-=?", true),
+        ] {
+            assert_eq!(AppCode::parse(text).unwrap().is_addressable(), expected, "{text}");
+        }
+    }
 
     #[test]
     fn a_code_shows_nothing_of_itself() {

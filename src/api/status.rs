@@ -238,7 +238,7 @@ pub struct HistoryEntry {
 }
 
 /// How the code of a rotation was learned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Outcome {
     /// From the answer to our call.
     Completed,
@@ -247,7 +247,7 @@ pub enum Outcome {
 }
 
 /// The Secret that holds the code.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TargetStatus {
     /// Name of the Secret.
     pub name: String,

@@ -1,0 +1,253 @@
+//! The shell around [`crate::plan`]: look, plan, act until there is nothing to do but wait, then report.
+//!
+//! Nothing here assumes why it was called, or that an earlier pass came to its end. Effects are thin; everything that
+//! is decided is decided in the pure modules.
+
+mod act;
+mod cluster;
+mod notice;
+mod observe;
+mod queue;
+mod report;
+mod run;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use rand::{Rng, RngExt, SeedableRng};
+
+pub use self::cluster::{Cluster, ClusterError};
+pub use self::notice::Notice;
+pub use self::queue::{Key, Neighbour, Queue, Turn};
+pub use self::run::{Health, run};
+use crate::clock::Clock;
+use crate::ids::AppIdentity;
+use crate::modelarts::{AppCode, AppCodes};
+use crate::plan::{Limits, Memory, Step, plan};
+use crate::status::BACKOFF_CAP;
+use crate::validate::{Rules, Validated};
+
+/// More steps than any pass needs; a pass that takes them is a fault of ours and must not spin.
+const MOST_STEPS: usize = 32;
+/// How soon a pass is repeated while a code is held in memory only.
+const HELD_RETRY: Duration = Duration::from_secs(2);
+
+/// What the operator was started with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What decisions rest on.
+    pub limits: Limits,
+    /// What specs are checked against.
+    pub rules: Rules,
+    /// Namespaces that are served; empty means all.
+    pub namespaces: Vec<String>,
+    /// Passes at a time.
+    pub concurrency: usize,
+    /// Longest time for saving what is held once the process was asked to stop.
+    pub grace: Duration,
+    /// Longest that a call may take to start after its mark; later it is not made.
+    pub prompt: Duration,
+}
+
+/// Everything a pass needs.
+pub struct Context {
+    /// The API server.
+    pub cluster: Cluster,
+    /// The cloud.
+    pub cloud: Arc<dyn AppCodes>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What the operator was started with.
+    pub settings: Settings,
+    /// What wakes it.
+    pub queue: Arc<Queue>,
+    random: Mutex<rand::rngs::StdRng>,
+    memories: Mutex<HashMap<Key, Remembered>>,
+    apps: Mutex<HashMap<AppIdentity, Weak<tokio::sync::Mutex<()>>>>,
+    stopping: AtomicBool,
+}
+
+/// What is kept of a resource between passes.
+#[derive(Clone, Default)]
+struct Remembered {
+    memory: Memory,
+    /// The code of `memory.held`, and the uptime at which the cloud told it.
+    held: Option<(AppCode, Duration)>,
+    /// The spec that the held code belongs to, should the resource be gone.
+    validated: Option<Validated>,
+}
+
+impl Context {
+    /// A context; `seed` makes its random numbers repeatable.
+    pub fn new(
+        cluster: Cluster,
+        cloud: Arc<dyn AppCodes>,
+        clock: Arc<dyn Clock>,
+        settings: Settings,
+        seed: Option<u64>,
+    ) -> Self {
+        let random = seed.map_or_else(
+            || rand::rngs::StdRng::from_rng(&mut rand::rng()),
+            rand::rngs::StdRng::seed_from_u64,
+        );
+        Self {
+            cluster,
+            cloud,
+            queue: Arc::new(Queue::new(Arc::clone(&clock))),
+            clock,
+            settings,
+            random: Mutex::new(random),
+            memories: Mutex::default(),
+            apps: Mutex::default(),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on no change is started; what has started is carried through.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+    }
+
+    fn may_mutate(&self) -> bool {
+        !self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Resources whose code only this process holds, with its fingerprint.
+    pub fn held(&self) -> Vec<(Key, String)> {
+        let memories = lock(&self.memories);
+        let held = memories
+            .iter()
+            .filter_map(|(key, kept)| Some((key.clone(), kept.memory.held.as_ref()?.code.short())));
+        held.collect()
+    }
+
+    fn serves(&self, namespace: &str) -> bool {
+        let served = &self.settings.namespaces;
+        served.is_empty() || served.iter().any(|name| name == namespace)
+    }
+
+    fn uptime(&self) -> SignedDuration {
+        SignedDuration::try_from(self.clock.uptime()).unwrap_or(SignedDuration::MAX)
+    }
+
+    fn draw_number(&self) -> u64 {
+        lock(&self.random).next_u64()
+    }
+
+    fn draw_share(&self) -> f64 {
+        lock(&self.random).random()
+    }
+
+    /// One pass at a time for each app: no two resources of one app change it together.
+    fn app_lock(&self, app: &AppIdentity) -> Arc<tokio::sync::Mutex<()>> {
+        let mut apps = lock(&self.apps);
+        if let Some(held) = apps.get(app).and_then(Weak::upgrade) {
+            return held;
+        }
+        apps.retain(|_, lock| lock.strong_count() > 0);
+        let fresh = Arc::new(tokio::sync::Mutex::new(()));
+        apps.insert(app.clone(), Arc::downgrade(&fresh));
+        fresh
+    }
+
+    fn recall(&self, key: &Key) -> Remembered {
+        lock(&self.memories).get(key).cloned().unwrap_or_default()
+    }
+
+    fn remember(&self, key: &Key, kept: Remembered) {
+        let mut memories = lock(&self.memories);
+        if kept.memory == Memory::default() {
+            memories.remove(key);
+        } else {
+            memories.insert(key.clone(), kept);
+        }
+    }
+}
+
+/// None of the guarded maps is left half-changed by a panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A pass that did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server did not answer, or not as it should.
+    #[error("{doing}")]
+    Cluster {
+        /// What we were doing.
+        doing: &'static str,
+        /// What came of it.
+        #[source]
+        source: ClusterError,
+    },
+    /// A fault of ours.
+    #[error("the pass took {MOST_STEPS} steps without coming to rest; this is a bug")]
+    Restless,
+    /// A fault of ours.
+    #[error("a code was to be used that this pass has not read; this is a bug")]
+    UnknownCode,
+}
+
+impl Error {
+    /// A closed set of words for logs and metric labels.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Cluster { source, .. } => source.category(),
+            Self::Restless => "restless",
+            Self::UnknownCode => "unknown_code",
+        }
+    }
+}
+
+/// One pass over one resource. Returns how long until the next one.
+///
+/// # Errors
+/// When the API server failed; all that must not be lost is on the Secret or remembered.
+#[tracing::instrument(skip_all, fields(namespace = turn.key.namespace(), name = turn.key.name()))]
+pub async fn reconcile(ctx: &Context, turn: &Turn) -> Result<Duration, Error> {
+    // Reads the Secrets, then the resource (I/O, may fail).
+    let Some(mut pass) = observe::observe(ctx, turn).await? else {
+        return Ok(Duration::MAX);
+    };
+    // Plans (pure) and acts (I/O, may fail) until there is nothing to do but wait.
+    let outcome = work(ctx, &mut pass).await;
+    // What a later pass needs is kept, whatever happened.
+    let is_held = pass.settle_memory();
+    ctx.remember(&turn.key, pass.remembered());
+    let step = outcome?;
+    // Folds all into status and events (I/O, may fail).
+    let wait = report::report(ctx, &pass, &step).await?;
+    Ok(if is_held { wait.min(HELD_RETRY) } else { wait })
+}
+
+async fn work(ctx: &Context, pass: &mut observe::Pass) -> Result<Step, Error> {
+    for _ in 0..MOST_STEPS {
+        let step = plan(&pass.observed, ctx.clock.now());
+        tracing::debug!(?step, "planned");
+        match step {
+            Step::AskCloud => act::ask_cloud(ctx, pass).await?,
+            Step::CreateSecret { secret, record } => act::create_secret(ctx, pass, &secret, &record).await?,
+            Step::WriteIntent { secret, record } => act::write_intent(ctx, pass, &secret, record).await?,
+            Step::Mutate(intent) => act::mutate(ctx, pass, &intent).await?,
+            Step::WriteCode {
+                secret,
+                code,
+                record,
+                why,
+            } => act::write_code(ctx, pass, &secret, code, record, why).await?,
+            Step::BeginSettling(question) => act::begin_settling(ctx, pass, question),
+            end => return Ok(end),
+        }
+    }
+    Err(Error::Restless)
+}
+
+/// Pause after `failures` passes in a row that did not come to their end.
+fn pause_after(ctx: &Context, failures: u32) -> Duration {
+    let cap = Duration::from_secs(60).min(BACKOFF_CAP.unsigned_abs());
+    crate::limits::backoff(failures, ctx.draw_share(), Duration::from_secs(1), cap)
+}

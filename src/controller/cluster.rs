@@ -1,0 +1,143 @@
+//! The few calls we make on the API server, each bounded in time and none repeated by the library.
+
+use std::future::Future;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::Value;
+
+use super::queue::Key;
+use crate::api::{AppCodeRotation, MANAGER};
+
+/// Why a call on the API server failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// Somebody else was quicker: what was decided rests on something that has changed.
+    #[error("the object has changed")]
+    Conflict,
+    /// There is no such object.
+    #[error("the object does not exist")]
+    NotFound,
+    /// Refused for a reason that does not pass by itself: a right, a quota, a policy.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// No answer in time.
+    #[error("no answer in time")]
+    Timeout,
+    /// Anything else; it may pass.
+    #[error("the API server failed")]
+    Failed(#[source] Box<kube::Error>),
+}
+
+impl ClusterError {
+    /// A closed set of words for logs and metric labels.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Conflict => "conflict",
+            Self::NotFound => "not_found",
+            Self::Refused(_) => "refused",
+            Self::Timeout => "timeout",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+impl From<kube::Error> for ClusterError {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) if status.is_conflict() || status.is_already_exists() => Self::Conflict,
+            kube::Error::Api(status) if status.is_not_found() => Self::NotFound,
+            kube::Error::Api(status) if status.is_forbidden() || status.is_invalid() || status.code == 400 => {
+                Self::Refused(status.message.chars().filter(|c| !c.is_control()).take(300).collect())
+            }
+            other => Self::Failed(Box::new(other)),
+        }
+    }
+}
+
+/// The API server.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+    deadline: Duration,
+}
+
+impl Cluster {
+    /// Calls through `client`, none longer than `deadline`.
+    pub fn new(client: Client, deadline: Duration) -> Self {
+        Self { client, deadline }
+    }
+
+    /// The client, for the watch.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    async fn bounded<T>(&self, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ClusterError> {
+        match tokio::time::timeout(self.deadline, call).await {
+            Ok(result) => result.map_err(ClusterError::from),
+            Err(_) => Err(ClusterError::Timeout),
+        }
+    }
+
+    fn secrets(&self, namespace: &str) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    fn rotations(&self, namespace: &str) -> Api<AppCodeRotation> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// A live read of a Secret by name.
+    pub async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Secret>, ClusterError> {
+        self.bounded(self.secrets(namespace).get_opt(name)).await
+    }
+
+    /// Creates a Secret; one that exists is a conflict.
+    pub async fn create_secret(&self, namespace: &str, secret: &Secret) -> Result<Secret, ClusterError> {
+        let params = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        self.bounded(self.secrets(namespace).create(&params, secret)).await
+    }
+
+    /// Changes a Secret by a merge patch that carries its `resourceVersion`.
+    pub async fn patch_secret(&self, namespace: &str, name: &str, patch: &Value) -> Result<Secret, ClusterError> {
+        let params = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        self.bounded(self.secrets(namespace).patch(name, &params, &Patch::Merge(patch)))
+            .await
+    }
+
+    /// A live read of a resource.
+    pub async fn rotation(&self, key: &Key) -> Result<Option<AppCodeRotation>, ClusterError> {
+        self.bounded(self.rotations(key.namespace()).get_opt(key.name())).await
+    }
+
+    /// Replaces a resource's status; its `resourceVersion` must be the present one.
+    pub async fn replace_status(&self, key: &Key, resource: &AppCodeRotation) -> Result<AppCodeRotation, ClusterError> {
+        let params = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        self.bounded(
+            self.rotations(key.namespace())
+                .replace_status(key.name(), &params, resource),
+        )
+        .await
+    }
+
+    /// Tells an event.
+    pub async fn create_event(&self, namespace: &str, event: &Event) -> Result<(), ClusterError> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        self.bounded(events.create(&PostParams::default(), event))
+            .await
+            .map(drop)
+    }
+}

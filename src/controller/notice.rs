@@ -1,0 +1,218 @@
+//! What the watch reads of a resource: the little that decides when to look at it. The rest is skipped while parsing.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::Resource;
+use kube::core::NamespaceResourceScope;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::queue::Key;
+use crate::api::{ADOPT_FINGERPRINT, AppCodeRotation, ROTATE_REQUESTED_AT};
+use crate::endpoint::Endpoint;
+
+/// A resource as the watch sees it.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Uid.
+    pub uid: String,
+    /// Generation of the spec.
+    pub generation: i64,
+    /// When it was created.
+    pub created: Timestamp,
+    /// Value of the request annotation.
+    pub request: Option<String>,
+    /// Value of the adopt annotation.
+    pub adopt: Option<String>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// The Secret that spec names.
+    pub target: String,
+    /// Endpoint, project and app.
+    pub app: (String, String, String),
+    /// What the watch itself needs: name, namespace and resourceVersion.
+    pub meta: ObjectMeta,
+}
+
+impl Default for Notice {
+    fn default() -> Self {
+        Self {
+            namespace: String::new(),
+            name: String::new(),
+            uid: String::new(),
+            generation: 0,
+            created: Timestamp::UNIX_EPOCH,
+            request: None,
+            adopt: None,
+            deleting: false,
+            target: String::new(),
+            app: Default::default(),
+            meta: ObjectMeta::default(),
+        }
+    }
+}
+
+impl Notice {
+    /// Its key.
+    pub fn key(&self) -> Key {
+        Key::new(&self.namespace, &self.name)
+    }
+}
+
+/// Fields are values, not texts: a spec of the wrong shape must not stop the watch for all others.
+#[derive(Deserialize)]
+struct Raw {
+    metadata: RawMeta,
+    #[serde(default)]
+    spec: RawSpec,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawMeta {
+    #[serde(default)]
+    namespace: String,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    uid: String,
+    #[serde(default)]
+    generation: i64,
+    resource_version: Option<String>,
+    creation_timestamp: Option<Time>,
+    deletion_timestamp: Option<Time>,
+    #[serde(default)]
+    annotations: Option<RawAnnotations>,
+}
+
+#[derive(Default, Deserialize)]
+struct RawAnnotations {
+    #[serde(rename = "appcode.dev/rotate-requested-at")]
+    request: Option<String>,
+    #[serde(rename = "appcode.dev/adopt-fingerprint")]
+    adopt: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RawSpec {
+    region: Value,
+    endpoint: Value,
+    project_id: Value,
+    app_id: Value,
+    target: Value,
+}
+
+impl<'de> Deserialize<'de> for Notice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        debug_assert!(
+            ROTATE_REQUESTED_AT.ends_with("rotate-requested-at") && ADOPT_FINGERPRINT.ends_with("adopt-fingerprint")
+        );
+        let Raw { metadata, spec } = Raw::deserialize(deserializer)?;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        // A region and its endpoint are one place, so that resources that name it either way know each other.
+        let endpoint = match Endpoint::for_region(spec.region.as_str().unwrap_or_default()) {
+            Ok(endpoint) => endpoint.modelarts,
+            Err(_) => text(&spec.endpoint).trim_end_matches('/').to_owned(),
+        };
+        let target = spec
+            .target
+            .get("name")
+            .and_then(Value::as_str)
+            .unwrap_or(&metadata.name)
+            .to_owned();
+        let annotations = metadata.annotations.unwrap_or_default();
+        Ok(Self {
+            meta: ObjectMeta {
+                namespace: Some(metadata.namespace.clone()),
+                name: Some(metadata.name.clone()),
+                uid: Some(metadata.uid.clone()),
+                resource_version: metadata.resource_version,
+                ..ObjectMeta::default()
+            },
+            namespace: metadata.namespace,
+            name: metadata.name,
+            uid: metadata.uid,
+            generation: metadata.generation,
+            created: metadata.creation_timestamp.map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+            request: annotations.request,
+            adopt: annotations.adopt,
+            deleting: metadata.deletion_timestamp.is_some(),
+            target,
+            app: (endpoint, text(&spec.project_id), text(&spec.app_id)),
+        })
+    }
+}
+
+/// The same kind of resource as [`AppCodeRotation`], read with other eyes.
+impl Resource for Notice {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        AppCodeRotation::kind(&())
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        AppCodeRotation::group(&())
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        AppCodeRotation::version(&())
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        AppCodeRotation::plural(&())
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.meta
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.meta
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn reads_the_little_it_needs_and_nothing_stops_it() {
+        let whole = json!({
+            "apiVersion": "appcode.dev/v1alpha1", "kind": "AppCodeRotation",
+            "metadata": { "namespace": "ns", "name": "a", "uid": "u", "generation": 3, "resourceVersion": "9",
+                "creationTimestamp": "2026-01-01T00:00:00Z", "managedFields": [{ "manager": "x", "fieldsV1": {} }],
+                "annotations": { ROTATE_REQUESTED_AT: "1", ADOPT_FINGERPRINT: "2", "other": "3" } },
+            "spec": { "region": "cn-north-4", "projectId": "p", "appId": "x", "target": { "name": "secret" } },
+        });
+        let notice: Notice = serde_json::from_value(whole).unwrap();
+        assert_eq!(notice.key(), Key::new("ns", "a"));
+        assert_eq!((notice.generation, notice.target.as_str()), (3, "secret"));
+        assert_eq!(
+            (notice.request.as_deref(), notice.adopt.as_deref()),
+            (Some("1"), Some("2"))
+        );
+        assert_eq!(
+            notice.app,
+            (
+                "https://modelarts.cn-north-4.myhuaweicloud.com".into(),
+                "p".into(),
+                "x".into()
+            )
+        );
+
+        let odd = json!({ "metadata": { "namespace": "ns", "name": "a" }, "spec": { "appId": 7, "target": [], "region": {} } });
+        let notice: Notice = serde_json::from_value(odd).unwrap();
+        assert_eq!(notice.target, "a");
+    }
+}

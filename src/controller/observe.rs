@@ -1,0 +1,369 @@
+//! Reads what a decision rests on. Changes nothing.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
+use tokio::sync::OwnedMutexGuard;
+
+use super::{Context, Error, Key, Remembered, Turn};
+use crate::api::{ADOPT_FINGERPRINT, AppCodeRotation, AppStatus, ROTATE_REQUESTED_AT, Reason};
+use crate::ids::{AppId, AppIdentity, Fingerprint, ProjectId};
+use crate::modelarts::{AppCode, Echo, Target};
+use crate::plan::{Cloud, Observed, Refusal, ResourceView, SeedView, Wanted};
+use crate::secret::{Asker, OurSecret, SecretView, view};
+use crate::status::Happened;
+use crate::validate::{Seed, Validated, validate};
+
+/// One pass over one resource: what was observed, and what only the shell may hold.
+pub(super) struct Pass {
+    pub(super) key: Key,
+    pub(super) observed: Observed,
+    /// The resource as it was read; none once it is gone.
+    pub(super) resource: Option<AppCodeRotation>,
+    pub(super) validated: Option<Validated>,
+    /// Codes that the cloud listed in this pass.
+    pub(super) codes: HashMap<Fingerprint, AppCode>,
+    /// The code in the target Secret, for a status in plain text.
+    pub(super) in_secret: Option<AppCode>,
+    /// Name and remark of the app, to be sent back as they are.
+    pub(super) echo: Echo,
+    /// Whom the cloud was asked for.
+    pub(super) target: Option<Target>,
+    /// The code of `observed.memory.held`, and when the cloud told it.
+    pub(super) held: Option<(AppCode, Duration)>,
+    /// When the attempt in `observed.memory.marked` was marked.
+    pub(super) marked_at: Duration,
+    pub(super) happened: Vec<Happened>,
+    pub(super) app_guard: Option<OwnedMutexGuard<()>>,
+}
+
+impl Pass {
+    /// Drops what only this pass could use. Returns whether a code is still held in memory only.
+    pub(super) fn settle_memory(&mut self) -> bool {
+        let memory = &mut self.observed.memory;
+        memory.marked = None;
+        let recorded = self.observed.book().map_or(0, |(_, secret)| secret.record.number);
+        let memory = &mut self.observed.memory;
+        let is_settled = |number| recorded >= number || self.observed.status.rotation_number >= Some(number);
+        if memory.held.as_ref().is_some_and(|held| is_settled(held.intent.number)) {
+            memory.held = None;
+        }
+        if memory.held.is_none() {
+            self.held = None;
+        }
+        memory.held.is_some()
+    }
+
+    pub(super) fn remembered(&self) -> Remembered {
+        Remembered {
+            memory: self.observed.memory.clone(),
+            held: self.held.clone(),
+            validated: self.validated.clone().filter(|_| self.held.is_some()),
+        }
+    }
+
+    /// The Secret of that name as this pass knows it.
+    pub(super) fn secret(&self, name: &str) -> &SecretView {
+        if name == self.observed.target_name() {
+            &self.observed.secret
+        } else {
+            &self.observed.former
+        }
+    }
+
+    pub(super) fn asker<'a>(
+        &'a self,
+        validated: &'a Validated,
+        key: &'a str,
+        former: Option<&'a AppIdentity>,
+    ) -> Asker<'a> {
+        Asker {
+            resource: key,
+            app: &validated.app,
+            former_app: former,
+            key: &validated.target.key,
+        }
+    }
+}
+
+/// Reads the Secrets, then the resource. `None` when there is nothing to do for it any more.
+pub(super) async fn observe(ctx: &Context, turn: &Turn) -> Result<Option<Pass>, Error> {
+    let kept = ctx.recall(&turn.key);
+    look(ctx, &turn.key, turn.nudged, kept).await
+}
+
+/// Reads all anew in the middle of a pass, because something was found to have changed.
+pub(super) async fn look_again(ctx: &Context, pass: &mut Pass) -> Result<(), Error> {
+    let kept = Remembered {
+        validated: pass.validated.clone(),
+        ..pass.remembered()
+    };
+    let Some(mut fresh) = look(ctx, &pass.key, pass.observed.nudged, kept).await? else {
+        pass.observed.resource.deleting = true;
+        pass.observed.memory.held = None;
+        return Ok(());
+    };
+    fresh.happened.append(&mut pass.happened);
+    fresh.app_guard = pass.app_guard.take();
+    *pass = fresh;
+    Ok(())
+}
+
+async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Result<Option<Pass>, Error> {
+    if !ctx.serves(key.namespace()) {
+        return Ok(None);
+    }
+    let failed = |doing| move |source| Error::Cluster { doing, source };
+    // The Secret before the resource, always: then a number in status is never older than the Secret beside it. Which
+    // Secrets matter is known for sure only from the resource, so a surprise there means one more round.
+    let mut names = vec![ctx.queue.target(key)];
+    let (secrets, resource) = loop {
+        let mut secrets: HashMap<String, Option<Secret>> = HashMap::new();
+        for name in &names {
+            let secret = ctx
+                .cluster
+                .secret(key.namespace(), name)
+                .await
+                .map_err(failed("read the target Secret"))?;
+            secrets.insert(name.clone(), secret);
+        }
+        let resource = ctx.cluster.rotation(key).await.map_err(failed("read the resource"))?;
+        let Some(resource) = resource else {
+            break (secrets, None);
+        };
+        let former = resource
+            .status
+            .as_ref()
+            .and_then(|status| status.target.as_ref())
+            .map(|target| target.name.clone());
+        let needed: Vec<String> = std::iter::once(resource.target_name()).chain(former).collect();
+        if needed.iter().all(|name| secrets.contains_key(name)) {
+            break (secrets, Some(resource));
+        }
+        names = needed;
+        names.dedup();
+    };
+    let is_gone = resource
+        .as_ref()
+        .is_none_or(|resource| resource.metadata.deletion_timestamp.is_some());
+    if is_gone && kept.memory.held.is_none() {
+        return Ok(None);
+    }
+    let checked = match (&resource, kept.validated) {
+        (Some(resource), _) => validate(resource, &ctx.settings.rules),
+        (None, Some(validated)) => Ok(validated),
+        (None, None) => return Ok(None),
+    };
+    let seed = match &checked {
+        Ok(validated) => read_seed(ctx, key, validated).await?,
+        Err(_) => SeedView::None,
+    };
+    let wanted = match &checked {
+        Ok(validated) => Ok(wanted(validated, seed)),
+        Err(problems) => Err(Refusal {
+            reason: if problems.iter().all(|p| p.reason == Reason::EndpointNotAllowed) {
+                Reason::EndpointNotAllowed
+            } else {
+                Reason::InvalidSpec
+            },
+            message: problems
+                .iter()
+                .map(|problem| problem.message.as_str())
+                .collect::<Vec<_>>()
+                .join("; "),
+        }),
+    };
+    let status = resource
+        .as_ref()
+        .and_then(|resource| resource.status.clone())
+        .unwrap_or_default();
+    let validated = checked.ok();
+    let text = key.to_string();
+    let former_app = status.app.as_ref().and_then(identity);
+    let see = |name: &str| -> SecretView {
+        let Some(validated) = &validated else {
+            return SecretView::Absent;
+        };
+        let asker = Asker {
+            resource: &text,
+            app: &validated.app,
+            former_app: former_app.as_ref(),
+            key: &validated.target.key,
+        };
+        view(secrets.get(name).and_then(Option::as_ref), asker)
+    };
+    let target_name = validated
+        .as_ref()
+        .map_or_else(|| ctx.queue.target(key), |validated| validated.target.name.clone());
+    let former_name = status
+        .target
+        .as_ref()
+        .map(|target| target.name.clone())
+        .filter(|name| *name != target_name);
+    let secret = see(&target_name);
+    let in_secret = validated.as_ref().filter(|v| v.plaintext).and_then(|validated| {
+        let secret = secrets.get(&target_name)?.as_ref()?;
+        code_in(secret, &validated.target.key)
+    });
+    let meta = resource.as_ref().map(|resource| &resource.metadata);
+    let observed = Observed {
+        limits: ctx.settings.limits,
+        resource: ResourceView {
+            namespace: key.namespace().to_owned(),
+            name: key.name().to_owned(),
+            uid: meta.and_then(|meta| meta.uid.clone()).unwrap_or_default(),
+            generation: meta.and_then(|meta| meta.generation).unwrap_or_default(),
+            deleting: is_gone,
+            request: annotation(resource.as_ref(), ROTATE_REQUESTED_AT),
+            adopt: annotation(resource.as_ref(), ADOPT_FINGERPRINT),
+        },
+        wanted,
+        status,
+        secret,
+        former: former_name.as_deref().map_or(SecretView::Absent, see),
+        cloud: Cloud::NotAsked,
+        siblings: Vec::new(),
+        memory: kept.memory,
+        secret_refused: None,
+        nudged,
+        may_mutate: ctx.may_mutate(),
+        uptime: ctx.uptime(),
+        draw: ctx.draw_number(),
+    };
+    Ok(Some(Pass {
+        key: key.clone(),
+        observed,
+        resource,
+        validated,
+        codes: HashMap::new(),
+        in_secret,
+        echo: Echo::default(),
+        target: None,
+        held: kept.held,
+        marked_at: Duration::ZERO,
+        happened: Vec::new(),
+        app_guard: None,
+    }))
+}
+
+fn annotation(resource: Option<&AppCodeRotation>, key: &str) -> Option<String> {
+    let value = resource?.annotations().get(key)?.trim();
+    // A longer value than Kubernetes' own limit for labels is no sensible request; it would bloat the Secret.
+    (!value.is_empty()).then(|| value.chars().take(256).collect())
+}
+
+/// The app that status is about, if what stands there can be one.
+pub(super) fn identity(app: &AppStatus) -> Option<AppIdentity> {
+    Some(AppIdentity {
+        endpoint: app.endpoint.clone(),
+        project_id: ProjectId::parse(app.project_id.clone()).ok()?,
+        app_id: AppId::parse(app.app_id.clone()).ok()?,
+    })
+}
+
+/// The code under `key`, if what stands there can be one.
+pub(super) fn code_in(secret: &Secret, key: &str) -> Option<AppCode> {
+    let value = secret.data.as_ref()?.get(key)?;
+    AppCode::parse(std::str::from_utf8(&value.0).ok()?.trim_end_matches(['\r', '\n'])).ok()
+}
+
+async fn read_seed(ctx: &Context, key: &Key, validated: &Validated) -> Result<SeedView, Error> {
+    Ok(match &validated.seed {
+        Seed::None => SeedView::None,
+        Seed::Inline(code) => SeedView::Known {
+            fingerprint: code.fingerprint(&validated.app),
+            inline: true,
+        },
+        Seed::Secret { name, key: field } => {
+            let secret = ctx.cluster.secret(key.namespace(), name).await;
+            let secret = secret.map_err(|source| Error::Cluster {
+                doing: "read the seed's Secret",
+                source,
+            })?;
+            match secret {
+                None => SeedView::Unreadable(format!("Secret {name} does not exist")),
+                Some(secret) => match code_in(&secret, field) {
+                    Some(code) => SeedView::Known {
+                        fingerprint: code.fingerprint(&validated.app),
+                        inline: false,
+                    },
+                    None => SeedView::Unreadable(format!("Secret {name} holds no app code under key {field}")),
+                },
+            }
+        }
+    })
+}
+
+fn wanted(validated: &Validated, seed: SeedView) -> Wanted {
+    Wanted {
+        app: validated.app.clone(),
+        app_name: validated.app_name.clone(),
+        seed,
+        schedule: validated.schedule,
+        initial: validated.initial,
+        trigger: validated.rotation_trigger.clone(),
+        suspend: validated.suspend,
+        target: validated.target.clone(),
+    }
+}
+
+/// A sibling's Secret and resource, as far as decisions go.
+pub(super) fn sibling(
+    us: &AppCodeRotation,
+    them: &AppCodeRotation,
+    secret: Option<&Secret>,
+    app: &AppIdentity,
+) -> Option<crate::plan::Sibling> {
+    use crate::api::ConditionType;
+    let key = format!("{}/{}", them.namespace()?, them.name_any());
+    let code_key = them
+        .spec
+        .target
+        .as_ref()
+        .and_then(|target| target.key.clone())
+        .unwrap_or_else(|| "appCode".to_owned());
+    let asker = Asker {
+        resource: &key,
+        app,
+        former_app: None,
+        key: &code_key,
+    };
+    let status = them.status.clone().unwrap_or_default();
+    let (holds, open) = match view(secret, asker) {
+        SecretView::Ours(OurSecret { record, .. }) => {
+            let open = record.open_intent(status.rotation_number.unwrap_or(0)).cloned();
+            let holds = record
+                .fingerprint
+                .into_iter()
+                .chain(open.as_ref().and_then(|intent| intent.base))
+                .collect();
+            let open = open.map(|intent| crate::plan::OpenSibling {
+                base: intent.base,
+                marked_at: intent.marked_at,
+            });
+            (holds, open)
+        }
+        _ => (Vec::new(), None),
+    };
+    let age = |resource: &AppCodeRotation| (created(resource), resource.metadata.uid.clone());
+    Some(crate::plan::Sibling {
+        name: (them.namespace() == us.namespace()).then(|| them.name_any()),
+        is_older: age(them) < age(us),
+        created: created(them),
+        is_judged: status.observed_generation.is_some(),
+        is_authorized: status.is_true(ConditionType::Authorized),
+        holds,
+        open,
+    })
+}
+
+fn created(resource: &AppCodeRotation) -> Timestamp {
+    resource
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .map_or(Timestamp::UNIX_EPOCH, |time| time.0)
+}

@@ -1,0 +1,472 @@
+//! What wakes the operator: a few hundred bytes for each resource, and which one is next.
+//!
+//! The watch fills it, workers empty it. It knows when to look at a resource and which resources share an app, and it
+//! never decides anything: what decides is read live. Somebody's change goes before all that is merely due. A resource
+//! is never handed out twice at a time.
+
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+use super::notice::Notice;
+use crate::clock::Clock;
+
+/// `namespace/name` of a resource.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(Arc<str>);
+
+impl Key {
+    /// The key of a resource.
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self(format!("{namespace}/{name}").into())
+    }
+
+    /// Its namespace.
+    pub fn namespace(&self) -> &str {
+        self.0.split_once('/').map_or("", |(namespace, _)| namespace)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.0.split_once('/').map_or("", |(_, name)| name)
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A resource whose turn it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Which.
+    pub key: Key,
+    /// Whether somebody changed it, so that back-off does not hold.
+    pub nudged: bool,
+}
+
+/// Another resource of the same app, as the watch last saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Which.
+    pub key: Key,
+    /// The Secret that its spec names.
+    pub target: String,
+}
+
+struct Entry {
+    created: Timestamp,
+    /// Uid, generation and annotations that matter, hashed: another value means that somebody changed something.
+    touch: u64,
+    app: u64,
+    /// The Secret that spec names, where it is not the resource's own name.
+    target: Option<Box<str>>,
+    due: Option<Duration>,
+    nudged: bool,
+    running: bool,
+    /// Changed while it was being handled.
+    again: bool,
+    failures: u16,
+    /// Round of the watch's listing that saw it last.
+    round: u32,
+}
+
+#[derive(Default)]
+struct Inner {
+    entries: HashMap<Key, Entry>,
+    due: BTreeSet<(Duration, Key)>,
+    urgent: VecDeque<Key>,
+    apps: HashMap<u64, Vec<Key>>,
+}
+
+/// The queue. All methods are quick and never wait, except [`Queue::next`].
+pub struct Queue {
+    inner: Mutex<Inner>,
+    changed: Notify,
+    clock: Arc<dyn Clock>,
+}
+
+impl Queue {
+    /// An empty queue.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            inner: Mutex::default(),
+            changed: Notify::new(),
+            clock,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing in here panics half-way through a change, so a poisoned lock still guards a sound state.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in what the watch saw. `round` counts the listings; a resource seen for the first time, or again with
+    /// nothing changed, is not a person's nudge.
+    pub fn apply(&self, notice: &Notice, is_listing: bool, round: u32) {
+        let key = notice.key();
+        let touch = hash(&(
+            &notice.uid,
+            notice.generation,
+            &notice.request,
+            &notice.adopt,
+            notice.deleting,
+        ));
+        let app = hash(&notice.app);
+        let now = self.clock.uptime();
+        let mut inner = self.lock();
+        let target = (notice.target != key.name()).then(|| notice.target.clone().into_boxed_str());
+        let Some(entry) = inner.entries.get_mut(&key) else {
+            let entry = Entry {
+                created: notice.created,
+                touch,
+                app,
+                target,
+                due: None,
+                nudged: !is_listing,
+                running: false,
+                again: false,
+                failures: 0,
+                round,
+            };
+            inner.entries.insert(key.clone(), entry);
+            inner.apps.entry(app).or_default().push(key.clone());
+            inner.wake(&key, now, !is_listing);
+            drop(inner);
+            self.changed.notify_one();
+            return;
+        };
+        entry.round = round;
+        entry.created = notice.created;
+        entry.target = target;
+        let former = std::mem::replace(&mut entry.app, app);
+        let is_changed = std::mem::replace(&mut entry.touch, touch) != touch;
+        if former != app {
+            inner.leave(former, &key);
+            inner.apps.entry(app).or_default().push(key.clone());
+        }
+        if is_changed {
+            inner.wake(&key, now, true);
+        }
+        drop(inner);
+        self.changed.notify_one();
+    }
+
+    /// Forgets a resource that was deleted.
+    pub fn remove(&self, key: &Key) {
+        self.lock().remove(key);
+    }
+
+    /// Forgets what the listing of `round` did not see in the namespaces that `is_listed` names.
+    pub fn sweep(&self, round: u32, is_listed: impl Fn(&str) -> bool) {
+        let mut inner = self.lock();
+        let is_gone = |(key, entry): &(&Key, &Entry)| entry.round != round && is_listed(key.namespace());
+        let gone: Vec<Key> = inner
+            .entries
+            .iter()
+            .filter(is_gone)
+            .map(|(key, _)| key.clone())
+            .collect();
+        gone.iter().for_each(|key| inner.remove(key));
+    }
+
+    /// The next resource, as soon as there is one whose time has come.
+    pub async fn next(&self) -> Turn {
+        loop {
+            let changed = self.changed.notified();
+            let wait = match self.pop() {
+                Ok(turn) => {
+                    self.changed.notify_one(); // another worker may find more
+                    return turn;
+                }
+                Err(wait) => wait,
+            };
+            tokio::select! {
+                () = changed => {}
+                () = self.clock.sleep(wait) => {}
+            }
+        }
+    }
+
+    /// The next resource whose time has come, or how long there is none.
+    ///
+    /// # Errors
+    /// The time until the next one is due.
+    pub fn pop(&self) -> Result<Turn, Duration> {
+        const LONG: Duration = Duration::from_secs(3600);
+        let now = self.clock.uptime();
+        let mut inner = self.lock();
+        let key = match inner.urgent.pop_front() {
+            Some(key) => key,
+            None => match inner.due.first() {
+                Some((due, key)) if *due <= now => key.clone(),
+                Some((due, _)) => return Err(due.saturating_sub(now)),
+                None => return Err(LONG),
+            },
+        };
+        let Some(entry) = inner.entries.get_mut(&key) else {
+            return Err(Duration::ZERO);
+        };
+        entry.running = true;
+        let nudged = std::mem::take(&mut entry.nudged);
+        if let Some(due) = entry.due.take() {
+            inner.due.remove(&(due, key.clone()));
+        }
+        Ok(Turn { key, nudged })
+    }
+
+    /// A turn is over; the next one comes after `wait`, or at once if something changed meanwhile.
+    pub fn done(&self, key: &Key, wait: Duration) {
+        self.end(key, |_| wait);
+    }
+
+    /// A turn failed; the next one comes after `pause` of the number of failures in a row.
+    pub fn failed(&self, key: &Key, pause: impl FnOnce(u32) -> Duration) {
+        self.end(key, |entry| {
+            entry.failures = entry.failures.saturating_add(1);
+            pause(u32::from(entry.failures))
+        });
+    }
+
+    fn end(&self, key: &Key, wait: impl FnOnce(&mut Entry) -> Duration) {
+        let now = self.clock.uptime();
+        let mut inner = self.lock();
+        let Some(entry) = inner.entries.get_mut(key) else {
+            return;
+        };
+        entry.running = false;
+        let failures = entry.failures;
+        let wait = wait(entry);
+        if entry.failures == failures {
+            entry.failures = 0;
+        }
+        let again = std::mem::take(&mut entry.again);
+        inner.wake(key, if again { now } else { now.saturating_add(wait) }, again);
+        drop(inner);
+        self.changed.notify_one();
+    }
+
+    /// The Secret that the spec of `key` named when the watch last saw it.
+    pub fn target(&self, key: &Key) -> String {
+        let inner = self.lock();
+        let target = inner.entries.get(key).and_then(|entry| entry.target.as_deref());
+        target.unwrap_or(key.name()).to_owned()
+    }
+
+    /// Other resources of the same app, oldest first, at most `most`.
+    pub fn neighbours(&self, key: &Key, most: usize) -> Vec<Neighbour> {
+        let inner = self.lock();
+        let Some(app) = inner.entries.get(key).map(|entry| entry.app) else {
+            return Vec::new();
+        };
+        let others = inner.apps.get(&app).into_iter().flatten().filter(|other| *other != key);
+        let mut others: Vec<_> = others.filter_map(|key| Some((inner.entries.get(key)?, key))).collect();
+        others.sort_by_key(|(entry, key)| (entry.created, *key));
+        let neighbour = |(entry, key): (&Entry, &Key)| Neighbour {
+            key: key.clone(),
+            target: entry.target.as_deref().unwrap_or(key.name()).to_owned(),
+        };
+        others.into_iter().take(most).map(neighbour).collect()
+    }
+
+    /// How many resources it knows.
+    pub fn len(&self) -> usize {
+        self.lock().entries.len()
+    }
+
+    /// Whether it knows none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Inner {
+    fn wake(&mut self, key: &Key, at: Duration, nudged: bool) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        if entry.running {
+            entry.again |= nudged;
+            return;
+        }
+        let is_queued = entry.nudged && self.urgent.contains(key);
+        if let Some(due) = entry.due.take() {
+            self.due.remove(&(due, key.clone()));
+        }
+        if nudged {
+            entry.nudged = true;
+            if !is_queued {
+                self.urgent.push_back(key.clone());
+            }
+        } else {
+            entry.due = Some(at);
+            self.due.insert((at, key.clone()));
+        }
+    }
+
+    fn remove(&mut self, key: &Key) {
+        let Some(entry) = self.entries.remove(key) else { return };
+        if let Some(due) = entry.due {
+            self.due.remove(&(due, key.clone()));
+        }
+        self.urgent.retain(|other| other != key);
+        self.leave(entry.app, key);
+    }
+
+    fn leave(&mut self, app: u64, key: &Key) {
+        if let Some(keys) = self.apps.get_mut(&app) {
+            keys.retain(|other| other != key);
+            if keys.is_empty() {
+                self.apps.remove(&app);
+            }
+        }
+    }
+}
+
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Still(Mutex<Duration>);
+
+    #[async_trait]
+    impl Clock for Still {
+        fn now(&self) -> Timestamp {
+            Timestamp::UNIX_EPOCH
+        }
+        fn uptime(&self) -> Duration {
+            *self.0.lock().unwrap()
+        }
+        async fn sleep(&self, _: Duration) {}
+    }
+
+    fn notice(name: &str, generation: i64, app: &str) -> Notice {
+        Notice {
+            namespace: "ns".into(),
+            name: name.into(),
+            uid: format!("uid-{name}"),
+            generation,
+            created: Timestamp::UNIX_EPOCH,
+            request: None,
+            adopt: None,
+            deleting: false,
+            target: name.into(),
+            app: ("endpoint".into(), "project".into(), app.into()),
+            ..Notice::default()
+        }
+    }
+
+    fn queue() -> (Queue, Arc<Still>) {
+        let clock = Arc::new(Still::default());
+        (Queue::new(Arc::clone(&clock) as Arc<dyn Clock>), clock)
+    }
+
+    fn names(queue: &Queue) -> Vec<String> {
+        std::iter::from_fn(|| queue.pop().ok())
+            .map(|turn| turn.key.name().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn a_change_goes_before_what_is_merely_due() {
+        let (queue, _) = queue();
+        queue.apply(&notice("a", 1, "x"), true, 1);
+        queue.apply(&notice("b", 1, "x"), true, 1);
+        queue.apply(&notice("c", 1, "x"), false, 1);
+        assert_eq!(names(&queue), ["c", "a", "b"]);
+    }
+
+    #[test]
+    fn a_status_write_of_our_own_wakes_nobody() {
+        let (queue, _) = queue();
+        queue.apply(&notice("a", 1, "x"), false, 1);
+        let turn = queue.pop().unwrap();
+        queue.apply(&notice("a", 1, "x"), false, 1);
+        queue.done(&turn.key, Duration::from_secs(60));
+        queue.apply(&notice("a", 1, "x"), false, 1);
+        assert_eq!(queue.pop(), Err(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn a_change_during_a_turn_brings_another_turn_at_once() {
+        let (queue, _) = queue();
+        queue.apply(&notice("a", 1, "x"), true, 1);
+        let turn = queue.pop().unwrap();
+        assert!(!turn.nudged);
+        queue.apply(&notice("a", 2, "x"), false, 1);
+        assert!(queue.pop().is_err(), "never twice at a time");
+        queue.done(&turn.key, Duration::from_secs(60));
+        assert_eq!(
+            queue.pop(),
+            Ok(Turn {
+                key: turn.key,
+                nudged: true
+            })
+        );
+    }
+
+    #[test]
+    fn failures_in_a_row_are_counted_and_a_success_forgets_them() {
+        let (queue, clock) = queue();
+        queue.apply(&notice("a", 1, "x"), true, 1);
+        let key = Key::new("ns", "a");
+        for expected in 1..4 {
+            queue.pop().unwrap();
+            queue.failed(&key, |failures| {
+                assert_eq!(failures, expected);
+                Duration::from_secs(1)
+            });
+            *clock.0.lock().unwrap() += Duration::from_secs(1);
+        }
+        queue.pop().unwrap();
+        queue.done(&key, Duration::ZERO);
+        queue.pop().unwrap();
+        queue.failed(&key, |failures| Duration::from_secs(u64::from(failures)));
+        assert_eq!(queue.pop(), Err(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn what_a_new_listing_does_not_show_is_forgotten() {
+        let (queue, _) = queue();
+        queue.apply(&notice("a", 1, "x"), true, 1);
+        queue.apply(&notice("b", 1, "x"), true, 1);
+        queue.apply(&notice("b", 1, "x"), true, 2);
+        queue.sweep(2, |_| true);
+        assert_eq!(names(&queue), ["b"]);
+        assert_eq!(queue.neighbours(&Key::new("ns", "b"), 4), []);
+    }
+
+    #[test]
+    fn resources_of_one_app_know_each_other_and_no_others() {
+        let (queue, _) = queue();
+        for (name, app) in [("a", "x"), ("b", "x"), ("c", "y")] {
+            queue.apply(&notice(name, 1, app), true, 1);
+        }
+        let near = |name| -> Vec<String> {
+            queue
+                .neighbours(&Key::new("ns", name), 4)
+                .into_iter()
+                .map(|n| n.key.name().to_owned())
+                .collect()
+        };
+        assert_eq!(near("a"), ["b"]);
+        queue.apply(&notice("b", 2, "y"), false, 1);
+        assert_eq!(near("c"), ["b"]);
+        assert_eq!(near("a"), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,155 @@
+//! Writes down what a pass left behind: status if it changed, one event for what happened, and when to look again.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::{Resource, ResourceExt};
+
+use super::observe::Pass;
+use super::{ClusterError, Context, Error};
+use crate::api::{AppCodeRotation, AppCodeRotationStatus, MANAGER, PlainCode};
+use crate::plan::{Step, WriteReason};
+use crate::status::{self, Note, fold, is_worth_writing, notes};
+
+/// Tries of a status write that meets somebody else's change of the spec or metadata.
+const TRIES: usize = 3;
+
+/// Folds the pass into status and events. Returns how long until the next pass.
+pub(super) async fn report(ctx: &Context, pass: &Pass, step: &Step) -> Result<Duration, Error> {
+    let Some(resource) = &pass.resource else {
+        return Ok(Duration::MAX);
+    };
+    let now = ctx.clock.now();
+    let plain = pass
+        .in_secret
+        .as_ref()
+        .filter(|_| pass.validated.as_ref().is_some_and(|v| v.plaintext));
+    let plain = plain.map(|code| PlainCode(code.expose().to_owned()));
+    let folded = status::Pass {
+        observed: &pass.observed,
+        step,
+        happened: &pass.happened,
+        plain: plain.as_ref(),
+        history_limit: pass.validated.as_ref().map_or(10, |validated| validated.history_limit),
+        draw: ctx.draw_share(),
+    };
+    let old = &pass.observed.status;
+    let new = fold(folded, now);
+    let is_written = if is_worth_writing(old, &new, ctx.settings.limits.check_period) {
+        write_status(ctx, pass, resource, &new).await?
+    } else {
+        true
+    };
+    for note in notes(folded, old, &new) {
+        tell(ctx, resource, &note, now).await;
+    }
+    tracing::debug!(phase = ?new.phase, is_written, "reported");
+    Ok(if is_written {
+        next_look(step, &new, now)
+    } else {
+        Duration::ZERO
+    })
+}
+
+/// Replaces the status. When somebody changed spec or metadata meanwhile the same status is written on top of that;
+/// when somebody changed the status itself, it is not ours to judge any more: returns `false`, and the pass is repeated.
+async fn write_status(
+    ctx: &Context,
+    pass: &Pass,
+    resource: &AppCodeRotation,
+    new: &AppCodeRotationStatus,
+) -> Result<bool, Error> {
+    let failed = |source| Error::Cluster {
+        doing: "write the status",
+        source,
+    };
+    let mut base = resource.clone();
+    for _ in 0..TRIES {
+        base.status = Some(new.clone());
+        match ctx.cluster.replace_status(&pass.key, &base).await {
+            Ok(_) => return Ok(true),
+            Err(ClusterError::NotFound) => return Ok(true), // gone: nobody is left to read it
+            Err(ClusterError::Conflict) => {}
+            Err(source) => return Err(failed(source)),
+        }
+        let Some(fresh) = ctx.cluster.rotation(&pass.key).await.map_err(failed)? else {
+            return Ok(true);
+        };
+        let is_same = fresh.uid() == resource.uid() && fresh.status.clone().unwrap_or_default() == pass.observed.status;
+        if !is_same {
+            return Ok(false);
+        }
+        base = fresh;
+    }
+    Ok(false)
+}
+
+/// Tells one event. A lost event is a pity and no more.
+async fn tell(ctx: &Context, resource: &AppCodeRotation, note: &Note, now: Timestamp) {
+    let namespace = resource.namespace().unwrap_or_default();
+    let event = Event {
+        metadata: ObjectMeta {
+            name: Some(format!("{}.{:016x}", resource.name_any(), ctx.draw_number())),
+            namespace: Some(namespace.clone()),
+            ..ObjectMeta::default()
+        },
+        action: Some(note.action.to_owned()),
+        event_time: Some(MicroTime(now)),
+        note: Some(note.text.clone()),
+        reason: Some(note.reason.as_str().to_owned()),
+        regarding: Some(ObjectReference {
+            api_version: Some(AppCodeRotation::api_version(&()).into_owned()),
+            kind: Some(AppCodeRotation::kind(&()).into_owned()),
+            name: resource.metadata.name.clone(),
+            namespace: resource.metadata.namespace.clone(),
+            uid: resource.metadata.uid.clone(),
+            ..ObjectReference::default()
+        }),
+        reporting_controller: Some(MANAGER.to_owned()),
+        reporting_instance: Some(MANAGER.to_owned()),
+        type_: Some(if note.is_warning { "Warning" } else { "Normal" }.to_owned()),
+        ..Event::default()
+    };
+    if note.is_warning {
+        tracing::warn!(reason = note.reason.as_str(), "{}", note.text);
+    } else {
+        tracing::info!(reason = note.reason.as_str(), "{}", note.text);
+    }
+    if let Err(error) = ctx.cluster.create_event(&namespace, &event).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the event was not taken");
+    }
+}
+
+/// How long until the next pass.
+fn next_look(step: &Step, status: &AppCodeRotationStatus, now: Timestamp) -> Duration {
+    let after = match step {
+        Step::Wait { after, .. } | Step::Stop { after, .. } | Step::Rest { after } | Step::BackOff { after } => *after,
+        Step::Retry { .. } => {
+            let next = status
+                .failures
+                .as_ref()
+                .and_then(|failures| failures.next_attempt_time.as_ref());
+            next.map_or(SignedDuration::from_secs(5), |next| next.0.duration_since(now))
+        }
+        _ => return Duration::MAX,
+    };
+    // A tenth of a second late rather than a hair early: an early look would find nothing due.
+    Duration::try_from(after)
+        .unwrap_or_default()
+        .saturating_add(Duration::from_millis(100))
+}
+
+/// What a write meant, for logs.
+impl WriteReason {
+    /// The word for logs and metric labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Persist => "persist",
+            Self::Adopt => "adopt",
+            Self::Repair => "repair",
+        }
+    }
+}

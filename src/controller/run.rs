@@ -1,0 +1,188 @@
+//! The watch that fills the queue, the workers that empty it, and the way down.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt;
+use kube::Api;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::notice::Notice;
+use super::{Context, Turn, pause_after, reconcile};
+
+/// Objects in one page of the listing: few enough that a page is a small part of resident memory.
+const PAGE_SIZE: u32 = 100;
+
+/// What the health endpoints tell.
+#[derive(Debug, Default)]
+pub struct Health {
+    is_listed: AtomicBool,
+    is_watching: AtomicBool,
+}
+
+impl Health {
+    /// Whether every resource is known, so that work may start.
+    pub fn is_ready(&self) -> bool {
+        self.is_listed.load(Ordering::Relaxed)
+    }
+
+    /// Whether the watch last brought something other than an error.
+    pub fn is_watching(&self) -> bool {
+        self.is_watching.load(Ordering::Relaxed)
+    }
+}
+
+/// Works until `shutdown`, then carries through what has started.
+///
+/// No resource is touched before the first listing is complete: until then the queue does not know which resources
+/// share an app.
+pub async fn run(ctx: Arc<Context>, health: Arc<Health>, shutdown: CancellationToken) {
+    let namespaces = ctx.settings.namespaces.clone();
+    let sources: Vec<Option<String>> = if namespaces.is_empty() {
+        vec![None]
+    } else {
+        namespaces.into_iter().map(Some).collect()
+    };
+    let unlisted = Arc::new(AtomicU32::new(u32::try_from(sources.len()).unwrap_or(u32::MAX)));
+    let mut tasks = JoinSet::new();
+    let listed = CancellationToken::new();
+    for source in sources {
+        let feed = Feed {
+            ctx: Arc::clone(&ctx),
+            health: Arc::clone(&health),
+            source,
+            unlisted: Arc::clone(&unlisted),
+            listed: listed.clone(),
+        };
+        let shutdown = shutdown.clone();
+        tasks.spawn(async move { shutdown.run_until_cancelled(feed.watch()).await.unwrap_or_default() });
+    }
+    tokio::select! {
+        () = listed.cancelled() => {}
+        () = shutdown.cancelled() => {}
+    }
+    for _ in 0..ctx.settings.concurrency.max(1) {
+        tasks.spawn(work(Arc::clone(&ctx), shutdown.clone()));
+    }
+    shutdown.cancelled().await;
+    ctx.stop();
+    while tasks.join_next().await.is_some() {}
+    save_what_is_held(&ctx).await;
+}
+
+/// One watch, of one namespace or of all.
+struct Feed {
+    ctx: Arc<Context>,
+    health: Arc<Health>,
+    source: Option<String>,
+    unlisted: Arc<AtomicU32>,
+    listed: CancellationToken,
+}
+
+impl Feed {
+    async fn watch(self) {
+        let client = self.ctx.cluster.client();
+        let api: Api<Notice> = match &self.source {
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
+        };
+        let config = watcher::Config::default().page_size(PAGE_SIZE);
+        let mut events = watcher(api, config).default_backoff().boxed();
+        let mut round = 0_u32;
+        let mut was_listed = false;
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => {
+                    self.health.is_watching.store(true, Ordering::Relaxed);
+                    self.take(event, &mut round, &mut was_listed);
+                }
+                Err(error) => {
+                    self.health.is_watching.store(false, Ordering::Relaxed);
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the watch failed; it is started again"
+                    );
+                }
+            }
+        }
+    }
+
+    fn take(&self, event: Event<Notice>, round: &mut u32, was_listed: &mut bool) {
+        let queue = &self.ctx.queue;
+        match event {
+            Event::Init => *round = round.wrapping_add(1),
+            // A resource that a later listing shows for the first time was created while the watch was away.
+            Event::InitApply(notice) => queue.apply(&notice, !*was_listed, *round),
+            Event::Apply(notice) => queue.apply(&notice, false, *round),
+            Event::Delete(notice) => queue.remove(&notice.key()),
+            Event::InitDone => {
+                queue.sweep(*round, |namespace| {
+                    self.source.as_ref().is_none_or(|source| source == namespace)
+                });
+                if !std::mem::replace(was_listed, true) && self.unlisted.fetch_sub(1, Ordering::SeqCst) == 1 {
+                    self.health.is_listed.store(true, Ordering::Relaxed);
+                    self.listed.cancel();
+                    tracing::info!(resources = queue.len(), "all resources are known");
+                }
+            }
+        }
+    }
+}
+
+/// Takes turns until shutdown; a turn that has begun comes to its end.
+async fn work(ctx: Arc<Context>, shutdown: CancellationToken) {
+    while let Some(turn) = shutdown.run_until_cancelled(ctx.queue.next()).await {
+        take_turn(&ctx, turn).await;
+    }
+}
+
+/// One turn. A panic in it is a failure of that resource and of nothing else.
+async fn take_turn(ctx: &Arc<Context>, turn: Turn) {
+    let key = turn.key.clone();
+    let pass = tokio::spawn({
+        let ctx = Arc::clone(ctx);
+        async move { reconcile(&ctx, &turn).await }
+    });
+    match pass.await {
+        Ok(Ok(wait)) => ctx.queue.done(&key, wait),
+        Ok(Err(error)) => {
+            tracing::warn!(resource = %key, category = error.category(), error = &error as &dyn std::error::Error, "the pass failed");
+            ctx.queue.failed(&key, |failures| pause_after(ctx, failures));
+        }
+        Err(error) => {
+            tracing::error!(resource = %key, panicked = error.is_panic(), "the pass broke; this is a bug");
+            ctx.queue.failed(&key, |failures| pause_after(ctx, failures));
+        }
+    }
+}
+
+/// Tries to save codes that only this process holds, until the grace period ends.
+async fn save_what_is_held(ctx: &Arc<Context>) {
+    let until = ctx.clock.uptime().saturating_add(ctx.settings.grace);
+    loop {
+        let held = ctx.held();
+        if held.is_empty() {
+            return;
+        }
+        if ctx.clock.uptime() >= until {
+            for (key, fingerprint) in held {
+                tracing::error!(
+                    resource = %key, %fingerprint,
+                    "stopping with a code that is not in its Secret; the next start finds it by reading the app"
+                );
+            }
+            return;
+        }
+        for (key, _) in held {
+            let turn = Turn { key, nudged: true };
+            if let Err(error) = reconcile(ctx, &turn).await {
+                tracing::warn!(resource = %turn.key, error = &error as &dyn std::error::Error, "the code is not saved yet");
+            }
+        }
+        ctx.clock.sleep(Duration::from_millis(500)).await;
+    }
+}

@@ -1,0 +1,371 @@
+//! The write-ahead intent: what is on the Secret before a call that cannot be undone, and what a reading of the app
+//! says about that call afterwards. Pure; it never sees a code, only fingerprints.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::api::{Outcome, RotationStep, Strategy, Trigger};
+use crate::ids::{AppIdentity, Fingerprint, RotationId};
+
+/// The format written by this version. Another one on a Secret means: do nothing and say so.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Fingerprints that an intent remembers beyond the codes listed when it was marked. An app holds five codes at most,
+/// so this reaches back over dozens of rotations and keeps the annotation near 3 KiB.
+const KNOWN_LIMIT: usize = 40;
+
+/// Codes an app can hold (the API gateway's limit for one credential).
+pub const CAPACITY: usize = 5;
+
+/// The call that the present attempt makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Call {
+    /// PUT: replaces the base. The base in its path makes it a compare-and-swap.
+    Reset,
+    /// POST: adds a code, for an app without codes or to finish a half reset. A repeat adds another.
+    Add,
+}
+
+/// The trigger values that a rotation uses up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Consumed {
+    /// `rotationTrigger` as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<String>,
+    /// The request annotation as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+    /// Fingerprint of the seed as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<Fingerprint>,
+}
+
+/// One rotation as it stands on the Secret.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Intent {
+    /// [`FORMAT_VERSION`] of the writer.
+    pub format_version: u32,
+    /// Id of the rotation.
+    pub rotation_id: RotationId,
+    /// Its number: one above every number seen before.
+    pub number: i64,
+    /// Uid of the resource that asked for it.
+    pub uid: String,
+    /// Generation of the resource that asked for it.
+    pub generation: i64,
+    /// The chief reason.
+    pub trigger: Trigger,
+    /// The values it uses up.
+    pub consumed: Consumed,
+    /// How it replaces the code.
+    pub strategy: Strategy,
+    /// How far it has come.
+    pub step: RotationStep,
+    /// The app that it changes.
+    pub app: AppIdentity,
+    /// The code that it replaces; none for an app without codes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Fingerprint>,
+    /// The call of the present attempt.
+    pub call: Call,
+    /// Codes that cannot be the new one, newest first: all that were listed before, and those of the record it replaced.
+    pub known: Vec<Fingerprint>,
+    /// Codes that appeared between two attempts, so that they are reported when nobody claims them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unclaimed: Vec<Fingerprint>,
+    /// Number of the present attempt, from 1.
+    pub attempt: u32,
+    /// The app's own time of last change when the attempt was marked, in its milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated_at: Option<i64>,
+    /// When the rotation was started.
+    pub started_at: Timestamp,
+    /// When the present attempt was marked.
+    pub marked_at: Timestamp,
+    /// How its code was learned; present once it is persisted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+}
+
+/// Why an intent cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IntentError {
+    /// Written by another version.
+    #[error("the intent on the Secret has format version {0}, this operator knows version {FORMAT_VERSION}")]
+    Version(u64),
+    /// Not an intent.
+    #[error("the intent on the Secret cannot be read")]
+    Malformed,
+}
+
+impl Intent {
+    /// Reads the annotation.
+    ///
+    /// # Errors
+    /// When it is of another version or no intent. The text is not quoted.
+    pub fn parse(text: &str) -> Result<Self, IntentError> {
+        let value: serde_json::Value = serde_json::from_str(text).map_err(|_| IntentError::Malformed)?;
+        match value.get("formatVersion").and_then(serde_json::Value::as_u64) {
+            Some(version) if version == u64::from(FORMAT_VERSION) => {}
+            Some(version) => return Err(IntentError::Version(version)),
+            None => return Err(IntentError::Malformed),
+        }
+        serde_json::from_value(value).map_err(|_| IntentError::Malformed)
+    }
+
+    /// The annotation's text.
+    pub fn to_text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default() // strings, numbers and times only: cannot fail
+    }
+
+    /// Whether its outcome is still open.
+    pub fn is_open(&self) -> bool {
+        self.step == RotationStep::Started
+    }
+
+    /// The same rotation, marked for one more attempt with `call`. What is listed now can no longer be taken for new.
+    #[must_use]
+    pub fn next_attempt(&self, call: Call, reading: Reading<'_>, now: Timestamp) -> Self {
+        let mut unclaimed = self.unclaimed.clone();
+        unclaimed.extend(
+            reading
+                .listed
+                .iter()
+                .filter(|code| !self.known.contains(code) && Some(**code) != self.base),
+        );
+        unclaimed.sort_unstable();
+        unclaimed.dedup();
+        Self {
+            attempt: self.attempt.saturating_add(1),
+            call,
+            known: known(reading.listed, &self.known),
+            unclaimed,
+            updated_at: reading.updated_at,
+            marked_at: now,
+            ..self.clone()
+        }
+    }
+
+    /// Codes on the list that were not there before and that no sibling claims.
+    pub fn new_codes(&self, reading: Reading<'_>) -> Vec<Fingerprint> {
+        let is_new = |code: &Fingerprint| {
+            !self.known.contains(code) && Some(*code) != self.base && !reading.claimed.contains(code)
+        };
+        reading.listed.iter().copied().filter(is_new).collect()
+    }
+
+    /// What a reading of the app says about the present attempt.
+    pub fn resolve(&self, reading: Reading<'_>) -> Verdict {
+        let base_is_listed = self.base.is_some_and(|base| reading.listed.contains(&base));
+        let new = self.new_codes(reading);
+        match (self.call, base_is_listed, new.as_slice()) {
+            (Call::Reset, false, [one]) => Verdict::Ours(*one),
+            (Call::Reset, true, _) => Verdict::Repeat,
+            (Call::Reset, false, []) => Verdict::HalfReset,
+            (Call::Add, _, []) => Verdict::Repeat,
+            (Call::Add, _, [one]) if self.fits(reading) => Verdict::Ours(*one),
+            (Call::Reset | Call::Add, _, _) => Verdict::Ambiguous,
+        }
+    }
+
+    /// Whether the app was changed after the attempt was marked, as far as its own clock tells.
+    fn fits(&self, reading: Reading<'_>) -> bool {
+        match (self.updated_at, reading.updated_at) {
+            (Some(before), Some(after)) => after > before,
+            _ => true,
+        }
+    }
+}
+
+/// The known set of a new attempt: what is listed now, then what was known before, each once, newest first.
+pub fn known(listed: &[Fingerprint], before: &[Fingerprint]) -> Vec<Fingerprint> {
+    let mut known = Vec::with_capacity(KNOWN_LIMIT);
+    for code in listed.iter().chain(before) {
+        if !known.contains(code) {
+            known.push(*code);
+        }
+    }
+    known.truncate(KNOWN_LIMIT.max(listed.len()));
+    known
+}
+
+/// What the cloud says of an app, as far as an intent is concerned.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading<'a> {
+    /// Codes that the cloud lists.
+    pub listed: &'a [Fingerprint],
+    /// The app's own time of last change.
+    pub updated_at: Option<i64>,
+    /// Codes that other resources of the app hold.
+    pub claimed: &'a [Fingerprint],
+}
+
+/// What a reading says about an attempt. Only `Ours` is positive evidence and may be acted on at once; `Repeat` and
+/// `HalfReset` rest on something not being there, so they must be settled first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// The base is gone and exactly one code is new: it is ours.
+    Ours(Fingerprint),
+    /// The call had no effect that can be seen.
+    Repeat,
+    /// The base is gone and nothing took its place.
+    HalfReset,
+    /// Nothing tells which of the new codes is ours.
+    Ambiguous,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::api::Strategy;
+    use crate::ids::{AppId, ProjectId};
+
+    fn code(n: u8) -> Fingerprint {
+        Fingerprint::of(&AppId::parse("app").unwrap(), &n.to_string())
+    }
+
+    fn codes(numbers: &[u8]) -> Vec<Fingerprint> {
+        numbers.iter().copied().map(code).collect()
+    }
+
+    fn intent(call: Call, base: Option<u8>, known: &[u8]) -> Intent {
+        Intent {
+            format_version: FORMAT_VERSION,
+            rotation_id: RotationId::from_random(7),
+            number: 3,
+            uid: "uid".into(),
+            generation: 2,
+            trigger: Trigger::Spec,
+            consumed: Consumed {
+                trigger: Some("a".into()),
+                request: None,
+                seed: Some(code(9)),
+            },
+            strategy: Strategy::Reset,
+            step: RotationStep::Started,
+            app: AppIdentity {
+                endpoint: "https://cloud".into(),
+                project_id: ProjectId::parse("p").unwrap(),
+                app_id: AppId::parse("app").unwrap(),
+            },
+            base: base.map(code),
+            call,
+            known: codes(known),
+            unclaimed: vec![],
+            attempt: 1,
+            updated_at: Some(100),
+            started_at: Timestamp::UNIX_EPOCH,
+            marked_at: Timestamp::UNIX_EPOCH,
+            outcome: None,
+        }
+    }
+
+    fn verdict(intent: &Intent, listed: &[u8], updated_at: i64, claimed: &[u8]) -> Verdict {
+        let (listed, claimed) = (codes(listed), codes(claimed));
+        intent.resolve(Reading {
+            listed: &listed,
+            updated_at: Some(updated_at),
+            claimed: &claimed,
+        })
+    }
+
+    #[test]
+    fn the_table_for_a_reset_is_kept() {
+        let reset = intent(Call::Reset, Some(1), &[1, 2]);
+        assert_eq!(verdict(&reset, &[2, 3], 200, &[]), Verdict::Ours(code(3)));
+        assert_eq!(verdict(&reset, &[1, 2], 100, &[]), Verdict::Repeat);
+        assert_eq!(
+            verdict(&reset, &[1, 2, 3], 200, &[]),
+            Verdict::Repeat,
+            "never adopt while the base is listed"
+        );
+        assert_eq!(verdict(&reset, &[2], 200, &[]), Verdict::HalfReset);
+        assert_eq!(verdict(&reset, &[2, 3, 4], 200, &[]), Verdict::Ambiguous);
+        assert_eq!(
+            verdict(&reset, &[2, 3, 4], 200, &[4]),
+            Verdict::Ours(code(3)),
+            "a sibling's code is not ours"
+        );
+    }
+
+    #[test]
+    fn the_table_for_an_added_code_is_kept() {
+        let add = intent(Call::Add, Some(1), &[1, 2]);
+        assert_eq!(verdict(&add, &[2], 100, &[]), Verdict::Repeat);
+        assert_eq!(verdict(&add, &[2, 3], 101, &[]), Verdict::Ours(code(3)));
+        assert_eq!(
+            verdict(&add, &[2, 3], 100, &[]),
+            Verdict::Ambiguous,
+            "the app was not changed since the mark"
+        );
+        assert_eq!(verdict(&add, &[2, 3, 4], 101, &[]), Verdict::Ambiguous);
+    }
+
+    #[test]
+    fn what_appeared_between_two_attempts_is_never_taken_for_new() {
+        let listed = codes(&[1, 2, 3]);
+        let reading = Reading {
+            listed: &listed,
+            updated_at: Some(200),
+            claimed: &[],
+        };
+        let second = intent(Call::Reset, Some(1), &[1, 2]).next_attempt(Call::Reset, reading, Timestamp::UNIX_EPOCH);
+        assert_eq!(second.attempt, 2);
+        assert_eq!(second.unclaimed, vec![code(3)]);
+        assert_eq!(verdict(&second, &[2, 3, 4], 300, &[]), Verdict::Ours(code(4)));
+    }
+
+    #[test]
+    fn another_format_is_not_guessed_at() {
+        let text = intent(Call::Reset, Some(1), &[1]).to_text();
+        assert_eq!(
+            Intent::parse(&text.replace("\"formatVersion\":1", "\"formatVersion\":2")),
+            Err(IntentError::Version(2))
+        );
+        for bad in ["", "{}", "[]", "null", "{\"formatVersion\":1}", &text[1..]] {
+            assert_eq!(Intent::parse(bad), Err(IntentError::Malformed), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_intent_reads_back_what_it_wrote(known in proptest::collection::vec(any::<u8>(), 0..60), base in any::<Option<u8>>(), attempt in any::<u32>()) {
+            let mut written = intent(Call::Reset, base, &known);
+            written.attempt = attempt;
+            prop_assert_eq!(Intent::parse(&written.to_text()).unwrap(), written);
+        }
+
+        #[test]
+        fn no_annotation_makes_parsing_panic(text in ".{0,400}") {
+            let _ = Intent::parse(&text);
+        }
+
+        #[test]
+        fn nothing_known_claimed_or_unlisted_is_ever_ours(
+            known in proptest::collection::vec(0u8..12, 0..6),
+            listed in proptest::collection::vec(0u8..12, 0..6),
+            claimed in proptest::collection::vec(0u8..12, 0..3),
+            base in proptest::option::of(0u8..12),
+            add in any::<bool>(),
+            updated_at in 99i64..102,
+        ) {
+            let asked = intent(if add { Call::Add } else { Call::Reset }, base, &known);
+            if let Verdict::Ours(ours) = verdict(&asked, &listed, updated_at, &claimed) {
+                prop_assert!(codes(&listed).contains(&ours));
+                prop_assert!(!codes(&known).contains(&ours) && !codes(&claimed).contains(&ours));
+                prop_assert!(add || base.is_none_or(|base| !listed.contains(&base)));
+            }
+        }
+
+        #[test]
+        fn the_known_set_holds_all_that_is_listed_and_stays_small(listed in proptest::collection::vec(any::<u8>(), 0..6), before in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let known = known(&codes(&listed), &codes(&before));
+            prop_assert!(codes(&listed).iter().all(|code| known.contains(code)));
+            prop_assert!(known.len() <= KNOWN_LIMIT);
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! Pace and breaker in front of the real client: how the operator as a whole stays within what the cloud allows.
+//!
+//! Calls wait for a token bucket of their credentials and for one over all; credentials that were rejected are not
+//! tried again for a while. Nobody waits long: a call whose turn is far off fails as throttled with the time to come
+//! back, so that one slow account does not hold up the workers of others.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Notify;
+
+use super::refusal::{KEY_LOCK, USER_LOCK};
+use super::{App, AppCode, AppCodes, CloudError, CloudErrorKind, Credentials, Echo, Target};
+use crate::clock::Clock;
+use crate::limits::{Breaker, Bucket, Entry, Verdict};
+
+/// Callers remembered at once.
+const MAX_CALLERS: usize = 4096;
+
+/// A throttled answer that names no time means this long; the vendor's advice is 2 to 5 seconds.
+const DEFAULT_PAUSE: Duration = Duration::from_secs(5);
+
+/// How fast calls may be and how long bad credentials rest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GuardOptions {
+    /// Calls per second with one credentials Secret. Default 0.8.
+    pub per_caller_rate: f64,
+    /// Calls per second over all. Default 10.
+    pub global_rate: f64,
+    /// Calls that one credentials Secret may make at once after a rest. Default 5; over all it is ten times that.
+    pub burst: u32,
+    /// Longest wait for a turn or for another call's try of the credentials; more is told as throttled. Default 10 s.
+    pub max_wait: Duration,
+    /// How long rejected keys and tokens rest. Default 330 s, as a key is locked for 300 s after five failures.
+    pub breaker_open: Duration,
+    /// How long a rejected password rests. Default 31 min: accounts may lock a user after three failures in an hour.
+    pub breaker_open_password: Duration,
+}
+
+impl Default for GuardOptions {
+    fn default() -> Self {
+        Self {
+            per_caller_rate: 0.8,
+            global_rate: 10.0,
+            burst: 5,
+            max_wait: Duration::from_secs(10),
+            breaker_open: KEY_LOCK,
+            breaker_open_password: USER_LOCK.saturating_mul(2),
+        }
+    }
+}
+
+/// [`AppCodes`] with pace and breaker. Reads and [`AppCodes::admit`] wait for their turn; changes go out at once.
+pub struct GuardedAppCodes {
+    inner: Arc<dyn AppCodes>,
+    clock: Arc<dyn Clock>,
+    options: GuardOptions,
+    state: Mutex<GuardState>,
+}
+
+struct GuardState {
+    all: Bucket,
+    callers: HashMap<String, CallerState>,
+}
+
+struct CallerState {
+    bucket: Bucket,
+    breaker: Breaker,
+    /// Rung when a try of unproven credentials has ended.
+    tried: Arc<Notify>,
+    used: Duration,
+}
+
+/// Leave to make one call, given back when the call has ended or was given up.
+struct Leave<'a> {
+    guard: &'a GuardedAppCodes,
+    target: &'a Target,
+    /// `None` when the verdict has been told.
+    verdict: Option<Verdict>,
+}
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        if let Some(verdict) = self.verdict.take() {
+            self.guard.record(self.target, verdict);
+        }
+    }
+}
+
+impl GuardedAppCodes {
+    /// `inner` behind a guard.
+    pub fn new(inner: Arc<dyn AppCodes>, clock: Arc<dyn Clock>, options: GuardOptions) -> Self {
+        let all = Bucket::new(options.global_rate, options.burst.saturating_mul(10));
+        let state = Mutex::new(GuardState {
+            all,
+            callers: HashMap::new(),
+        });
+        Self {
+            inner,
+            clock,
+            options,
+            state,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, GuardState> {
+        // Every change under the lock is one assignment; a panic elsewhere leaves nothing half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a turn. Fails at once, without taking a turn, when that is too far off or the credentials are closed.
+    async fn pace(&self, target: &Target) -> Result<(), CloudError> {
+        let uptime = self.clock.uptime();
+        let wait = {
+            let mut state = self.lock();
+            let over_all = state.all.wait(uptime);
+            let caller = state.caller(target, uptime, &self.options);
+            if let Entry::Closed(time) = caller.breaker.peek(&target.caller.version, uptime) {
+                return Err(closed(time));
+            }
+            let wait = caller.bucket.wait(uptime).max(over_all);
+            if wait > self.options.max_wait {
+                return Err(throttled(wait, "its turn among the operator's calls is far off"));
+            }
+            caller.bucket.take(uptime);
+            state.all.take(uptime);
+            wait
+        };
+        if !wait.is_zero() {
+            self.clock.sleep(wait).await;
+        }
+        Ok(())
+    }
+
+    /// Leave to call, at once or after the end of another call that tries the same unproven credentials.
+    async fn enter<'a>(&'a self, target: &'a Target, may_wait: bool) -> Result<Leave<'a>, CloudError> {
+        let deadline = self.clock.uptime().saturating_add(self.options.max_wait);
+        loop {
+            let uptime = self.clock.uptime();
+            let tried = {
+                let mut state = self.lock();
+                let caller = state.caller(target, uptime, &self.options);
+                match caller.breaker.enter(&target.caller.version, uptime) {
+                    Entry::Pass | Entry::Probe => {
+                        return Ok(Leave {
+                            guard: self,
+                            target,
+                            verdict: Some(Verdict::Unknown),
+                        });
+                    }
+                    Entry::Closed(time) => return Err(closed(time)),
+                    Entry::Busy if !may_wait || uptime >= deadline => {
+                        return Err(throttled(
+                            DEFAULT_PAUSE,
+                            "another call is still trying these credentials",
+                        ));
+                    }
+                    // Listening starts under the lock, so that no ring is missed.
+                    Entry::Busy => Arc::clone(&caller.tried).notified_owned(),
+                }
+            };
+            tokio::select! {
+                () = tried => {}
+                () = self.clock.sleep(deadline.saturating_sub(uptime)) => {}
+            }
+        }
+    }
+
+    fn record(&self, target: &Target, verdict: Verdict) {
+        let uptime = self.clock.uptime();
+        let mut state = self.lock();
+        let caller = state.caller(target, uptime, &self.options);
+        caller.breaker.record(&target.caller.version, verdict, uptime);
+        caller.tried.notify_waiters();
+    }
+
+    /// Learns from what `inner` said.
+    fn learn<T>(&self, mut leave: Leave<'_>, outcome: Result<T, CloudError>) -> Result<T, CloudError> {
+        let target = leave.target;
+        leave.verdict = Some(match &outcome {
+            Ok(_) => Verdict::Accepted,
+            Err(error) => self.verdict(target, error),
+        });
+        if let Err(CloudError {
+            kind: CloudErrorKind::Throttled { retry_after },
+            ..
+        }) = &outcome
+        {
+            let uptime = self.clock.uptime();
+            let until = uptime.saturating_add(retry_after.unwrap_or(DEFAULT_PAUSE));
+            self.lock().caller(target, uptime, &self.options).bucket.pause(until);
+        }
+        outcome
+    }
+
+    fn verdict(&self, target: &Target, error: &CloudError) -> Verdict {
+        let rest = match target.caller.credentials {
+            Credentials::Password { .. } => self.options.breaker_open_password,
+            Credentials::Keys { .. } | Credentials::Token(_) => self.options.breaker_open,
+        };
+        match error.kind {
+            CloudErrorKind::CredentialsRejected => Verdict::Rejected(rest),
+            CloudErrorKind::LockedOut { retry_after } => Verdict::Rejected(retry_after.max(rest)),
+            // Refused for who they are or what they asked for, so the credentials were read and found good.
+            CloudErrorKind::NotAuthorized | CloudErrorKind::AppNotFound | CloudErrorKind::NotFound => Verdict::Accepted,
+            CloudErrorKind::NotSent
+            | CloudErrorKind::Throttled { .. }
+            | CloudErrorKind::Refused
+            | CloudErrorKind::UnknownOutcome => Verdict::Unknown,
+        }
+    }
+}
+
+#[async_trait]
+impl AppCodes for GuardedAppCodes {
+    async fn admit(&self, target: &Target) -> Result<(), CloudError> {
+        self.pace(target).await?;
+        let leave = self.enter(target, true).await?;
+        match self.inner.admit(target).await {
+            // An admission may have called nobody, so success proves nothing.
+            Ok(()) => Ok(()),
+            refusal => self.learn(leave, refusal),
+        }
+    }
+
+    async fn show_app(&self, target: &Target) -> Result<App, CloudError> {
+        self.pace(target).await?;
+        let leave = self.enter(target, true).await?;
+        let outcome = self.inner.show_app(target).await;
+        self.learn(leave, outcome)
+    }
+
+    async fn reset_code(&self, target: &Target, code: &AppCode, echo: &Echo) -> Result<App, CloudError> {
+        let leave = self.enter(target, false).await?;
+        let outcome = self.inner.reset_code(target, code, echo).await;
+        self.learn(leave, outcome)
+    }
+
+    async fn add_code(&self, target: &Target, echo: &Echo) -> Result<App, CloudError> {
+        let leave = self.enter(target, false).await?;
+        let outcome = self.inner.add_code(target, echo).await;
+        self.learn(leave, outcome)
+    }
+}
+
+impl GuardState {
+    /// The caller's state. When there are too many, those that remember nothing go, then the one that was used longest
+    /// ago.
+    fn caller(&mut self, target: &Target, uptime: Duration, options: &GuardOptions) -> &mut CallerState {
+        let source = &target.caller.source;
+        if self.callers.len() >= MAX_CALLERS && !self.callers.contains_key(source) {
+            self.callers
+                .retain(|_, caller| !caller.bucket.is_full(uptime) || !caller.breaker.is_idle(uptime));
+            if self.callers.len() >= MAX_CALLERS {
+                let oldest = self.callers.iter().min_by_key(|(_, caller)| caller.used);
+                oldest
+                    .map(|(source, _)| source.clone())
+                    .and_then(|source| self.callers.remove(&source));
+            }
+        }
+        let caller = self.callers.entry(source.clone()).or_insert_with(|| CallerState {
+            bucket: Bucket::new(options.per_caller_rate, options.burst),
+            breaker: Breaker::new(target.caller.version.clone()),
+            tried: Arc::new(Notify::new()),
+            used: uptime,
+        });
+        caller.used = uptime;
+        caller
+    }
+}
+
+fn closed(time: Duration) -> CloudError {
+    let message = "the credentials were rejected lately and are not tried for some minutes, so that the cloud does not \
+                   lock them; new credentials are tried at once";
+    own_error(CloudErrorKind::LockedOut { retry_after: time }, message)
+}
+
+fn throttled(wait: Duration, why: &str) -> CloudError {
+    own_error(
+        CloudErrorKind::Throttled {
+            retry_after: Some(wait),
+        },
+        &format!("not sent: {why}"),
+    )
+}
+
+fn own_error(kind: CloudErrorKind, message: &str) -> CloudError {
+    CloudError {
+        kind,
+        status: None,
+        code: None,
+        message: message.into(),
+        request_id: None,
+    }
+}

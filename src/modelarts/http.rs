@@ -1,0 +1,419 @@
+//! The real cloud: credentials to headers, calls to requests, answers to what they prove.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, Url};
+use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::refusal::{Call, Refusal};
+use super::sign::{self, Signable};
+use super::token::{Fresh, Token, Tokens};
+use super::transport::{Answer, HttpOptions, HttpSetupError, Outgoing, SendError, Transport};
+use super::{App, AppCode, AppCodes, CloudError, CloudErrorKind, Credentials, Echo, Target, scrub, wire};
+use crate::clock::Clock;
+
+const JSON: &str = "application/json";
+
+/// [`AppCodes`] over HTTPS. Credentials come with each call; only tokens are kept.
+pub struct HttpAppCodes {
+    transport: Transport,
+    tokens: Tokens,
+    clock: Arc<dyn Clock>,
+}
+
+impl HttpAppCodes {
+    /// A client that connects as `options` say and signs with the time of `clock`.
+    ///
+    /// # Errors
+    /// When the options contradict each other or hold something unreadable.
+    pub fn new(options: &HttpOptions, clock: Arc<dyn Clock>) -> Result<Self, HttpSetupError> {
+        Ok(Self {
+            transport: Transport::new(options)?,
+            tokens: Tokens::default(),
+            clock,
+        })
+    }
+}
+
+/// One of our calls, before it has credentials.
+struct Plan<'a> {
+    call: Call,
+    method: Method,
+    path: Zeroizing<String>,
+    query: &'a [(&'a str, &'a str)],
+    body: Option<Vec<u8>>,
+    /// What an error must not repeat, besides the credentials.
+    code: Option<&'a AppCode>,
+}
+
+#[async_trait]
+impl AppCodes for HttpAppCodes {
+    async fn admit(&self, target: &Target) -> Result<(), CloudError> {
+        self.token(target, None).await.map(|_| ())
+    }
+
+    async fn show_app(&self, target: &Target) -> Result<App, CloudError> {
+        let query = [
+            ("workspace_id", target.workspace.as_str()),
+            ("iphertext_enabled", "true"),
+        ];
+        let path = wire::app_path(target).into();
+        let plan = Plan {
+            call: Call::Show,
+            method: Method::GET,
+            path,
+            query: &query,
+            body: None,
+            code: None,
+        };
+        self.run(target, &plan).await
+    }
+
+    async fn reset_code(&self, target: &Target, code: &AppCode, echo: &Echo) -> Result<App, CloudError> {
+        if !code.is_addressable() {
+            let message = "reset code: the code holds a slash or is a dot segment, which no URL can name; delete it and \
+                           create another one";
+            return Err(Failure::of(CloudErrorKind::Refused).says(message.into()));
+        }
+        let body = Some(wire::change_body(target, echo));
+        let path = wire::code_path(target, code).into();
+        let plan = Plan {
+            call: Call::Reset,
+            method: Method::PUT,
+            path,
+            query: &[],
+            body,
+            code: Some(code),
+        };
+        self.run(target, &plan).await
+    }
+
+    async fn add_code(&self, target: &Target, echo: &Echo) -> Result<App, CloudError> {
+        let body = Some(wire::change_body(target, echo));
+        let path = wire::codes_path(target).into();
+        let plan = Plan {
+            call: Call::Add,
+            method: Method::POST,
+            path,
+            query: &[],
+            body,
+            code: None,
+        };
+        self.run(target, &plan).await
+    }
+}
+
+impl HttpAppCodes {
+    async fn run(&self, target: &Target, plan: &Plan<'_>) -> Result<App, CloudError> {
+        let mut token = self.token(target, None).await?;
+        let mut secrets = Secrets::of(target, plan.code);
+        secrets.add_token(token.as_ref());
+        let mut answer = self.send(target, plan, token.as_ref(), &secrets).await?;
+        let stale = token
+            .as_ref()
+            .filter(|_| read_refusal(&answer).is_some_and(|refusal| refusal.is_stale_token()));
+        if let Some(serial) = stale.map(|token| token.serial) {
+            // The answer proves that nothing was done, so this is not a repeat of a change.
+            token = self.token(target, Some(serial)).await?;
+            secrets.add_token(token.as_ref());
+            answer = self.send(target, plan, token.as_ref(), &secrets).await?;
+        }
+        let mut app = understand(plan.call, answer, target, &secrets)?;
+        app.caller = token.and_then(|token| token.user_id);
+        Ok(app)
+    }
+
+    /// The token of a password caller; another caller needs none.
+    async fn token(&self, target: &Target, refused: Option<u64>) -> Result<Option<Token>, CloudError> {
+        let Credentials::Password {
+            domain_name,
+            user_name,
+            password,
+        } = &target.caller.credentials
+        else {
+            return Ok(None);
+        };
+        let sign_in = self.sign_in(target, domain_name, user_name, password);
+        self.tokens
+            .get(target, self.clock.uptime(), refused, sign_in)
+            .await
+            .map(Some)
+    }
+
+    async fn sign_in(
+        &self,
+        target: &Target,
+        domain: &str,
+        user: &str,
+        password: &SecretString,
+    ) -> Result<Fresh, CloudError> {
+        let secrets = Secrets::of(target, None);
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json;charset=utf8"));
+        let body = wire::sign_in_body(domain, user, password, target.app.project_id.as_str());
+        let outgoing = Outgoing {
+            method: Method::POST,
+            origin: &target.endpoint.iam,
+            path: "/v3/auth/tokens",
+            query: "nocatalog=true",
+            headers,
+            body: Some(body.into()),
+        };
+        // Whatever happened to a sign-in, the call that it is for has not been sent.
+        let failure = Failure::of(CloudErrorKind::NotSent);
+        let answer = self.transport.send(outgoing, self.clock.now()).await;
+        let answer = answer.map_err(|(SendError::NotSent(text) | SendError::Unknown(text))| {
+            failure.clone().says(secrets.scrub(&format!("sign in: {text}")))
+        })?;
+        if let Some(refusal) = read_refusal(&answer) {
+            return Err(refused(Call::SignIn, refusal, &answer, &secrets));
+        }
+        let (failure, status) = (failure.about(&answer, &secrets), answer.status);
+        let body = answer.body.unwrap_or_default();
+        let Some(value) = answer.token else {
+            return Err(failure.says(format!("sign in: HTTP {status} without a token")));
+        };
+        let signed_in = wire::parse_sign_in(&body);
+        Ok(Fresh {
+            value,
+            user_id: signed_in.user_id,
+            life: signed_in.life,
+        })
+    }
+
+    async fn send(
+        &self,
+        target: &Target,
+        plan: &Plan<'_>,
+        token: Option<&Token>,
+        secrets: &Secrets<'_>,
+    ) -> Result<Answer, CloudError> {
+        let not_sent = |text: &str| Failure::of(CloudErrorKind::NotSent).says(text.to_owned());
+        let origin = &target.endpoint.modelarts;
+        let host = host(origin).ok_or_else(|| not_sent("the endpoint is not a URL"))?;
+        let headers = self
+            .headers(target, plan, token, &host)
+            .ok_or_else(|| not_sent("the credentials hold characters that no header can carry"))?;
+        let query = sign::query_string(plan.query);
+        let body = plan.body.clone().map(Zeroizing::new);
+        let outgoing = Outgoing {
+            method: plan.method.clone(),
+            origin,
+            path: &plan.path,
+            query: &query,
+            headers,
+            body,
+        };
+        self.transport.send(outgoing, self.clock.now()).await.map_err(|error| {
+            let (kind, text) = match error {
+                SendError::NotSent(text) => (CloudErrorKind::NotSent, text),
+                SendError::Unknown(text) => (CloudErrorKind::UnknownOutcome, text),
+            };
+            Failure::of(kind).says(secrets.scrub(&format!("{}: {text}", plan.call.name())))
+        })
+    }
+
+    /// The headers of one sending: a signature is never used twice, since it holds the time.
+    fn headers(&self, target: &Target, plan: &Plan<'_>, token: Option<&Token>, host: &str) -> Option<HeaderMap> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static(JSON));
+        if plan.body.is_some() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+        }
+        let token = match &target.caller.credentials {
+            Credentials::Keys {
+                access_key,
+                secret_key,
+                security_token,
+            } => {
+                let date = sign::date(self.clock.now());
+                let mut signed = vec![
+                    ("host", host),
+                    ("x-sdk-date", &date),
+                    ("x-project-id", target.app.project_id.as_str()),
+                ];
+                if let Some(token) = security_token {
+                    signed.push(("x-security-token", token.expose_secret()));
+                }
+                if plan.body.is_some() {
+                    signed.push(("content-type", JSON));
+                }
+                let body = plan.body.as_deref().unwrap_or_default();
+                let request = Signable {
+                    method: plan.method.as_str(),
+                    path: &plan.path,
+                    query: plan.query,
+                    headers: &signed,
+                    body,
+                };
+                let authorization = request.authorization(access_key, secret_key.expose_secret());
+                for (name, value) in signed.iter().skip(1) {
+                    headers.insert(HeaderName::from_bytes(name.as_bytes()).ok()?, secret_value(value)?);
+                }
+                headers.insert(AUTHORIZATION, secret_value(&authorization)?);
+                return Some(headers);
+            }
+            Credentials::Password { .. } => &token?.value,
+            Credentials::Token(token) => token,
+        };
+        headers.insert(
+            HeaderName::from_static("x-auth-token"),
+            secret_value(token.expose_secret().trim())?,
+        );
+        Some(headers)
+    }
+}
+
+fn secret_value(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// The authority as the HTTP stack writes it into `Host`: with the port only if it is not the scheme's own.
+fn host(origin: &str) -> Option<String> {
+    let url = Url::parse(origin).ok()?;
+    let host = url.host_str()?;
+    Some(
+        url.port()
+            .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")),
+    )
+}
+
+/// The refusal in an answer whose status is not success.
+fn read_refusal(answer: &Answer) -> Option<Refusal> {
+    let body = answer.body.as_ref().map_or(&[][..], |body| body.as_slice());
+    (!matches!(answer.status, 200 | 201)).then(|| Refusal::read(answer.status, body))
+}
+
+fn understand(call: Call, answer: Answer, target: &Target, secrets: &Secrets<'_>) -> Result<App, CloudError> {
+    if let Some(refusal) = read_refusal(&answer) {
+        return Err(refused(call, refusal, &answer, secrets));
+    }
+    let failure = Failure::of(CloudErrorKind::UnknownOutcome).about(&answer, secrets);
+    let status = answer.status;
+    let app = answer
+        .body
+        .and_then(|body| wire::parse_app(&body, target).map_err(ToOwned::to_owned));
+    app.map_err(|problem| failure.says(format!("{}: HTTP {status}, but {problem}", call.name())))
+}
+
+fn refused(call: Call, refusal: Refusal, answer: &Answer, secrets: &Secrets<'_>) -> CloudError {
+    let kind = refusal.kind(call, answer.retry_after);
+    let mut message = format!("{}: HTTP {}", call.name(), refusal.status);
+    if let Some(code) = &refusal.code {
+        message = format!("{message} {code}");
+    }
+    if let Some(minutes) = refusal.clock_skew_minutes() {
+        // The cloud's own text holds both times, and a message that changes each time is worth less than one that does not.
+        message = format!("{message}: the clocks differ, the cloud's is {minutes} min ahead; set this machine's clock");
+    } else if let Some(text) = &refusal.message {
+        message = format!("{message}: {text}");
+    } else if (300..400).contains(&refusal.status) {
+        message = format!("{message}: redirects are not followed");
+    }
+    let mut failure = Failure::of(kind).about(answer, secrets);
+    failure.code = refusal.code;
+    failure.says(secrets.scrub(&message))
+}
+
+/// An error in the making.
+#[derive(Clone)]
+struct Failure {
+    kind: CloudErrorKind,
+    status: Option<u16>,
+    code: Option<String>,
+    request_id: Option<String>,
+}
+
+impl Failure {
+    fn of(kind: CloudErrorKind) -> Self {
+        Self {
+            kind,
+            status: None,
+            code: None,
+            request_id: None,
+        }
+    }
+
+    fn about(self, answer: &Answer, secrets: &Secrets<'_>) -> Self {
+        let request_id = answer.request_id.clone().filter(|id| !secrets.are_in(id));
+        Self {
+            status: Some(answer.status),
+            request_id,
+            ..self
+        }
+    }
+
+    fn says(self, message: String) -> CloudError {
+        let Self {
+            kind,
+            status,
+            code,
+            request_id,
+        } = self;
+        CloudError {
+            kind,
+            status,
+            code,
+            message,
+            request_id,
+        }
+    }
+}
+
+/// What no error may repeat.
+struct Secrets<'a> {
+    given: Vec<&'a str>,
+    tokens: Vec<SecretString>,
+}
+
+impl<'a> Secrets<'a> {
+    fn of(target: &'a Target, code: Option<&'a AppCode>) -> Self {
+        let mut given = match &target.caller.credentials {
+            Credentials::Keys {
+                access_key,
+                secret_key,
+                security_token,
+            } => {
+                let token = security_token.as_ref().map(ExposeSecret::expose_secret);
+                [Some(access_key.as_str()), Some(secret_key.expose_secret()), token]
+                    .into_iter()
+                    .flatten()
+                    .collect()
+            }
+            Credentials::Password { password, .. } => vec![password.expose_secret()],
+            Credentials::Token(token) => vec![token.expose_secret()],
+        };
+        given.extend(code.map(AppCode::expose));
+        Self {
+            given,
+            tokens: Vec::new(),
+        }
+    }
+
+    fn add_token(&mut self, token: Option<&Token>) {
+        self.tokens.extend(token.map(|token| token.value.clone()));
+    }
+
+    fn all(&self) -> Vec<&str> {
+        self.given
+            .iter()
+            .copied()
+            .chain(self.tokens.iter().map(ExposeSecret::expose_secret))
+            .collect()
+    }
+
+    fn scrub(&self, text: &str) -> String {
+        scrub(text, &self.all())
+    }
+
+    fn are_in(&self, text: &str) -> bool {
+        self.all()
+            .iter()
+            .any(|secret| !secret.is_empty() && text.contains(secret))
+    }
+}

@@ -1,0 +1,498 @@
+//! Takes secrets out of texts that came from outside, before anybody sees them.
+//!
+//! Two nets: what is known to be secret is found in every spelling that a server may echo it in, and what looks like a
+//! code, a URL or an echoed request goes as well, since an answer may hold codes that we have never seen.
+
+/// Longest result, in characters.
+const MAX_LENGTH: usize = 300;
+
+/// What stands in place of a secret. It is not ASCII, so that it can never be, or complete, a part of one.
+const MARK: char = '…';
+
+/// As much of a text as is looked at, and as much of that as may be shown: a secret cut by the first bound lies behind
+/// the second.
+const LOOK: usize = 16 * 1024;
+const SHOW: usize = 12 * 1024;
+
+/// Shortest run of a code's alphabet that is taken for a code, a key or a hash.
+const RUN: usize = 32;
+
+/// Shortest base64 text that is searched for: shorter ones are found in ordinary words.
+const SHORTEST_BASE64: usize = 4;
+
+/// `text` without `secrets`, codes, URLs and control characters, cut to 300 characters.
+///
+/// A secret goes raw, percent-encoded (twice as well), JSON-escaped and in base64; then the segment after `/app-code/`,
+/// URLs, an echoed canonical request, and any run of 32 or more characters of a code's alphabet. Empty secrets are
+/// ignored.
+pub fn scrub(text: &str, secrets: &[&str]) -> String {
+    let text = one_line(text);
+    let mut hidden = vec![false; text.len()];
+    let raw: Vec<Unit> = text
+        .bytes()
+        .enumerate()
+        .map(|(at, byte)| Unit {
+            byte,
+            start: at,
+            end: at + 1,
+        })
+        .collect();
+    let unescaped = json_unescaped(&raw);
+    let decoded = percent_decoded(&raw);
+    let views = [
+        percent_decoded(&unescaped),
+        percent_decoded(&decoded),
+        unescaped,
+        decoded,
+        raw,
+    ];
+    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+        let mut forms = base64_forms(secret.as_bytes());
+        forms.push(secret.as_bytes().to_vec());
+        forms.push(one_line(secret).into_bytes());
+        for view in &views {
+            for form in &forms {
+                hide_all(view, form, &mut hidden);
+            }
+        }
+    }
+    for view in &views {
+        hide_code_segments(view, &mut hidden);
+    }
+    hide_urls(text.as_bytes(), &mut hidden);
+    hide_echoes(&text, &mut hidden);
+    hide_runs(text.as_bytes(), &mut hidden);
+    rebuild(&text, &hidden)
+}
+
+/// Control characters, line ends and characters that reorder or hide text become spaces, runs of spaces become one.
+fn one_line(text: &str) -> String {
+    let mut line = String::new();
+    for char in text.chars() {
+        if line.len() >= LOOK {
+            break;
+        }
+        let is_space = char.is_whitespace()
+            || char.is_control()
+            || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+        if !is_space {
+            line.push(char);
+        } else if !line.is_empty() && !line.ends_with(' ') {
+            line.push(' ');
+        }
+    }
+    line.truncate(line.trim_end().len());
+    line
+}
+
+fn rebuild(text: &str, hidden: &[bool]) -> String {
+    let mut out = String::new();
+    let mut length = 0;
+    for (at, char) in text.char_indices().take_while(|(at, _)| *at < SHOW) {
+        let is_hidden = hidden
+            .get(at..at + char.len_utf8())
+            .is_none_or(|bytes| bytes.contains(&true));
+        if is_hidden && out.ends_with(MARK) {
+            continue;
+        }
+        if length == MAX_LENGTH - 1 {
+            out.push(MARK);
+            break;
+        }
+        out.push(if is_hidden { MARK } else { char });
+        length += 1;
+    }
+    out
+}
+
+/// A byte of a decoded text and where it came from.
+#[derive(Clone, Copy)]
+struct Unit {
+    byte: u8,
+    start: usize,
+    end: usize,
+}
+
+fn percent_decoded(units: &[Unit]) -> Vec<Unit> {
+    let mut out = Vec::with_capacity(units.len());
+    let mut rest = units;
+    while let [first, tail @ ..] = rest {
+        rest = match tail {
+            [high, low, after @ ..] if first.byte == b'%' && is_hex(high.byte) && is_hex(low.byte) => {
+                out.push(Unit {
+                    byte: digit(high.byte) * 16 + digit(low.byte),
+                    start: first.start,
+                    end: low.end,
+                });
+                after
+            }
+            _ => {
+                out.push(*first);
+                tail
+            }
+        };
+    }
+    out
+}
+
+fn json_unescaped(units: &[Unit]) -> Vec<Unit> {
+    let mut out = Vec::with_capacity(units.len());
+    let mut rest = units;
+    while let [first, tail @ ..] = rest {
+        if let Some((char, used)) = unicode_escape(rest) {
+            let (escape, after) = rest.split_at(used);
+            let end = escape.last().map_or(first.end, |last| last.end);
+            let mut buffer = [0; 4];
+            for byte in char.encode_utf8(&mut buffer).bytes() {
+                out.push(Unit {
+                    byte,
+                    start: first.start,
+                    end,
+                });
+            }
+            rest = after;
+            continue;
+        }
+        rest = match tail {
+            [escaped, after @ ..] if first.byte == b'\\' && escaped.byte.is_ascii() => {
+                let byte = match escaped.byte {
+                    b'b' => 8,
+                    b'f' => 12,
+                    b'n' => b'\n',
+                    b'r' => b'\r',
+                    b't' => b'\t',
+                    other => other,
+                };
+                out.push(Unit {
+                    byte,
+                    start: first.start,
+                    end: escaped.end,
+                });
+                after
+            }
+            _ => {
+                out.push(*first);
+                tail
+            }
+        };
+    }
+    out
+}
+
+/// The character that a `\uXXXX`, or a surrogate pair of them, at the start of `units` stands for, and its length.
+fn unicode_escape(units: &[Unit]) -> Option<(char, usize)> {
+    let half = |at: usize| {
+        let lead: Vec<u8> = units.get(at..at + 2)?.iter().map(|unit| unit.byte).collect();
+        let digits = units.get(at + 2..at + 6)?;
+        let is_escape = lead == b"\\u" && digits.iter().all(|unit| is_hex(unit.byte));
+        is_escape.then(|| {
+            digits
+                .iter()
+                .fold(0_u16, |code, unit| code << 4 | u16::from(digit(unit.byte)))
+        })
+    };
+    let first = half(0)?;
+    let pair = half(6).and_then(|second| char::decode_utf16([first, second]).next()?.ok());
+    match char::decode_utf16([first]).next()?.ok() {
+        Some(char) => Some((char, 6)),
+        None => Some(pair.map_or((char::REPLACEMENT_CHARACTER, 6), |char| (char, 12))),
+    }
+}
+
+fn is_hex(byte: u8) -> bool {
+    byte.is_ascii_hexdigit()
+}
+
+fn digit(byte: u8) -> u8 {
+    match byte {
+        b'0'..=b'9' => byte - b'0',
+        b'a'..=b'f' => byte - b'a' + 10,
+        b'A'..=b'F' => byte - b'A' + 10,
+        _ => 0,
+    }
+}
+
+fn hide(units: &[Unit], hidden: &mut [bool]) {
+    for unit in units {
+        hidden
+            .iter_mut()
+            .take(unit.end)
+            .skip(unit.start)
+            .for_each(|is_hidden| *is_hidden = true);
+    }
+}
+
+fn hide_all(view: &[Unit], form: &[u8], hidden: &mut [bool]) {
+    if form.is_empty() {
+        return;
+    }
+    for window in view.windows(form.len()) {
+        if window.iter().map(|unit| unit.byte).eq(form.iter().copied()) {
+            hide(window, hidden);
+        }
+    }
+}
+
+/// What follows `app-code/`, up to a space, a quote, a bar or an angle bracket: a code may hold `/`, `?` and `#`.
+fn hide_code_segments(view: &[Unit], hidden: &mut [bool]) {
+    const LEAD: &[u8] = b"app-code/";
+    let mut rest = view;
+    while rest.len() > LEAD.len() {
+        let (lead, tail) = rest.split_at(LEAD.len());
+        if lead
+            .iter()
+            .map(|unit| unit.byte.to_ascii_lowercase())
+            .eq(LEAD.iter().copied())
+        {
+            let end = tail.iter().position(|unit| is_end(unit.byte)).unwrap_or(tail.len());
+            hide(tail.get(..end).unwrap_or(tail), hidden);
+        }
+        rest = rest.get(1..).unwrap_or(&[]);
+    }
+}
+
+fn hide_urls(text: &[u8], hidden: &mut [bool]) {
+    for (at, window) in text.windows(3).enumerate() {
+        if window == b"://" {
+            let is_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+            let scheme = text.iter().take(at).rev().take_while(|byte| is_scheme(byte)).count();
+            let rest = text.iter().skip(at).take_while(|byte| !is_end(**byte)).count();
+            hidden
+                .iter_mut()
+                .take(at + rest)
+                .skip(at - scheme)
+                .for_each(|is_hidden| *is_hidden = true);
+        }
+    }
+}
+
+fn is_end(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || b"\"'|<>`".contains(&byte)
+}
+
+/// The gateway answers a wrong signature with the request as it saw it, path and headers included: all to the end goes.
+fn hide_echoes(text: &str, hidden: &mut [bool]) {
+    let lower = text.to_ascii_lowercase();
+    for word in [
+        "canonicalrequest",
+        "canonical request",
+        "stringtosign",
+        "string to sign",
+    ] {
+        if let Some(at) = lower.find(word) {
+            hidden
+                .iter_mut()
+                .skip(at + word.len())
+                .for_each(|is_hidden| *is_hidden = true);
+        }
+    }
+}
+
+fn hide_runs(text: &[u8], hidden: &mut [bool]) {
+    let is_code = |byte: u8| byte.is_ascii_alphanumeric() || b"+_!@#$%-/=~\\".contains(&byte);
+    let mut start = 0;
+    for at in 0..=text.len() {
+        if text.get(at).is_some_and(|byte| is_code(*byte)) {
+            continue;
+        }
+        if at - start >= RUN {
+            hidden
+                .iter_mut()
+                .take(at)
+                .skip(start)
+                .for_each(|is_hidden| *is_hidden = true);
+        }
+        start = at + 1;
+    }
+}
+
+/// The base64 text that `secret` becomes at each of the three places where it may start in a longer text, in the
+/// standard and the URL alphabet, without the characters at its ends that its neighbours take part in.
+fn base64_forms(secret: &[u8]) -> Vec<Vec<u8>> {
+    let mut forms = Vec::new();
+    for alphabet in [b"+/", b"-_"] {
+        for lead in 0..3_usize {
+            let padded = [vec![0; lead], secret.to_vec()].concat();
+            let text = base64(&padded, *alphabet);
+            let start = (lead * 8).div_ceil(6);
+            let end = padded.len() * 8 / 6;
+            let form = text.get(start..end.max(start)).unwrap_or_default().to_vec();
+            if form.len() >= SHORTEST_BASE64 && !forms.contains(&form) {
+                forms.push(form);
+            }
+        }
+    }
+    forms
+}
+
+fn base64(bytes: &[u8], last: [u8; 2]) -> Vec<u8> {
+    let char = |six: u32| match u8::try_from(six & 63).unwrap_or(0) {
+        n @ 0..=25 => b'A' + n,
+        n @ 26..=51 => b'a' + n - 26,
+        n @ 52..=61 => b'0' + n - 52,
+        62 => last[0],
+        _ => last[1],
+    };
+    let mut out = Vec::new();
+    for chunk in bytes.chunks(3) {
+        let bits = chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        out.extend(
+            [18, 12, 6, 0]
+                .into_iter()
+                .take(chunk.len() + 1)
+                .map(|shift| char(bits >> shift)),
+        );
+    }
+    out
+}
+
+/// Every spelling of `secret` that [`scrub`] promises to find, for tests of what must not leak.
+#[cfg(test)]
+pub(super) fn spellings(secret: &str) -> Vec<String> {
+    use super::sign;
+
+    let upper = sign::encode(secret);
+    let lower: String = percent_lower(&upper);
+    let json = serde_json::to_string(secret).unwrap();
+    let base64 = String::from_utf8(base64(secret.as_bytes(), *b"+/")).unwrap();
+    let mut all = vec![
+        secret.to_owned(),
+        sign::encode(&upper),
+        upper,
+        lower,
+        json[1..json.len() - 1].to_owned(),
+    ];
+    all.push(json[1..json.len() - 1].replace('/', "\\/"));
+    all.push(secret.chars().fold(String::new(), |text, char| {
+        let mut units = [0; 2];
+        char.encode_utf16(&mut units)
+            .iter()
+            .fold(text, |text, unit| format!("{text}\\u{unit:04x}"))
+    }));
+    if base64.len() >= 6 {
+        all.push(base64);
+    }
+    all
+}
+
+#[cfg(test)]
+fn percent_lower(encoded: &str) -> String {
+    let mut rest = 0;
+    let lower = |char: char| {
+        if char == '%' {
+            rest = 3;
+        }
+        rest = i32::max(rest - 1, -1);
+        if rest >= 0 { char.to_ascii_lowercase() } else { char }
+    };
+    encoded.chars().map(lower).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CODE: &str = "873810a2cd4e4a9c88df5979411d6a50753c0af4024840fcac59e37ce38364e4";
+
+    #[test]
+    fn a_harmless_message_stays_as_it_is() {
+        for text in [
+            "Application demo-app does not exist.",
+            "The throttling threshold has been reached: policy user over ratelimit,limit:10,time:1 minute",
+            "signature expired, signature time:20230527T000431Z,server time:20230527T020608Z",
+            "You are not authorized to perform the (modelarts:service:update) operation.",
+        ] {
+            assert_eq!(scrub(text, &[CODE, "secret"]), text);
+        }
+    }
+
+    #[test]
+    fn an_echoed_canonical_request_goes_to_its_end() {
+        let text = format!(
+            "Incorrect IAM authentication information: verify aksk signature fail, canonicalRequest:PUT|/v1/p/app-auth/apps/a/app-code/{CODE}/||content-type:application/json|host:h||x"
+        );
+        assert_eq!(
+            scrub(&text, &[]),
+            "Incorrect IAM authentication information: verify aksk signature fail, canonicalRequest…"
+        );
+    }
+
+    #[test]
+    fn urls_and_code_segments_and_unknown_codes_go() {
+        assert_eq!(scrub("see https://host/v1?x=1 now", &[]), "see … now");
+        assert_eq!(scrub("error (postgres://u:p@h/db)", &[]), "error (…");
+        assert_eq!(
+            scrub("PUT /v1/p/APP-CODE/short%2Fcode/x failed", &[]),
+            "PUT /v1/p/APP-CODE/… failed"
+        );
+        assert_eq!(
+            scrub("PUT %2Fapp-code%2Fshort failed", &[]),
+            "PUT %2Fapp-code%2F… failed"
+        );
+        assert_eq!(scrub(&format!("code {CODE}."), &[]), "code ….");
+        assert_eq!(scrub(&format!("app_secret:{}", &CODE[..32]), &[]), "app_secret:…");
+    }
+
+    #[test]
+    fn control_characters_and_hidden_ones_become_one_space() {
+        assert_eq!(scrub("a\r\n\u{1b}[31mb\u{202e}c\0\u{200b}d ", &[]), "a [31mb c d");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        let text = "é ".repeat(400);
+        let cut = scrub(&text, &[]);
+        assert_eq!(cut.chars().count(), MAX_LENGTH);
+        assert!(cut.ends_with(MARK));
+        assert_eq!(
+            scrub(&"x y ".repeat(75), &[]).chars().count(),
+            299,
+            "a text that fits is not marked as cut"
+        );
+    }
+
+    #[test]
+    fn a_secret_cut_by_the_bound_is_not_shown() {
+        let secret = "p w ".repeat(50);
+        for shift in 0..40 {
+            let text = format!(
+                "{}{secret}",
+                "https://x".to_owned() + &"y".repeat(LOOK - 100 + shift) + " "
+            );
+            assert!(!scrub(&text, &[secret.trim()]).contains("p w"), "{shift}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_spelling_of_a_secret_survives(
+            secret in "[!-~]{1,80}|[ -~]{3,20}|[a-z%/+\\\\\"é漢😀]{1,12}",
+            before in ".{0,20}|[a-zA-Z0-9%\\\\]{0,10}", after in ".{0,20}|[a-zA-Z0-9%]{0,10}", pick in any::<prop::sample::Index>(),
+        ) {
+            let spellings = spellings(&secret);
+            let text = format!("{before}{}{after}", pick.get(&spellings));
+            let out = scrub(&text, &[&secret]);
+            prop_assert!(!out.contains(&secret), "{out:?}");
+            // A spelling of a secret that already is a spelling of something shorter is that thing's matter.
+            for spelling in spellings.iter().filter(|spelling| spelling.len() >= secret.len()) {
+                prop_assert!(!out.contains(spelling.as_str()), "{out:?} holds {spelling:?}");
+            }
+        }
+
+        #[test]
+        fn no_text_makes_it_panic_or_grow(text in any::<String>(), secrets in prop::collection::vec(any::<String>(), 0..3)) {
+            let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
+            let out = scrub(&text, &secrets);
+            prop_assert!(out.chars().count() <= MAX_LENGTH);
+            prop_assert!(!out.chars().any(char::is_control));
+        }
+
+        #[test]
+        fn an_unknown_code_never_survives(code in "[A-Za-z0-9+/][A-Za-z0-9+_!@#$%/=-]{63,179}", before in ".{0,20} ", after in " .{0,20}") {
+            let out = scrub(&format!("{before}{code}{after}"), &[]);
+            prop_assert!(!out.contains(&code[..33]));
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! One HTTP request, sent once, and as much of its answer as may be kept.
+//!
+//! Nothing here knows what the calls mean. It knows what an error proves about sending: the request has certainly not
+//! been sent, or it may have been taken.
+
+use std::error::Error as _;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use jiff::Timestamp;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::{Client, ClientBuilder, Method, Url, redirect, retry, tls};
+use secrecy::SecretString;
+use secrecy::zeroize::Zeroizing;
+
+use super::refusal;
+
+/// Longest body that is read of an answer.
+pub(super) const MAX_BODY: usize = 64 * 1024;
+
+/// Longest token that the service issues.
+const MAX_TOKEN: usize = 64 * 1024;
+
+/// How the client connects. The defaults suit the public cloud.
+#[derive(Clone, Debug)]
+pub struct HttpOptions {
+    /// Bound on name lookup, connect and TLS handshake together. Must be shorter than `request_deadline`, so that a
+    /// connection that never came about is told from an answer that never came. Default 5 s.
+    pub connect_timeout: Duration,
+    /// Bound on one request from its start to the last byte of its answer. Default 30 s.
+    pub request_deadline: Duration,
+    /// PEM certificates that are trusted besides those of the system.
+    pub extra_ca_pem: Option<Vec<u8>>,
+    /// URL of a proxy for every request. None is used unless it is named here, whatever the environment says.
+    pub proxy: Option<String>,
+    /// Whether plain `http` is possible and names may resolve to loopback, for local simulators.
+    pub allow_insecure_loopback: bool,
+    /// `User-Agent` of every request.
+    pub user_agent: String,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            request_deadline: Duration::from_secs(30),
+            extra_ca_pem: None,
+            proxy: None,
+            allow_insecure_loopback: false,
+            user_agent: concat!("appcode-operator/", env!("CARGO_PKG_VERSION")).into(),
+        }
+    }
+}
+
+/// Why no client can be made of the options. No text of the options is repeated: a proxy's URL may hold a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HttpSetupError {
+    /// The two bounds contradict each other.
+    #[error("the connect time-out must be above zero and below the request deadline")]
+    Deadlines,
+    /// The extra certificates cannot be read.
+    #[error("the extra CA file holds no readable PEM certificate")]
+    ExtraCa,
+    /// The proxy's URL cannot be read.
+    #[error("the proxy is not a URL")]
+    Proxy,
+    /// The user agent cannot be sent.
+    #[error("the user agent is not a header value")]
+    UserAgent,
+    /// TLS cannot be set up.
+    #[error("no TLS client could be made; are the system's CA certificates installed?")]
+    Tls,
+}
+
+/// A request that failed to bring an answer. The text holds no URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum SendError {
+    /// Nothing was sent.
+    NotSent(String),
+    /// It may have been taken.
+    Unknown(String),
+}
+
+/// A request as it goes out.
+pub(super) struct Outgoing<'a> {
+    pub(super) method: Method,
+    /// Origin without a trailing slash.
+    pub(super) origin: &'a str,
+    /// Percent-encoded.
+    pub(super) path: &'a str,
+    /// Percent-encoded, without the question mark.
+    pub(super) query: &'a str,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Option<Zeroizing<Vec<u8>>>,
+}
+
+/// An answer of any status.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) request_id: Option<String>,
+    pub(super) retry_after: Option<Duration>,
+    /// `X-Subject-Token`.
+    pub(super) token: Option<SecretString>,
+    /// The whole body, or why there is none.
+    pub(super) body: Result<Zeroizing<Vec<u8>>, String>,
+}
+
+/// The clients: reads may share a connection, changes never do.
+pub(super) struct Transport {
+    reads: Client,
+    changes: Client,
+    deadline: Duration,
+}
+
+impl Transport {
+    pub(super) fn new(options: &HttpOptions) -> Result<Self, HttpSetupError> {
+        if options.connect_timeout.is_zero() || options.connect_timeout >= options.request_deadline {
+            return Err(HttpSetupError::Deadlines);
+        }
+        let reads = builder(options)?.build().map_err(|_| HttpSetupError::Tls)?;
+        // A pool repeats a request whose reused connection died before it was written. Without a pool none is reused.
+        let changes = builder(options)?
+            .pool_max_idle_per_host(0)
+            .build()
+            .map_err(|_| HttpSetupError::Tls)?;
+        Ok(Self {
+            reads,
+            changes,
+            deadline: options.request_deadline,
+        })
+    }
+
+    /// Sends `request` once. A sign-in counts as a change here, since each failed one counts against the user.
+    pub(super) async fn send(&self, request: Outgoing<'_>, now: Timestamp) -> Result<Answer, SendError> {
+        let query = if request.query.is_empty() {
+            String::new()
+        } else {
+            format!("?{}", request.query)
+        };
+        let url = Url::parse(&format!("{}{}{query}", request.origin, request.path))
+            .ok()
+            // A URL parser resolves dot segments; what it would send must be what was signed.
+            .filter(|url| url.path() == request.path && url.query().unwrap_or_default() == request.query)
+            .ok_or_else(|| SendError::NotSent("the call has no URL of its own".into()))?;
+        let client = if request.method == Method::GET {
+            &self.reads
+        } else {
+            &self.changes
+        };
+        let mut call = client
+            .request(request.method, url)
+            .headers(request.headers)
+            .timeout(self.deadline);
+        if let Some(body) = request.body {
+            call = call.body(body.to_vec());
+        }
+        let mut response = call.send().await.map_err(|error| self.send_error(error))?;
+        let headers = response.headers();
+        let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        let retry_after = text(RETRY_AFTER).and_then(|value| refusal::retry_after(value, text(DATE), now));
+        let request_id = text(HeaderName::from_static("x-request-id")).and_then(request_id);
+        let token = text(HeaderName::from_static("x-subject-token"))
+            .filter(|token| (1..=MAX_TOKEN).contains(&token.len()))
+            .map(SecretString::from);
+        let status = response.status().as_u16();
+        let body = read(&mut response).await;
+        Ok(Answer {
+            status,
+            request_id,
+            retry_after,
+            token,
+            body,
+        })
+    }
+
+    fn send_error(&self, error: reqwest::Error) -> SendError {
+        let error = error.without_url();
+        if error.is_builder() {
+            return SendError::NotSent("the request could not be built".into());
+        }
+        // The innermost cause is the one that says something: connection refused, unknown issuer, name not known.
+        let mut cause = error.source();
+        while let Some(inner) = cause.and_then(std::error::Error::source) {
+            cause = Some(inner);
+        }
+        let cause = cause.map(ToString::to_string).unwrap_or_default();
+        if error.is_connect() {
+            SendError::NotSent(format!("no connection: {cause}"))
+        } else if error.is_timeout() {
+            SendError::Unknown(format!("no answer within {} s", self.deadline.as_secs_f32()))
+        } else {
+            SendError::Unknown(format!("no answer: {cause}"))
+        }
+    }
+}
+
+fn builder(options: &HttpOptions) -> Result<ClientBuilder, HttpSetupError> {
+    let user_agent = HeaderValue::from_str(&options.user_agent).map_err(|_| HttpSetupError::UserAgent)?;
+    let mut builder = Client::builder()
+        .user_agent(user_agent)
+        .connect_timeout(options.connect_timeout)
+        .timeout(options.request_deadline)
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        // By default a request that the server did not take is sent again.
+        .retry(retry::never())
+        .no_proxy()
+        // HTTP/2 gains nothing at one call a second, and its layers may repeat what a peer refused to take.
+        .http1_only()
+        .tls_version_min(tls::Version::TLS_1_2)
+        .https_only(!options.allow_insecure_loopback)
+        .dns_resolver(Arc::new(Resolver {
+            allow_loopback: options.allow_insecure_loopback,
+        }));
+    if let Some(pem) = &options.extra_ca_pem {
+        let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(|_| HttpSetupError::ExtraCa)?;
+        if certificates.is_empty() {
+            return Err(HttpSetupError::ExtraCa);
+        }
+        builder = builder.tls_certs_merge(certificates);
+    }
+    if let Some(proxy) = &options.proxy {
+        builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(|_| HttpSetupError::Proxy)?);
+    }
+    Ok(builder)
+}
+
+/// Reads the body up to [`MAX_BODY`], by count and not by what the answer announces.
+async fn read(response: &mut reqwest::Response) -> Result<Zeroizing<Vec<u8>>, String> {
+    let too_long = || format!("the answer is longer than {MAX_BODY} bytes");
+    let announced = response
+        .content_length()
+        .map_or(Ok(MAX_BODY), usize::try_from)
+        .unwrap_or(usize::MAX);
+    if announced > MAX_BODY {
+        return Err(too_long());
+    }
+    // At its full size from the start: growing would leave copies of codes behind.
+    let mut body = Zeroizing::new(Vec::with_capacity(announced));
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() > MAX_BODY => return Err(too_long()),
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => return Ok(body),
+            Err(error) if error.is_timeout() => return Err("the answer did not end in time".into()),
+            Err(_) => return Err("the answer was cut".into()),
+        }
+    }
+}
+
+/// A request id as support knows them; anything else could be anything.
+fn request_id(text: &str) -> Option<String> {
+    let is_id = (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    is_id.then(|| text.to_owned())
+}
+
+/// The system's resolver without the addresses where no cloud is: a name that was allowed must not become a way to the
+/// pod's own ports or to a node's metadata service.
+struct Resolver {
+    allow_loopback: bool,
+}
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let allow_loopback = self.allow_loopback;
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let usable: Vec<_> = found
+                .filter(|address| is_usable(address.ip(), allow_loopback))
+                .collect();
+            if usable.is_empty() {
+                return Err("the name has no address that may be connected to".into());
+            }
+            Ok(Box::new(usable.into_iter()) as Addrs)
+        })
+    }
+}
+
+fn is_usable(address: IpAddr, allow_loopback: bool) -> bool {
+    let address = address.to_canonical();
+    let is_link_local = match address {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    !is_link_local && !address.is_unspecified() && !address.is_multicast() && (allow_loopback || !address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_where_no_cloud_is_are_not_used() {
+        for (address, allow_loopback, expected) in [
+            ("203.0.113.7", false, true),
+            ("10.0.0.1", false, true),
+            ("100.125.0.1", false, true),
+            ("2001:db8::1", false, true),
+            ("127.0.0.1", false, false),
+            ("127.8.8.8", false, false),
+            ("::1", false, false),
+            ("::ffff:127.0.0.1", false, false),
+            ("127.0.0.1", true, true),
+            ("::1", true, true),
+            ("169.254.169.254", true, false),
+            ("::ffff:169.254.169.254", true, false),
+            ("fe80::1", true, false),
+            ("0.0.0.0", true, false),
+            ("::", true, false),
+            ("224.0.0.1", true, false),
+            ("ff02::1", true, false),
+            ("255.255.255.255", true, false),
+        ] {
+            assert_eq!(
+                is_usable(address.parse().unwrap(), allow_loopback),
+                expected,
+                "{address} {allow_loopback}"
+            );
+        }
+    }
+
+    #[test]
+    fn options_that_contradict_or_cannot_be_read_are_refused_without_being_quoted() {
+        let refused = |options: HttpOptions| Transport::new(&options).err();
+        let second = Duration::from_secs(1);
+        let default = HttpOptions::default;
+        assert_eq!(refused(default()), None);
+        let same = HttpOptions {
+            connect_timeout: second,
+            request_deadline: second,
+            ..default()
+        };
+        assert_eq!(refused(same), Some(HttpSetupError::Deadlines));
+        let zero = HttpOptions {
+            connect_timeout: Duration::ZERO,
+            ..default()
+        };
+        assert_eq!(refused(zero), Some(HttpSetupError::Deadlines));
+        for pem in [
+            &b""[..],
+            b"canary",
+            b"-----BEGIN CERTIFICATE-----\ncanary\n-----END CERTIFICATE-----\n",
+        ] {
+            let options = HttpOptions {
+                extra_ca_pem: Some(pem.to_vec()),
+                ..default()
+            };
+            assert!(refused(options).is_some_and(|error| !error.to_string().contains("canary")));
+        }
+        let proxy = HttpOptions {
+            proxy: Some("http://canary:canary@".into()),
+            ..default()
+        };
+        assert_eq!(refused(proxy), Some(HttpSetupError::Proxy));
+        let agent = HttpOptions {
+            user_agent: "a\nb".into(),
+            ..default()
+        };
+        assert_eq!(refused(agent), Some(HttpSetupError::UserAgent));
+    }
+
+    #[test]
+    fn only_what_looks_like_a_request_id_is_kept() {
+        assert_eq!(request_id("abc-DEF_0"), Some("abc-DEF_0".into()));
+        for text in ["", "a b", "a/b", "a\tb", &"a".repeat(65)] {
+            assert_eq!(request_id(text), None);
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! What a decision rests on: plain data, read by `controller::observe` or made up by a test.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Step;
+use crate::api::{AppCodeRotationStatus, InitialRotation, Outcome, Reason, TargetStatus};
+use crate::ids::{AppIdentity, Fingerprint, RotationId};
+use crate::intent::{Intent, Reading};
+use crate::schedule::IntervalSchedule;
+use crate::secret::{OurSecret, SecretView};
+
+/// Settings of the operator that decisions rest on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How far two agreeing readings must lie apart before a negative counts.
+    pub settle_window: SignedDuration,
+    /// Shortest time between two rotations of a resource; always longer than `settle_window`.
+    pub minimum_interval: SignedDuration,
+    /// How often a resource at rest is checked against the cloud.
+    pub check_period: SignedDuration,
+}
+
+/// Everything that one decision rests on.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The operator's settings.
+    pub limits: Limits,
+    /// The resource, apart from spec and status.
+    pub resource: ResourceView,
+    /// The spec in checked form, or why it is refused.
+    pub wanted: Result<Wanted, Refusal>,
+    /// The status as it was read.
+    pub status: AppCodeRotationStatus,
+    /// The Secret that spec names. Read before the resource.
+    pub secret: SecretView,
+    /// The Secret that status names, where that is another.
+    pub former: SecretView,
+    /// What the cloud said in this pass.
+    pub cloud: Cloud,
+    /// Other resources of the same app; read together with the cloud.
+    pub siblings: Vec<Sibling>,
+    /// What this process remembers from earlier passes.
+    pub memory: Memory,
+    /// Why the API server will not have the Secret written, if a write of this pass was refused.
+    pub secret_refused: Option<String>,
+    /// Whether somebody changed the resource just now, so that back-off does not hold.
+    pub nudged: bool,
+    /// Whether this process may start a change.
+    pub may_mutate: bool,
+    /// Time on the clock that only grows.
+    pub uptime: SignedDuration,
+    /// A random number for the id of a rotation that may start.
+    pub draw: u64,
+}
+
+/// The resource, apart from spec and status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceView {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Uid; another one means another resource of the same name.
+    pub uid: String,
+    /// Generation of the spec.
+    pub generation: i64,
+    /// Whether it is gone or being deleted.
+    pub deleting: bool,
+    /// Value of the request annotation.
+    pub request: Option<String>,
+    /// Value of the adopt annotation.
+    pub adopt: Option<String>,
+}
+
+/// The checked spec, as far as decisions go: fingerprints instead of codes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which app.
+    pub app: AppIdentity,
+    /// The name it must have.
+    pub app_name: Option<String>,
+    /// The code to start from.
+    pub seed: SeedView,
+    /// When to rotate without being asked.
+    pub schedule: Option<IntervalSchedule>,
+    /// What to do at first sight, if spec says so.
+    pub initial: Option<InitialRotation>,
+    /// `rotationTrigger`.
+    pub trigger: Option<String>,
+    /// Whether changes are held.
+    pub suspend: bool,
+    /// The Secret and its key, defaults applied.
+    pub target: TargetStatus,
+}
+
+/// The code to start from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SeedView {
+    /// None is named.
+    None,
+    /// One is named but cannot be read: why.
+    Unreadable(String),
+    /// It was read.
+    Known {
+        /// Stands for it.
+        fingerprint: Fingerprint,
+        /// Whether it stands in the resource in plain text.
+        inline: bool,
+    },
+}
+
+impl SeedView {
+    /// The seed's fingerprint, when it was read.
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        match self {
+            Self::Known { fingerprint, .. } => Some(*fingerprint),
+            Self::None | Self::Unreadable(_) => None,
+        }
+    }
+}
+
+/// Why a spec is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// `InvalidSpec` or `EndpointNotAllowed`.
+    pub reason: Reason,
+    /// Every reason at once.
+    pub message: String,
+}
+
+/// What the cloud said in this pass.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cloud {
+    /// It was not asked.
+    NotAsked,
+    /// It could not be asked, or refused.
+    Failed(Failure),
+    /// It described the app.
+    Read(AppReading),
+}
+
+/// Why the cloud gave no answer that can be used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    /// Why.
+    pub reason: Reason,
+    /// What happened, to what, and what to do; free of secrets.
+    pub message: String,
+    /// The answer's request id.
+    pub request_id: Option<String>,
+    /// Whether only a person can mend it.
+    pub is_final: bool,
+    /// No earlier than this, if the failure says so.
+    pub after: Option<SignedDuration>,
+}
+
+impl Failure {
+    pub(super) fn step(&self, check_period: SignedDuration) -> Step {
+        if self.is_final {
+            let after = self.after.unwrap_or(check_period);
+            return Step::Stop {
+                reason: self.reason,
+                message: self.message.clone(),
+                after,
+            };
+        }
+        Step::Retry { failure: self.clone() }
+    }
+}
+
+/// An app as decisions see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppReading {
+    /// Its present name.
+    pub name: Option<String>,
+    /// Whether its gateway has app codes.
+    pub is_supported: bool,
+    /// Whether the caller created it, where that is known.
+    pub is_owned: Option<bool>,
+    /// Its own time of last change.
+    pub updated_at: Option<i64>,
+    /// Its codes, sorted, each once.
+    pub codes: Vec<Fingerprint>,
+    /// Whether a value was masked, so that `codes` is not the whole list.
+    pub masked: bool,
+}
+
+impl AppReading {
+    /// The listed code that `text` names: 16 or more hex digits of its fingerprint, and of no other's.
+    pub fn named(&self, text: &str) -> Option<Fingerprint> {
+        let mut named = self.codes.iter().copied().filter(|code| code.is_named_by(text));
+        named.next().filter(|_| named.next().is_none())
+    }
+
+    pub(super) fn reading<'a>(&'a self, claimed: &'a [Fingerprint]) -> Reading<'a> {
+        Reading {
+            listed: &self.codes,
+            updated_at: self.updated_at,
+            claimed,
+        }
+    }
+}
+
+/// Another resource of the same app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sibling {
+    /// Its name; none if it is in another namespace, which is not told.
+    pub name: Option<String>,
+    /// Whether it is older: created earlier, or at the same time with a lower uid.
+    pub is_older: bool,
+    /// When it was created.
+    pub created: Timestamp,
+    /// Whether the operator has looked at it at least once.
+    pub is_judged: bool,
+    /// Whether its credentials were taken by the cloud.
+    pub is_authorized: bool,
+    /// The codes that are its own: the one in its Secret and the base of its open rotation.
+    pub holds: Vec<Fingerprint>,
+    /// Its open rotation.
+    pub open: Option<OpenSibling>,
+}
+
+/// A sibling's open rotation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenSibling {
+    /// The code that it replaces.
+    pub base: Option<Fingerprint>,
+    /// When its last attempt was marked.
+    pub marked_at: Timestamp,
+}
+
+/// What this process remembers of a resource between passes. Losing it costs time, never a code.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// The attempt that this pass has just marked and not yet made.
+    pub marked: Option<Attempt>,
+    /// An attempt of this process that certainly had no effect.
+    pub not_applied: Option<Attempt>,
+    /// A negative that waits for a second reading.
+    pub settling: Option<Settling>,
+    /// A code that an answer told and that is not in the Secret yet.
+    pub held: Option<Held>,
+}
+
+impl Memory {
+    /// Whether the intent's present attempt was marked by this pass and must go out now or never.
+    pub fn is_marked(&self, intent: &Intent) -> bool {
+        self.marked.as_ref().is_some_and(|attempt| attempt.is_of(intent))
+    }
+
+    /// Whether the intent's present attempt certainly had no effect.
+    pub fn is_not_applied(&self, intent: &Intent) -> bool {
+        self.not_applied.as_ref().is_some_and(|attempt| attempt.is_of(intent))
+    }
+
+    /// How the code of `intent` was learned, if it is persisted now.
+    pub fn outcome(&self, intent: &Intent) -> Outcome {
+        match &self.held {
+            Some(held) if held.intent.rotation_id == intent.rotation_id => Outcome::Completed,
+            _ => Outcome::Recovered,
+        }
+    }
+}
+
+/// One attempt of one rotation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Attempt {
+    /// The rotation.
+    pub rotation_id: RotationId,
+    /// Which attempt of it.
+    pub number: u32,
+}
+
+impl Attempt {
+    /// The present attempt of `intent`.
+    pub fn of(intent: &Intent) -> Self {
+        Self {
+            rotation_id: intent.rotation_id.clone(),
+            number: intent.attempt,
+        }
+    }
+
+    fn is_of(&self, intent: &Intent) -> bool {
+        self.rotation_id == intent.rotation_id && self.number == intent.attempt
+    }
+}
+
+/// What is being settled.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Question {
+    /// Whether an attempt had an effect.
+    Outcome {
+        /// The rotation.
+        rotation_id: RotationId,
+        /// Which attempt of it.
+        attempt: u32,
+    },
+    /// Whether a code is really gone.
+    NotListed {
+        /// Its fingerprint as far as it is known.
+        code: String,
+    },
+}
+
+/// A negative that waits for a second reading.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settling {
+    /// What is asked.
+    pub question: Question,
+    /// Uptime when it was first asked with these codes listed.
+    pub since: SignedDuration,
+    /// The codes that were listed.
+    pub codes: Vec<Fingerprint>,
+}
+
+/// A code that only this process knows to be ours. The code itself is kept by the shell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The rotation that made it.
+    pub intent: Intent,
+    /// Stands for it.
+    pub code: Fingerprint,
+}
+
+/// Which Secret the record is read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Book {
+    /// The one that spec names.
+    Target,
+    /// The one that status names.
+    Former,
+}
+
+impl Observed {
+    /// The Secret whose record counts: of the one in spec and the one before, the one with the higher number.
+    pub fn book(&self) -> Option<(Book, &OurSecret)> {
+        let ours = |view| match view {
+            &SecretView::Ours(ref secret) => Some(secret),
+            _ => None,
+        };
+        match (ours(&self.secret), ours(&self.former)) {
+            (Some(target), Some(former)) if former.record.highest_number() > target.record.highest_number() => {
+                Some((Book::Former, former))
+            }
+            (Some(target), _) => Some((Book::Target, target)),
+            (None, Some(former)) => Some((Book::Former, former)),
+            (None, None) => None,
+        }
+    }
+
+    /// Name of the Secret that spec names, also for a spec that is refused.
+    pub fn target_name(&self) -> String {
+        match (&self.wanted, &self.status.target) {
+            (Ok(wanted), _) => wanted.target.name.clone(),
+            (Err(_), Some(target)) => target.name.clone(),
+            (Err(_), None) => self.resource.name.clone(),
+        }
+    }
+}

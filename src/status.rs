@@ -1,0 +1,541 @@
+//! From what a pass saw and did to the status it leaves behind, and to the events it tells. Pure.
+//!
+//! A status is written only when something other than a time changed, so that the operator does not wake itself; the
+//! time of the last check is the exception, once in a check period.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use crate::api::{
+    AppCodeRotationStatus, AppStatus, ConditionType, CurrentCode, Failures, HistoryEntry, OpenRotation, Outcome, Phase,
+    PlainCode, PreviousCode, Reason, RotationStep,
+};
+use crate::ids::Fingerprint;
+use crate::intent::Intent;
+use crate::limits::backoff;
+use crate::plan::{Cloud, Observed, Step, Story, Wanted, WriteReason};
+use crate::secret::{OurSecret, SecretView};
+
+/// First pause of the back-off.
+const BACKOFF_BASE: SignedDuration = SignedDuration::from_secs(5);
+/// Longest pause of the back-off.
+pub const BACKOFF_CAP: SignedDuration = SignedDuration::from_mins(15);
+/// Check periods without an answer after which it is no longer known whether the code works.
+const PERIODS_UNTIL_UNKNOWN: i32 = 3;
+
+/// Something that happened in a pass and is worth telling.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Happened {
+    /// A code was written into the Secret.
+    Wrote {
+        /// Which.
+        code: Fingerprint,
+        /// What the write meant.
+        why: WriteReason,
+        /// The rotation that made it, for [`WriteReason::Persist`].
+        intent: Option<Intent>,
+        /// Milliseconds from the cloud's answer to the Secret being written, if this process had the answer.
+        exposure_millis: Option<i64>,
+    },
+    /// An intent for another app was left behind.
+    Abandoned(Intent),
+}
+
+/// A pass that came to its end.
+#[derive(Clone, Copy, Debug)]
+pub struct Pass<'a> {
+    /// What was known at the end.
+    pub observed: &'a Observed,
+    /// The step that ended it.
+    pub step: &'a Step,
+    /// What happened on the way.
+    pub happened: &'a [Happened],
+    /// The code in plain text, if spec wants it in status and the Secret holds it.
+    pub plain: Option<&'a PlainCode>,
+    /// `historyLimit`.
+    pub history_limit: usize,
+    /// A random number in `[0, 1)`, for the back-off.
+    pub draw: f64,
+}
+
+/// The status after a pass.
+pub fn fold(pass: Pass<'_>, now: Timestamp) -> AppCodeRotationStatus {
+    let o = pass.observed;
+    let mut status = o.status.clone();
+    if matches!(pass.step, Step::Gone) {
+        return status;
+    }
+    if matches!(pass.step, Step::BackOff { .. }) {
+        expire(&mut status, o, now);
+        return status;
+    }
+    let is_new_generation = status.observed_generation != Some(o.resource.generation);
+    status.observed_generation = Some(o.resource.generation);
+    if let Ok(wanted) = &o.wanted {
+        publish(&mut status, pass, wanted, now);
+    }
+    status.failures = failures(pass, now);
+    status.app_code = pass.plain.cloned();
+    conditions(&mut status, pass, is_new_generation, now);
+    status.phase = Some(phase(&status, o));
+    status
+}
+
+/// What the record and the reading say, as far as status shows it.
+fn publish(status: &mut AppCodeRotationStatus, pass: Pass<'_>, wanted: &Wanted, now: Timestamp) {
+    let o = pass.observed;
+    let story = Story::tell(o, wanted, now);
+    let book = o
+        .book()
+        .map(|(_, secret)| secret)
+        .filter(|secret| secret.record.app == wanted.app);
+    if status.target.is_none() || is_in_sync(o) {
+        status.target = Some(wanted.target.clone());
+    }
+    if let Some(OurSecret { record, .. }) = book {
+        if let (Some(code), true) = (record.fingerprint, Some(record.number) >= status.rotation_number) {
+            let at = Time(story.rotated_at.unwrap_or(now));
+            if Some(record.number) > status.rotation_number && record.number > 0 {
+                status.last_rotation_time = Some(at.clone());
+                let entry = record.intent.as_ref().filter(|intent| intent.number == record.number);
+                status.history.splice(
+                    0..0,
+                    entry.map(|intent| history_entry(intent, code, &at, pass.happened)),
+                );
+            }
+            status.rotation_number = Some(record.number);
+            status.current = Some(CurrentCode {
+                fingerprint: code.short(),
+                rotated_at: at,
+            });
+            status.previous = record.previous.map(|code| PreviousCode {
+                fingerprint: code.short(),
+            });
+            status.app = Some(AppStatus {
+                endpoint: wanted.app.endpoint.clone(),
+                project_id: wanted.app.project_id.to_string(),
+                app_id: wanted.app.app_id.to_string(),
+            });
+            status.seed_fingerprint = record.seed.map(|seed| seed.short());
+            status.last_handled_trigger.clone_from(&record.handled_trigger);
+            status.last_handled_request.clone_from(&record.handled_request);
+        }
+        if let (Some(intent), Cloud::Read(app)) = (&record.intent, &o.cloud) {
+            let is_left = |code: &&Fingerprint| app.codes.contains(code) && record.fingerprint != Some(**code);
+            status.unclaimed = intent
+                .unclaimed
+                .iter()
+                .filter(is_left)
+                .map(Fingerprint::short)
+                .collect();
+        }
+    }
+    status.history.truncate(pass.history_limit);
+    status.rotation = open_intent(o).map(|intent| OpenRotation {
+        rotation_id: intent.rotation_id.to_string(),
+        trigger: intent.trigger,
+        strategy: intent.strategy,
+        step: intent.step,
+        started_at: Time(intent.started_at),
+    });
+    let since = status.current.as_ref().map(|code| code.rotated_at.0);
+    let next = wanted
+        .schedule
+        .zip(since)
+        .map(|(schedule, since)| schedule.next(since, &o.resource.uid));
+    status.next_rotation_time = next.map(Time);
+    if is_verified(o) {
+        status.last_verified_time = Some(Time(now));
+    }
+}
+
+fn history_entry(intent: &Intent, code: Fingerprint, at: &Time, happened: &[Happened]) -> HistoryEntry {
+    let exposure_millis = happened.iter().find_map(|happened| match happened {
+        Happened::Wrote {
+            code: wrote,
+            exposure_millis,
+            ..
+        } if *wrote == code => *exposure_millis,
+        _ => None,
+    });
+    HistoryEntry {
+        rotation_id: intent.rotation_id.to_string(),
+        number: intent.number,
+        trigger: intent.trigger,
+        strategy: intent.strategy,
+        started_at: Time(intent.started_at),
+        completed_at: at.clone(),
+        fingerprint: code.short(),
+        outcome: intent.outcome.unwrap_or(Outcome::Recovered),
+        exposure_millis,
+    }
+}
+
+fn open_intent(o: &Observed) -> Option<&Intent> {
+    let (_, book) = o.book()?;
+    book.record.open_intent(o.status.rotation_number.unwrap_or(0))
+}
+
+/// Whether the Secret holds the code that its record names.
+fn is_in_sync(o: &Observed) -> bool {
+    matches!((&o.secret, &o.wanted), (SecretView::Ours(secret), Ok(wanted))
+        if secret.code.is_some() && secret.code == secret.record.fingerprint && secret.record.app == wanted.app)
+}
+
+/// Whether the cloud listed the code in the Secret in this pass.
+fn is_verified(o: &Observed) -> bool {
+    match (&o.secret, &o.cloud) {
+        (SecretView::Ours(secret), Cloud::Read(app)) if is_in_sync(o) => {
+            !app.masked && secret.code.is_some_and(|code| app.codes.contains(&code))
+        }
+        _ => false,
+    }
+}
+
+fn failures(pass: Pass<'_>, now: Timestamp) -> Option<Failures> {
+    let old = pass.observed.status.failures.as_ref();
+    let in_future = |after: SignedDuration| Some(Time(now.checked_add(after).unwrap_or(now)));
+    match pass.step {
+        Step::Retry { failure } => {
+            let is_same_generation =
+                pass.observed.status.observed_generation == Some(pass.observed.resource.generation);
+            let before = old.filter(|_| is_same_generation).map_or(0, |old| old.consecutive);
+            let consecutive = before.saturating_add(1);
+            let pause = backoff(
+                u32::try_from(consecutive).unwrap_or(1),
+                pass.draw,
+                BACKOFF_BASE.unsigned_abs(),
+                BACKOFF_CAP.unsigned_abs(),
+            );
+            let pause = SignedDuration::try_from(pause).unwrap_or(BACKOFF_CAP);
+            Some(Failures {
+                consecutive,
+                last_reason: failure.reason.as_str().to_owned(),
+                last_message: failure.message.clone(),
+                last_request_id: failure.request_id.clone(),
+                next_attempt_time: in_future(pause.max(failure.after.unwrap_or_default())),
+            })
+        }
+        Step::Stop { reason, message, after } => Some(Failures {
+            consecutive: 1,
+            last_reason: reason.as_str().to_owned(),
+            last_message: message.clone(),
+            last_request_id: match &pass.observed.cloud {
+                Cloud::Failed(failure) => failure.request_id.clone(),
+                _ => None,
+            },
+            next_attempt_time: in_future(*after),
+        }),
+        Step::Wait { .. } => old.map(|old| Failures {
+            next_attempt_time: None,
+            ..old.clone()
+        }),
+        _ => None,
+    }
+}
+
+/// `Ready` may not rest on an answer that is too old.
+fn expire(status: &mut AppCodeRotationStatus, o: &Observed, now: Timestamp) {
+    if status.is_true(ConditionType::Ready) && !is_fresh(o, now) {
+        set_condition(
+            status,
+            ConditionType::Ready,
+            "Unknown",
+            Reason::NotVerified,
+            NOT_VERIFIED,
+            now,
+        );
+    }
+}
+
+const NOT_VERIFIED: &str =
+    "The cloud has not been reached for three check periods, so it is not known whether the code still works.";
+
+fn is_fresh(o: &Observed, now: Timestamp) -> bool {
+    let longest = o.limits.check_period.saturating_mul(PERIODS_UNTIL_UNKNOWN);
+    o.status
+        .last_verified_time
+        .as_ref()
+        .is_some_and(|time| now.duration_since(time.0) <= longest)
+}
+
+fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_new_generation: bool, now: Timestamp) {
+    let o = pass.observed;
+    let secret = o.target_name();
+    let mut set = |kind, value, reason, message: &str| set_condition(status, kind, value, reason, message, now);
+
+    let was_ready = o.status.is_true(ConditionType::Ready) && !is_new_generation;
+    let ready_message = format!("Secret {secret} holds a code that the cloud lists.");
+    match pass.step {
+        Step::Stop { reason, message, .. } => set(ConditionType::Ready, "False", *reason, message),
+        _ if is_verified(o) => set(ConditionType::Ready, "True", Reason::CodeListed, &ready_message),
+        Step::Retry { failure } if !was_ready => set(ConditionType::Ready, "False", failure.reason, &failure.message),
+        Step::Wait { reason, message, .. } => set(ConditionType::Ready, "Unknown", *reason, message),
+        _ if open_intent(o).is_some() => {
+            let message = "A rotation is open; what became of its call is found out by reading.";
+            set(ConditionType::Ready, "Unknown", Reason::Rotating, message);
+        }
+        _ if was_ready && is_in_sync(o) && is_fresh(o, now) => {
+            set(ConditionType::Ready, "True", Reason::CodeListed, &ready_message);
+        }
+        _ if was_ready => set(ConditionType::Ready, "Unknown", Reason::NotVerified, NOT_VERIFIED),
+        _ if is_suspended(o) => {
+            let message = "Suspended before the first code was taken over. Set spec.suspend to false to go on.";
+            set(ConditionType::Ready, "False", Reason::Suspended, message);
+        }
+        _ => set(
+            ConditionType::Ready,
+            "False",
+            Reason::Waiting,
+            "No code was taken over yet.",
+        ),
+    }
+
+    match pass.step {
+        Step::Wait { reason, message, .. } => set(ConditionType::Reconciling, "True", *reason, message),
+        Step::Retry { failure } => set(ConditionType::Reconciling, "True", failure.reason, &failure.message),
+        _ if is_suspended(o) => set(
+            ConditionType::Reconciling,
+            "False",
+            Reason::Suspended,
+            "Changes are held by spec.suspend.",
+        ),
+        _ => set(
+            ConditionType::Reconciling,
+            "False",
+            Reason::Idle,
+            "Nothing is under way.",
+        ),
+    }
+    match pass.step {
+        Step::Stop { reason, message, .. } => set(ConditionType::Stalled, "True", *reason, message),
+        _ => set(ConditionType::Stalled, "False", Reason::Idle, "Nothing needs a person."),
+    }
+    match &o.cloud {
+        Cloud::Read(_) => set(
+            ConditionType::Authorized,
+            "True",
+            Reason::CodeListed,
+            "The cloud took the credentials.",
+        ),
+        Cloud::Failed(failure) if is_about_credentials(failure.reason) => {
+            set(ConditionType::Authorized, "False", failure.reason, &failure.message);
+        }
+        _ => {}
+    }
+    match &o.secret {
+        SecretView::Ours(_) if is_in_sync(o) => {
+            let message = format!("Secret {secret} holds the code of its record.");
+            set(ConditionType::SecretSynced, "True", Reason::CodeListed, &message);
+        }
+        _ => {
+            let (reason, message) = match pass.step {
+                Step::Stop { reason, message, .. } => (*reason, message.as_str()),
+                _ => (Reason::Waiting, "The code is not in the Secret yet."),
+            };
+            set(ConditionType::SecretSynced, "False", reason, message);
+        }
+    }
+    if pass.plain.is_some() {
+        let message =
+            "Whoever may read this resource reads the code in status.appCode. Remove spec.statusCode to end this.";
+        set(ConditionType::CodeExposed, "True", Reason::PlaintextRequested, message);
+    } else {
+        status
+            .conditions
+            .retain(|condition| condition.type_ != ConditionType::CodeExposed.as_str());
+    }
+}
+
+fn is_about_credentials(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::CredentialsMissing | Reason::CredentialsRejected | Reason::NotAuthorized | Reason::AppNotFound
+    )
+}
+
+fn is_suspended(o: &Observed) -> bool {
+    o.wanted.as_ref().is_ok_and(|wanted| wanted.suspend)
+}
+
+fn phase(status: &AppCodeRotationStatus, o: &Observed) -> Phase {
+    if status.is_true(ConditionType::Stalled) {
+        Phase::Stalled
+    } else if is_suspended(o) {
+        Phase::Suspended
+    } else if status
+        .rotation
+        .as_ref()
+        .is_some_and(|rotation| rotation.step == RotationStep::Started)
+    {
+        Phase::Rotating
+    } else if status.is_true(ConditionType::Ready) {
+        Phase::Ready
+    } else {
+        Phase::Pending
+    }
+}
+
+/// Sets one condition; its transition time moves only when its status moves.
+pub fn set_condition(
+    status: &mut AppCodeRotationStatus,
+    kind: ConditionType,
+    value: &str,
+    reason: Reason,
+    message: &str,
+    now: Timestamp,
+) {
+    let before = status.condition(kind).filter(|before| before.status == value);
+    let condition = Condition {
+        type_: kind.as_str().to_owned(),
+        status: value.to_owned(),
+        reason: reason.as_str().to_owned(),
+        message: message.to_owned(),
+        observed_generation: status.observed_generation,
+        last_transition_time: before.map_or(Time(now), |before| before.last_transition_time.clone()),
+    };
+    match status.conditions.iter_mut().find(|other| other.type_ == kind.as_str()) {
+        Some(other) => *other = condition,
+        None => status.conditions.push(condition),
+    }
+}
+
+/// Whether `new` is worth a write.
+pub fn is_worth_writing(
+    old: &AppCodeRotationStatus,
+    new: &AppCodeRotationStatus,
+    check_period: SignedDuration,
+) -> bool {
+    let timeless = |status: &AppCodeRotationStatus| {
+        let mut status = status.clone();
+        status.last_verified_time = None;
+        if let Some(failures) = &mut status.failures {
+            failures.next_attempt_time = None;
+        }
+        status
+    };
+    let is_checked = match (&old.last_verified_time, &new.last_verified_time) {
+        (None, Some(_)) => true,
+        // Checks come up to a tenth early; half a period tells a check from a pass in between.
+        (Some(old), Some(new)) => {
+            new.0.duration_since(old.0).abs() >= SignedDuration::from_secs(check_period.as_secs() / 2)
+        }
+        _ => false,
+    };
+    is_checked || timeless(old) != timeless(new)
+}
+
+/// An event for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Whether a person may need to act.
+    pub is_warning: bool,
+    /// Equal to a condition's reason.
+    pub reason: Reason,
+    /// What the operator did.
+    pub action: &'static str,
+    /// What happened, at most 1,024 bytes.
+    pub text: String,
+}
+
+/// The events of a pass: what happened, and what changed between the two statuses.
+pub fn notes(pass: Pass<'_>, old: &AppCodeRotationStatus, new: &AppCodeRotationStatus) -> Vec<Note> {
+    let app = pass
+        .observed
+        .wanted
+        .as_ref()
+        .map_or_else(|_| String::new(), |wanted| wanted.app.app_id.to_string());
+    let mut notes: Vec<Note> = pass
+        .happened
+        .iter()
+        .map(|happened| happened_note(happened, &app))
+        .collect();
+    let said = |status: &AppCodeRotationStatus| {
+        status
+            .condition(ConditionType::Stalled)
+            .filter(|c| c.status == "True")
+            .map(|c| (c.reason.clone(), c.message.clone()))
+    };
+    if let Step::Stop { reason, message, .. } = pass.step {
+        if said(old) != said(new) {
+            notes.push(note(true, *reason, "Stop", message.clone()));
+        }
+    } else if old.is_true(ConditionType::Stalled) && new.is_true(ConditionType::Ready) {
+        notes.push(note(
+            false,
+            Reason::CodeListed,
+            "Check",
+            "All is well again: the Secret holds a code that the cloud lists.".into(),
+        ));
+    }
+    if let Step::Retry { failure } = pass.step {
+        if old
+            .failures
+            .as_ref()
+            .is_none_or(|failures| failures.last_reason != failure.reason.as_str())
+        {
+            notes.push(note(true, failure.reason, "Retry", failure.message.clone()));
+        }
+    }
+    if new.is_true(ConditionType::CodeExposed) && !old.is_true(ConditionType::CodeExposed) {
+        let text = "status.appCode now shows the code to whoever may read this resource, because spec.statusCode is Plaintext.";
+        notes.push(note(true, Reason::PlaintextRequested, "Publish", text.into()));
+    }
+    notes
+}
+
+fn happened_note(happened: &Happened, app: &str) -> Note {
+    match happened {
+        Happened::Wrote {
+            code,
+            why: WriteReason::Persist,
+            intent: Some(intent),
+            ..
+        } => {
+            let text = format!(
+                "Rotated the code of app {app} (trigger {}, rotation {}, number {}); its fingerprint is now {}.",
+                intent.trigger.as_str(),
+                intent.rotation_id,
+                intent.number,
+                code.short()
+            );
+            note(false, Reason::Rotated, "Rotate", text)
+        }
+        Happened::Wrote {
+            code,
+            why: WriteReason::Adopt,
+            ..
+        } => {
+            let text = format!("Took over code {} of app {app} without rotating it.", code.short());
+            note(false, Reason::Adopted, "Adopt", text)
+        }
+        Happened::Wrote { code, .. } => {
+            let text = format!(
+                "Wrote code {} of app {app} into the Secret again, which did not hold it.",
+                code.short()
+            );
+            note(false, Reason::Repaired, "Repair", text)
+        }
+        Happened::Abandoned(intent) => {
+            let text = format!(
+                "Left rotation {} of app {} behind, because the resource names another app now.",
+                intent.rotation_id, intent.app.app_id
+            );
+            note(true, Reason::Abandoned, "Abandon", text)
+        }
+    }
+}
+
+fn note(is_warning: bool, reason: Reason, action: &'static str, mut text: String) -> Note {
+    let cut = (0..=1024.min(text.len()))
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0);
+    text.truncate(cut);
+    Note {
+        is_warning,
+        reason,
+        action,
+        text,
+    }
+}
