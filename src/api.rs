@@ -3,6 +3,7 @@
 //! Doc comments on fields are what `kubectl explain` prints. Fields of `spec` are texts as they were written;
 //! [`crate::validate`] turns them into checked types, so that one bad field is reported instead of hiding the object.
 
+mod schema;
 mod status;
 
 use std::fmt;
@@ -25,6 +26,7 @@ pub const ADOPT_FINGERPRINT: &str = "appcode.dev/adopt-fingerprint";
 /// Field manager of every write, and the value of `app.kubernetes.io/managed-by` on our Secrets.
 pub const MANAGER: &str = "appcode-operator";
 
+// What spans fields, in the words of both the CRD and `validate`.
 pub(crate) const ONE_OF_REGION_ENDPOINT: &str = "set exactly one of region and endpoint";
 pub(crate) const ONE_SEED: &str = "set at most one of appCode and appCodeFrom";
 pub(crate) const SEED_NOT_TARGET: &str =
@@ -60,6 +62,7 @@ pub(crate) const JITTER_SHORTER: &str = "jitter must be shorter than the interva
     validation = Rule::new("self.spec.credentialsRef.name != (has(self.spec.target) && has(self.spec.target.name) ? self.spec.target.name : self.metadata.name)").message(CREDENTIALS_NOT_TARGET),
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = schema::AbsentRatherThanNull)]
 #[x_kube(
     validation = Rule::new("has(self.region) != has(self.endpoint)").message(ONE_OF_REGION_ENDPOINT),
     validation = Rule::new("!(has(self.appCode) && has(self.appCodeFrom))").message(ONE_SEED)
@@ -67,7 +70,7 @@ pub(crate) const JITTER_SHORTER: &str = "jitter must be shorter than the interva
 pub struct AppCodeRotationSpec {
     /// Region of the app, such as `cn-north-4`. The endpoint follows from it. Set either this or `endpoint`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 32), regex(pattern = r"^[a-z]{2}-[a-z]+-[0-9]{1,3}$"))]
+    #[schemars(length(min = 1, max = 32), regex(pattern = r"^[a-z]{2}-[a-z]{2,20}-[0-9]{1,3}$"))]
     pub region: Option<String>,
 
     /// Origin of a ModelArts endpoint, such as `https://modelarts.example.com`. It must be on the operator's
@@ -154,7 +157,10 @@ pub struct AppCodeRotationSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SecretReference {
     /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     pub name: String,
 }
 
@@ -170,10 +176,13 @@ pub struct AppCodeSource {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SecretKeyReference {
     /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     pub name: String,
     /// Key whose value is the code.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^(\.?[-_a-zA-Z0-9])[-._a-zA-Z0-9]*$"))]
     pub key: String,
 }
 
@@ -181,21 +190,21 @@ pub struct SecretKeyReference {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[x_kube(validation = Rule::new("!has(self.jitter) || duration(self.jitter) < duration(self.interval)").message(JITTER_SHORTER))]
 pub struct Schedule {
-    /// Time from one completed rotation to the next, such as `720h`, `90m` or `1h30m`. Not shorter than the operator's
-    /// minimum interval (10 minutes unless it was set otherwise).
+    /// Time from one completed rotation to the next, such as `720h`, `90m` or `1h30m`: hours, minutes and seconds, in
+    /// this order. Not shorter than the operator's minimum interval (10 minutes unless it was set otherwise).
     #[schemars(
-        length(min = 2, max = 24),
-        regex(pattern = r"^([0-9]{1,7}h)?([0-9]{1,7}m)?([0-9]{1,7}s)?$")
+        length(min = 2, max = 22),
+        regex(pattern = r"^([0-9]{1,5}h)?([0-9]{1,7}m)?([0-9]{1,7}s)?$")
     )]
     #[x_kube(validation = Rule::new("duration(self) > duration('0s')").message(INTERVAL_POSITIVE))]
     pub interval: String,
 
-    /// Longest delay that spreads rotations of many resources; each resource always has the same. Default: a tenth of
-    /// the interval, at most `1h`.
+    /// Longest delay on top of the interval, shorter than it. It spreads the rotations of many resources; each resource
+    /// always has the same delay. `0s`: none. Default: a tenth of the interval, at most `1h`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
-        length(min = 2, max = 24),
-        regex(pattern = r"^([0-9]{1,7}h)?([0-9]{1,7}m)?([0-9]{1,7}s)?$")
+        length(min = 2, max = 22),
+        regex(pattern = r"^([0-9]{1,5}h)?([0-9]{1,7}m)?([0-9]{1,7}s)?$")
     )]
     pub jitter: Option<String>,
 }
@@ -225,11 +234,14 @@ pub struct SecretTarget {
     /// Name of the Secret, in the resource's namespace. Default: the resource's name. A Secret that exists and was not
     /// made for this resource is left alone, and the resource says `SecretConflict`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     pub name: Option<String>,
     /// Key under which the code stands. Default: `appCode`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^(\.?[-_a-zA-Z0-9])[-._a-zA-Z0-9]*$"))]
     pub key: Option<String>,
 }
 

@@ -4,8 +4,11 @@
 //! those that only the operator can know: which endpoints are allowed, the minimum interval, whether plain text is.
 //! A message says which field breaks which rule. It never quotes a value: that may be a secret put in the wrong field.
 
+mod text;
+
 use jiff::SignedDuration;
 
+use self::text::{is_secret_key, is_secret_name, parse_duration};
 use crate::api::{
     AppCodeRotation, AppCodeRotationSpec, CREDENTIALS_NOT_TARGET, INTERVAL_POSITIVE, InitialRotation, JITTER_SHORTER,
     ONE_OF_REGION_ENDPOINT, ONE_SEED, Reason, SEED_NOT_TARGET, Schedule, StatusCode, TargetStatus,
@@ -338,41 +341,204 @@ fn default_jitter(interval: SignedDuration) -> SignedDuration {
     tenth.min(MAX_DEFAULT_JITTER)
 }
 
-/// Reads `1h30m`: up to five digits of hours, seven of minutes, seven of seconds, each at most once and in this order.
-/// The longest text is some 31 years, so nothing overflows here or in the CRD's rules.
-fn parse_duration(text: &str) -> Option<SignedDuration> {
-    let mut rest = text;
-    let mut total = 0;
-    for (unit, seconds, max_digits) in [('h', 3600, 5), ('m', 60, 7), ('s', 1, 7)] {
-        let Some((digits, tail)) = rest.split_once(unit) else {
-            continue;
-        };
-        if !(1..=max_digits).contains(&digits.len()) || !digits.bytes().all(|b| b.is_ascii_digit()) {
-            return None;
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn rules() -> Rules {
+        Rules {
+            endpoints: EndpointRules::default(),
+            minimum_interval: SignedDuration::from_mins(10),
+            forbid_plaintext: false,
         }
-        total += digits.parse::<i64>().ok()? * seconds;
-        rest = tail;
     }
-    (rest.is_empty() && !text.is_empty()).then(|| SignedDuration::from_secs(total))
-}
 
-/// A DNS subdomain, as Kubernetes has it.
-fn is_secret_name(name: &str) -> bool {
-    let is_edge = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let is_part = |part: &[u8]| {
-        part.iter().all(|b| is_edge(b) || *b == b'-')
-            && part.first().is_some_and(is_edge)
-            && part.last().is_some_and(is_edge)
-    };
-    name.len() <= 253 && name.as_bytes().split(|b| *b == b'.').all(is_part)
-}
+    /// A valid resource with `spec` merged over its spec; null removes a field.
+    fn resource(spec: &Value) -> AppCodeRotation {
+        let mut full = json!({
+            "region": "cn-north-4",
+            "projectId": "0123456789abcdef0123456789abcdef",
+            "appId": "app",
+            "credentialsRef": {"name": "credentials"},
+        });
+        for (field, value) in spec.as_object().unwrap() {
+            full[field] = value.clone();
+        }
+        serde_json::from_value(json!({
+            "apiVersion": "appcode.dev/v1alpha1",
+            "kind": "AppCodeRotation",
+            "metadata": {"name": "rotation", "namespace": "team"},
+            "spec": full,
+        }))
+        .unwrap()
+    }
 
-/// A key as the API server takes it in the data of a Secret.
-fn is_secret_key(key: &str) -> bool {
-    (1..=253).contains(&key.len())
-        && key
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-        && key != "."
-        && !key.starts_with("..")
+    fn problems(spec: &Value, rules: &Rules) -> Vec<String> {
+        let problems = validate(&resource(spec), rules).err().unwrap_or_default();
+        problems.into_iter().map(|problem| problem.message).collect()
+    }
+
+    #[test]
+    fn a_short_spec_is_filled_with_defaults() {
+        let valid = validate(&resource(&json!({"schedule": {"interval": "720h"}})), &rules()).unwrap();
+        assert_eq!(valid.endpoint, Endpoint::for_region("cn-north-4").unwrap());
+        assert_eq!(valid.app.endpoint, valid.endpoint.modelarts);
+        assert_eq!(valid.workspace.as_str(), "0");
+        assert_eq!(
+            (valid.target.name.as_str(), valid.target.key.as_str()),
+            ("rotation", "appCode")
+        );
+        assert_eq!(
+            (valid.history_limit, valid.suspend, valid.plaintext),
+            (10, false, false)
+        );
+        assert!(matches!(valid.seed, Seed::None));
+        let schedule = valid.schedule.unwrap();
+        assert_eq!(schedule.interval, SignedDuration::from_hours(720));
+        assert_eq!(schedule.jitter, SignedDuration::from_hours(1));
+    }
+
+    #[test]
+    fn what_is_written_is_taken() {
+        let spec = json!({
+            "workspaceId": "abc", "appName": "name", "appRemark": "", "appCodeFrom": {"secretKeyRef": {"name": "s", "key": "k"}},
+            "schedule": {"interval": "1h30m", "jitter": "0s"}, "initialRotation": "WhenDue", "rotationTrigger": "1",
+            "suspend": true, "target": {"name": "t.x", "key": ".k"}, "statusCode": "Plaintext", "historyLimit": 50,
+        });
+        let valid = validate(&resource(&spec), &rules()).unwrap();
+        assert!(matches!(&valid.seed, Seed::Secret { name, key } if name == "s" && key == "k"));
+        assert_eq!((valid.target.name.as_str(), valid.target.key.as_str()), ("t.x", ".k"));
+        assert_eq!((valid.history_limit, valid.suspend, valid.plaintext), (50, true, true));
+        assert_eq!(valid.initial, Some(InitialRotation::WhenDue));
+        let schedule = valid.schedule.unwrap();
+        assert_eq!(
+            (schedule.interval, schedule.jitter),
+            (SignedDuration::from_mins(90), SignedDuration::ZERO)
+        );
+    }
+
+    #[test]
+    fn a_tenth_of_the_interval_spreads_rotations_unless_told_otherwise() {
+        for (interval, jitter) in [("10m", 60), ("9h", 3240), ("10h", 3600), ("99999h", 3600)] {
+            let valid = validate(&resource(&json!({"schedule": {"interval": interval}})), &rules()).unwrap();
+            assert_eq!(
+                valid.schedule.unwrap().jitter,
+                SignedDuration::from_secs(jitter),
+                "{interval}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_broken_rule_is_told_at_once() {
+        let spec = json!({
+            "region": "moon", "endpoint": "http://example.com/v1", "projectId": "a/b", "appId": "", "workspaceId": "..",
+            "appName": "", "appRemark": "x".repeat(201), "appCode": "a b",
+            "appCodeFrom": {"secretKeyRef": {"name": "A", "key": ".."}}, "credentialsRef": {"name": "a..b"},
+            "schedule": {"interval": "0s", "jitter": "1d"}, "rotationTrigger": "", "target": {"name": "-", "key": "/"},
+            "statusCode": "Plaintext", "historyLimit": 0,
+        });
+        let rules = Rules {
+            forbid_plaintext: true,
+            ..rules()
+        };
+        let found = problems(&spec, &rules);
+        let fields = [
+            "exactly one of region and endpoint",
+            "spec.region ",
+            "spec.endpoint ",
+            "spec.projectId ",
+            "spec.appId ",
+            "spec.workspaceId ",
+            "spec.appName ",
+            "spec.appRemark ",
+            "at most one of appCode",
+            "spec.appCodeFrom.secretKeyRef.name ",
+            "spec.appCodeFrom.secretKeyRef.key ",
+            "spec.appCode ",
+            "spec.credentialsRef.name ",
+            "spec.schedule.jitter ",
+            "longer than zero",
+            "spec.rotationTrigger ",
+            "spec.target.name ",
+            "spec.target.key ",
+            "spec.statusCode",
+            "spec.historyLimit ",
+        ];
+        assert_eq!(found.len(), fields.len(), "{found:#?}");
+        for (message, field) in found.iter().zip(fields) {
+            assert!(message.contains(field), "{field}: {found:#?}");
+        }
+        let summary = Problem::sum_up(&validate(&resource(&spec), &rules).unwrap_err());
+        assert_eq!(summary.reason, Reason::InvalidSpec);
+        assert!(fields.iter().all(|field| summary.message.contains(field)));
+    }
+
+    #[test]
+    fn the_minimum_interval_is_told_with_its_flag() {
+        let found = problems(&json!({"schedule": {"interval": "9m59s"}}), &rules());
+        assert_eq!(
+            found,
+            ["spec.schedule.interval must be at least 10m, the operator's --minimum-interval"]
+        );
+        assert!(problems(&json!({"schedule": {"interval": "10m"}}), &rules()).is_empty());
+    }
+
+    #[test]
+    fn an_endpoint_that_could_be_allowed_has_a_reason_of_its_own() {
+        let spec = json!({"region": null, "endpoint": "https://modelarts.example.com"});
+        let found = validate(&resource(&spec), &rules()).unwrap_err();
+        assert_eq!(Problem::sum_up(&found).reason, Reason::EndpointNotAllowed, "{found:?}");
+        let pair = Endpoint::parse_pair("https://modelarts.example.com=https://iam.example.com").unwrap();
+        let endpoints = EndpointRules {
+            allowed: vec![pair.clone()],
+            allow_insecure_loopback: false,
+        };
+        let valid = validate(&resource(&spec), &Rules { endpoints, ..rules() }).unwrap();
+        assert_eq!(valid.endpoint, pair);
+    }
+
+    #[test]
+    fn neither_source_may_be_the_target() {
+        for target in [json!({"name": "mine"}), json!(null)] {
+            let name = if target.is_null() { "rotation" } else { "mine" };
+            let seed = json!({"target": target, "appCodeFrom": {"secretKeyRef": {"name": name, "key": "k"}}});
+            assert_eq!(problems(&seed, &rules()), [format!("spec: {SEED_NOT_TARGET}")]);
+            let credentials = json!({"target": target, "credentialsRef": {"name": name}});
+            assert_eq!(
+                problems(&credentials, &rules()),
+                [format!("spec: {CREDENTIALS_NOT_TARGET}")]
+            );
+        }
+    }
+
+    #[test]
+    fn lengths_count_characters() {
+        assert!(
+            problems(
+                &json!({"appName": "模".repeat(255), "appRemark": "型".repeat(200)}),
+                &rules()
+            )
+            .is_empty()
+        );
+        assert_eq!(problems(&json!({"appName": "模".repeat(256)}), &rules()).len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic_or_is_quoted(texts in prop::collection::vec("[#-~]{6,40}|.{0,40}", 12), limit: i32) {
+            let spec = json!({
+                "region": texts[0], "endpoint": texts[1], "projectId": texts[2], "appId": texts[3], "workspaceId": texts[4],
+                "appCode": format!("canary{}", texts[5]), "appCodeFrom": {"secretKeyRef": {"name": texts[6], "key": texts[7]}},
+                "credentialsRef": {"name": texts[8]}, "schedule": {"interval": texts[9], "jitter": texts[10]},
+                "target": {"name": texts[11]}, "historyLimit": limit,
+            });
+            let found = problems(&spec, &rules());
+            prop_assert!(!found.is_empty());
+            prop_assert!(!found.iter().any(|message| message.contains("canary")));
+        }
+    }
 }

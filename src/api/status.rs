@@ -12,6 +12,7 @@ use super::PlainCode;
 /// What the operator knows about the rotation.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = super::schema::AbsentRatherThanNull)]
 pub struct AppCodeRotationStatus {
     /// Generation of the spec that the rest of status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -134,7 +135,8 @@ pub struct PreviousCode {
 pub struct OpenRotation {
     /// Id of the rotation; the same in logs, events and on the Secret.
     pub rotation_id: String,
-    /// Why it was started.
+    /// Why it was started: `Initial` (first sight), `Target` (another app or a changed seed), `Spec` (a changed
+    /// `rotationTrigger`), `Request` (the annotation `appcode.dev/rotate-requested-at`), `Schedule`.
     pub trigger: Trigger,
     /// How it replaces the code: `Reset`.
     pub strategy: Strategy,
@@ -215,9 +217,10 @@ pub struct HistoryEntry {
     pub rotation_id: String,
     /// Its number.
     pub number: i64,
-    /// Why it was started.
+    /// Why it was started: `Initial` (first sight), `Target` (another app or a changed seed), `Spec` (a changed
+    /// `rotationTrigger`), `Request` (the annotation `appcode.dev/rotate-requested-at`), `Schedule`.
     pub trigger: Trigger,
-    /// How it replaced the code.
+    /// How it replaced the code: `Reset` (the old code died at once).
     pub strategy: Strategy,
     /// When it was started.
     pub started_at: Time,
