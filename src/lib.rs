@@ -10,7 +10,9 @@
     )
 )]
 
+pub mod admin;
 pub mod api;
+pub mod args;
 pub mod clock;
 pub mod controller;
 pub mod endpoint;
@@ -22,4 +24,5 @@ pub mod plan;
 pub mod schedule;
 pub mod secret;
 pub mod status;
+pub mod telemetry;
 pub mod validate;

@@ -1,0 +1,298 @@
+//! Every flag with its environment variable, default, unit and effect; checked before anything starts.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use jiff::SignedDuration;
+
+use crate::controller::Settings;
+use crate::endpoint::{Endpoint, EndpointRules};
+use crate::modelarts::{GuardOptions, HttpOptions};
+use crate::plan::Limits;
+use crate::validate::Rules;
+
+/// Rotates app codes of Huawei Cloud ModelArts and keeps them in Kubernetes Secrets.
+///
+/// It watches AppCodeRotation resources, resets each code on its schedule or when asked, and writes the new code into a
+/// Secret. It finds the API server by the service account of its pod or by KUBECONFIG. Durations are written as 90s,
+/// 10m or 1h30m.
+#[derive(Clone, Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Args {
+    /// Namespace to serve; may be given several times. Default: all namespaces.
+    #[arg(
+        long = "watch-namespace",
+        env = "APPCODE_WATCH_NAMESPACES",
+        value_delimiter = ',',
+        value_name = "NAMESPACE"
+    )]
+    pub watch_namespaces: Vec<String>,
+
+    /// Endpoint that resources may name in spec.endpoint, with the IAM endpoint that belongs to it, as
+    /// MODELARTS_URL=IAM_URL; may be given several times. Regions need no entry.
+    #[arg(long = "allow-endpoint", env = "APPCODE_ALLOW_ENDPOINTS", value_delimiter = ',', value_name = "PAIR", value_parser = pair)]
+    pub allow_endpoints: Vec<Endpoint>,
+
+    /// Opens plain http to loopback endpoints on the allow-list, for a simulated cloud on this machine. Never use it
+    /// with a real one.
+    #[arg(long, env = "APPCODE_ALLOW_INSECURE_LOOPBACK")]
+    pub allow_insecure_loopback: bool,
+
+    /// File with PEM certificates that are trusted for the cloud besides those of the system.
+    #[arg(long, env = "APPCODE_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+
+    /// Proxy for every request to the cloud. Proxy variables of the environment are not heeded.
+    #[arg(long, env = "APPCODE_PROXY", value_name = "URL", hide_env_values = true)]
+    pub proxy: Option<String>,
+
+    /// Shortest time between two rotations of one resource; must be longer than the settle window.
+    #[arg(long, env = "APPCODE_MINIMUM_INTERVAL", default_value = "10m", value_parser = duration)]
+    pub minimum_interval: SignedDuration,
+
+    /// How far two agreeing readings must lie apart before it counts that a call had no effect. Must be longer than
+    /// the request deadline.
+    #[arg(long, env = "APPCODE_SETTLE_WINDOW", default_value = "2m", value_parser = duration)]
+    pub settle_window: SignedDuration,
+
+    /// How often a resource at rest is checked against the cloud.
+    #[arg(long, env = "APPCODE_CHECK_PERIOD", default_value = "1h", value_parser = duration)]
+    pub check_period: SignedDuration,
+
+    /// Longest time for one request to the cloud.
+    #[arg(long, env = "APPCODE_REQUEST_DEADLINE", default_value = "30s", value_parser = duration)]
+    pub request_deadline: SignedDuration,
+
+    /// Longest time for name lookup, connect and TLS handshake with the cloud; must be shorter than the request deadline.
+    #[arg(long, env = "APPCODE_CONNECT_TIMEOUT", default_value = "5s", value_parser = duration)]
+    pub connect_timeout: SignedDuration,
+
+    /// Calls on the cloud per second with one credentials Secret.
+    #[arg(long, env = "APPCODE_CALLER_RATE", default_value_t = 0.8, value_name = "PER_SECOND")]
+    pub caller_rate: f64,
+
+    /// Calls on the cloud per second over all.
+    #[arg(long, env = "APPCODE_TOTAL_RATE", default_value_t = 10.0, value_name = "PER_SECOND")]
+    pub total_rate: f64,
+
+    /// Resources that are worked on at a time.
+    #[arg(long, env = "APPCODE_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub concurrency: u16,
+
+    /// Refuses spec.statusCode: Plaintext, so that no code ever stands in a status.
+    #[arg(long, env = "APPCODE_FORBID_PLAINTEXT_STATUS")]
+    pub forbid_plaintext_status: bool,
+
+    /// Longest time for one request to the API server.
+    #[arg(long, env = "APPCODE_API_DEADLINE", default_value = "15s", value_parser = duration)]
+    pub api_deadline: SignedDuration,
+
+    /// Longest time for saving a code that is not in its Secret yet, once the process was asked to stop. The pod's
+    /// terminationGracePeriodSeconds must be longer than this and the request deadline together.
+    #[arg(long, env = "APPCODE_SHUTDOWN_GRACE", default_value = "25s", value_parser = duration)]
+    pub shutdown_grace: SignedDuration,
+
+    /// Address of /livez and /readyz.
+    #[arg(long, env = "APPCODE_ADMIN_ADDRESS", default_value = "0.0.0.0:8080")]
+    pub admin_address: SocketAddr,
+
+    /// How log lines are written.
+    #[arg(long, env = "APPCODE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
+    pub log_format: LogFormat,
+
+    /// What is logged: a level, or targets with levels such as appcode_operator=debug. HTTP libraries are never logged
+    /// below warn, since their lines may hold URLs.
+    #[arg(long, env = "APPCODE_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: String,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Flags that contradict each other.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ArgsError {
+    /// A rule between two durations is broken.
+    #[error("{longer} must be longer than {shorter}: {why}")]
+    Order {
+        /// The flag that must be longer.
+        longer: &'static str,
+        /// The flag that must be shorter.
+        shorter: &'static str,
+        /// The reason.
+        why: &'static str,
+    },
+    /// A rate is not a positive number.
+    #[error("{0} must be above zero")]
+    Rate(&'static str),
+    /// An entry of the allow-list could never be used.
+    #[error("--allow-endpoint: {0}")]
+    Endpoint(#[from] crate::endpoint::EndpointError),
+    /// The extra certificates cannot be read.
+    #[error("--ca-file cannot be read: {0}")]
+    CaFile(String),
+}
+
+fn pair(text: &str) -> Result<Endpoint, String> {
+    Endpoint::parse_pair(text).map_err(|error| error.to_string())
+}
+
+fn duration(text: &str) -> Result<SignedDuration, String> {
+    let time: SignedDuration = text
+        .parse()
+        .map_err(|_| "write a duration such as 90s, 10m or 1h30m".to_owned())?;
+    if time.is_positive() {
+        Ok(time)
+    } else {
+        Err("must be longer than zero".to_owned())
+    }
+}
+
+impl Args {
+    /// What the controller works with.
+    ///
+    /// # Errors
+    /// When flags contradict each other.
+    pub fn settings(&self) -> Result<Settings, ArgsError> {
+        let order = |long: SignedDuration, short: SignedDuration, longer, shorter, why| {
+            if long > short {
+                Ok(())
+            } else {
+                Err(ArgsError::Order { longer, shorter, why })
+            }
+        };
+        let late = "a call must not take effect after it was found to have had none";
+        order(
+            self.settle_window,
+            self.request_deadline,
+            "--settle-window",
+            "--request-deadline",
+            late,
+        )?;
+        let again = "the outcome of one rotation must be clear before the next one";
+        order(
+            self.minimum_interval,
+            self.settle_window,
+            "--minimum-interval",
+            "--settle-window",
+            again,
+        )?;
+        let told = "a connection that never came about must be told from an answer that never came";
+        order(
+            self.request_deadline,
+            self.connect_timeout,
+            "--request-deadline",
+            "--connect-timeout",
+            told,
+        )?;
+        for (rate, name) in [(self.caller_rate, "--caller-rate"), (self.total_rate, "--total-rate")] {
+            if !(rate.is_finite() && rate > 0.0) {
+                return Err(ArgsError::Rate(name));
+            }
+        }
+        let endpoints = EndpointRules {
+            allowed: self.allow_endpoints.clone(),
+            allow_insecure_loopback: self.allow_insecure_loopback,
+        };
+        endpoints.validate()?;
+        Ok(Settings {
+            limits: Limits {
+                settle_window: self.settle_window,
+                minimum_interval: self.minimum_interval,
+                check_period: self.check_period,
+            },
+            rules: Rules {
+                endpoints,
+                minimum_interval: self.minimum_interval,
+                forbid_plaintext: self.forbid_plaintext_status,
+            },
+            namespaces: self.watch_namespaces.clone(),
+            concurrency: usize::from(self.concurrency),
+            grace: self.shutdown_grace.unsigned_abs(),
+            // A call that starts later than this after its mark could still be under way when another reader's settle
+            // window ends.
+            prompt: Duration::from_secs(5).min(self.settle_window.unsigned_abs() / 2),
+        })
+    }
+
+    /// How the cloud's client connects.
+    ///
+    /// # Errors
+    /// When the file with extra certificates cannot be read.
+    pub fn http_options(&self) -> Result<HttpOptions, ArgsError> {
+        let read = |file| std::fs::read(file).map_err(|error| ArgsError::CaFile(error.to_string()));
+        Ok(HttpOptions {
+            connect_timeout: self.connect_timeout.unsigned_abs(),
+            request_deadline: self.request_deadline.unsigned_abs(),
+            extra_ca_pem: self.ca_file.as_ref().map(read).transpose()?,
+            proxy: self.proxy.clone(),
+            allow_insecure_loopback: self.allow_insecure_loopback,
+            ..HttpOptions::default()
+        })
+    }
+
+    /// How fast the cloud is called.
+    pub fn guard_options(&self) -> GuardOptions {
+        GuardOptions {
+            per_caller_rate: self.caller_rate,
+            global_rate: self.total_rate,
+            ..GuardOptions::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(flags: &[&str]) -> Args {
+        Args::try_parse_from(std::iter::once("appcode-operator").chain(flags.iter().copied())).unwrap()
+    }
+
+    #[test]
+    fn the_defaults_agree_with_each_other() {
+        let settings = args(&[]).settings().unwrap();
+        assert!(settings.limits.minimum_interval > settings.limits.settle_window);
+        assert!(settings.rules.endpoints.allowed.is_empty());
+    }
+
+    #[test]
+    fn a_settle_window_that_could_miss_a_late_effect_is_refused() {
+        let error = args(&["--settle-window=20s"]).settings().unwrap_err().to_string();
+        assert!(error.contains("--request-deadline"), "{error}");
+        assert!(args(&["--minimum-interval=1m"]).settings().is_err());
+        assert!(args(&["--caller-rate=0"]).settings().is_err());
+    }
+
+    #[test]
+    fn plain_http_needs_its_flag() {
+        let pair = "--allow-endpoint=http://127.0.0.1:1=http://127.0.0.1:2";
+        assert!(args(&[pair]).settings().is_err());
+        assert!(args(&[pair, "--allow-insecure-loopback"]).settings().is_ok());
+    }
+
+    #[test]
+    fn every_flag_says_what_it_does_and_has_a_variable() {
+        use clap::CommandFactory;
+        for arg in Args::command()
+            .get_arguments()
+            .filter(|arg| !["help", "version"].contains(&arg.get_id().as_str()))
+        {
+            assert!(arg.get_help().is_some(), "{}", arg.get_id());
+            assert!(
+                arg.get_env()
+                    .is_some_and(|name| name.to_string_lossy().starts_with("APPCODE_")),
+                "{}",
+                arg.get_id()
+            );
+        }
+    }
+}
