@@ -15,4 +15,6 @@ mod data_plane;
 mod faults;
 mod iam;
 mod model;
+mod openapi;
 mod signing;
+mod vendor_sdk;

@@ -1,0 +1,49 @@
+# Each target is a plain command that also works typed by hand.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := test
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# Everything is built by one cargo call, so that every program and test shares one set of dependencies.
+BUILD := cargo build --locked --workspace --all-targets
+RUN_TESTS := $(shell command -v cargo-nextest >/dev/null && echo 'cargo nextest run --locked --workspace --no-fail-fast' || echo 'cargo test --locked --workspace')
+
+.PHONY: build assets demo test fmt lint deny doc generate e2e clean
+
+build: ## Compile everything
+	$(BUILD)
+
+assets: build ## Get etcd, kube-apiserver, kube-controller-manager and kubectl (minutes once, then cached)
+	$(TARGET)/debug/control-plane prepare
+
+demo: assets ## A real rotation on a local control plane and a simulated cloud; DEMO_SECONDS=60 ends by itself
+	DEMO_SECONDS=$(DEMO_SECONDS) $(TARGET)/debug/examples/demo
+
+test: assets ## Every test
+	$(RUN_TESTS)
+
+e2e: assets ## Only the tests on the real control plane
+	cargo test --locked --test e2e
+
+fmt: ## Format the code
+	cargo fmt --all
+
+lint: ## Format check, clippy, shellcheck, dependencies
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run $$(git ls-files '*.sh'); else echo 'lint: shellcheck is not installed, scripts were not checked'; fi
+	@$(MAKE) --no-print-directory deny
+
+deny: ## Licences, advisories and bans, where cargo-deny and its database are reachable
+	@if ! command -v cargo-deny >/dev/null; then echo 'deny: cargo-deny is not installed, dependencies were not checked'; \
+	elif ! cargo deny --locked fetch db >/dev/null 2>&1; then cargo deny --locked check licenses bans sources; echo 'deny: the advisory database is not reachable, advisories were not checked'; \
+	else cargo deny --locked check; fi
+
+doc: ## The API docs, without warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --workspace
+
+generate: ## Rewrite what is derived from the code: the CRD
+	cargo run --quiet --locked --bin crdgen > crds/appcoderotations.yaml.new
+	mv crds/appcoderotations.yaml.new crds/appcoderotations.yaml
+
+clean: ## Remove what was built
+	cargo clean
