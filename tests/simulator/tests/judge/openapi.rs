@@ -1,5 +1,6 @@
 //! The vendor's OpenAPI definitions against what is really served: paths, methods, parameters, statuses, fields, types.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cloud_simulator::{Fault, Operation, Options, Request};
@@ -10,25 +11,31 @@ use crate::bench::{Bench, Seen, Signer};
 const PACKAGE: &str = "huawei-cloud-api-definitions-ModelArts";
 
 /// The definition of an operation. The package keeps them beside its code and hands out types only.
-fn definition(folder: &std::path::Path, operation: &str) -> Value {
+fn definition(folder: &Path, operation: &str) -> Value {
     let text = std::fs::read_to_string(folder.join(format!("src/{operation}.json"))).unwrap();
     serde_json::from_str(&text).unwrap()
 }
 
-fn definitions_folder() -> std::path::PathBuf {
+/// Where cargo unpacked the package. Asked for this machine's platform only, so that nothing needs to be downloaded.
+fn definitions_folder() -> PathBuf {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let version = run(Command::new(rustc).arg("-vV"));
+    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
     let mut cargo = Command::new(env!("CARGO"));
-    let output = cargo
-        .args(["metadata", "--format-version=1", "--offline", "--locked"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"));
-    let output = output.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let packages = metadata["packages"].as_array().unwrap();
-    let package = packages.iter().find(|package| package["name"] == PACKAGE).unwrap();
-    std::path::Path::new(package["manifest_path"].as_str().unwrap())
+    let cargo = cargo.args(["metadata", "--format-version=1", "--offline", "--filter-platform", host]);
+    let metadata: Value = serde_json::from_str(&run(cargo.current_dir(env!("CARGO_MANIFEST_DIR")))).unwrap();
+    let mut packages = metadata["packages"].as_array().unwrap().iter();
+    let package = packages.find(|package| package["name"] == PACKAGE).unwrap();
+    Path::new(package["manifest_path"].as_str().unwrap())
         .parent()
         .unwrap()
         .to_owned()
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// A definition with its one operation taken out.
@@ -41,7 +48,7 @@ struct Defined {
 }
 
 impl Defined {
-    fn read(folder: &std::path::Path, name: &'static str) -> Self {
+    fn read(folder: &Path, name: &'static str) -> Self {
         let whole = definition(folder, name);
         let (path, methods) = whole["paths"].as_object().unwrap().iter().next().unwrap();
         let (method, operation) = methods.as_object().unwrap().iter().next().unwrap();
