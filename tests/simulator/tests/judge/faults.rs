@@ -330,7 +330,7 @@ async fn replaces_bodies() {
     assert_eq!(ask(Body::Empty).await.text, "");
     assert!(ask(Body::Garbage).await.body.is_null());
     assert!(ask(Body::HalfOfIt).await.body.is_null());
-    assert!(ask(Body::ByteOrderMark).await.text.starts_with('{') || bench.sim.calls(Operation::Show) > 0);
+    assert!(ask(Body::ByteOrderMark).await.text.starts_with('\u{feff}'));
     assert_eq!(ask(Body::Bytes(100_000)).await.text.len(), 100_000);
     assert_eq!(ask(Body::Text("{\"app\":{}}".into())).await.text, "{\"app\":{}}");
 }

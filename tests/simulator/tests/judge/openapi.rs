@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use cloud_simulator::{Fault, Operation, Options, Request};
+use cloud_simulator::{Operation, Options, Request};
 use serde_json::{Map, Value, json};
 
 use crate::bench::{Bench, Seen, Signer};
@@ -353,7 +353,6 @@ async fn demands_what_the_definitions_require() {
             assert_eq!((seen.status, seen.code()), (400, "ModelArts.0104"), "{}", defined.name);
         }
     }
-    bench.sim.inject(Fault::status_before(500));
     assert_eq!(
         bench
             .sim
