@@ -162,9 +162,8 @@ impl Intent {
         let new = self.new_codes(reading);
         match (self.call, base_is_listed, new.as_slice()) {
             (Call::Reset, false, [one]) => Verdict::Ours(*one),
-            (Call::Reset, true, _) => Verdict::Repeat,
+            (Call::Reset, true, _) | (Call::Add, _, []) => Verdict::Repeat,
             (Call::Reset, false, []) => Verdict::HalfReset,
-            (Call::Add, _, []) => Verdict::Repeat,
             (Call::Add, _, [one]) if self.fits(reading) => Verdict::Ours(*one),
             (Call::Reset | Call::Add, _, _) => Verdict::Ambiguous,
         }

@@ -44,7 +44,7 @@ async fn main() -> anyhow::Result<()> {
     let last = CancellationToken::new();
     let admin = tokio::spawn(admin::serve(listener, Arc::clone(&health), last.clone()));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
-    run(ctx, health, shutdown).await;
+    Box::pin(run(ctx, health, shutdown)).await;
     last.cancel();
     admin.await??;
     tracing::info!("stopped");

@@ -610,7 +610,7 @@ impl Planner<'_> {
         if let Some(step) = self.conflict(base) {
             return Some(step);
         }
-        let Some(current) = base else { return None };
+        let current = base?;
         if self.is_start() {
             if self.starts_by_rotation(app) {
                 return None;
@@ -625,7 +625,7 @@ impl Planner<'_> {
         let name = self.wanted.target.name.clone();
         match &self.o.secret {
             SecretView::Absent => Some(Step::CreateSecret { secret: name, record }),
-            SecretView::Ours(secret) if secret.code != Some(current) || !self.is_recorded(secret, &record) => {
+            SecretView::Ours(secret) if secret.code != Some(current) || !is_recorded(secret, &record) => {
                 let why = if self.is_start() || secret.record.rotated_at.is_none() {
                     WriteReason::Adopt
                 } else {
@@ -644,15 +644,6 @@ impl Planner<'_> {
             }
             _ => None,
         }
-    }
-
-    /// Whether the Secret's record already says what it should.
-    fn is_recorded(&self, secret: &OurSecret, record: &Record) -> bool {
-        secret.record.app == record.app
-            && secret.record.fingerprint == record.fingerprint
-            && secret.record.number == record.number
-            && secret.record.seed == record.seed
-            && secret.record.rotated_at.is_some()
     }
 
     /// The record for a Secret that holds `current`, which no rotation of this pass made.
@@ -953,4 +944,13 @@ impl Planner<'_> {
 fn attempt_pause(window: SignedDuration, attempt: u32) -> SignedDuration {
     let doublings = attempt.saturating_sub(1).min(20);
     window.saturating_mul(1 << doublings).min(ATTEMPT_PAUSE)
+}
+
+/// Whether the Secret's record already says what it should.
+fn is_recorded(secret: &OurSecret, record: &Record) -> bool {
+    secret.record.app == record.app
+        && secret.record.fingerprint == record.fingerprint
+        && secret.record.number == record.number
+        && secret.record.seed == record.seed
+        && secret.record.rotated_at.is_some()
 }

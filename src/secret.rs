@@ -168,6 +168,10 @@ fn parse_app(text: &str) -> Result<AppIdentity, BadId> {
 
 /// What a live read of a Secret says.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a pass holds two of them; a box would only stand in the way of matching"
+)]
 pub enum SecretView {
     /// There is none of that name.
     Absent,
@@ -180,6 +184,16 @@ pub enum SecretView {
     },
     /// It is ours but its record cannot be used.
     Unreadable(String),
+}
+
+impl SecretView {
+    /// The Secret, if it is ours and its record can be used.
+    pub fn ours(&self) -> Option<&OurSecret> {
+        match self {
+            Self::Ours(secret) => Some(secret),
+            Self::Absent | Self::Foreign { .. } | Self::Unreadable(_) => None,
+        }
+    }
 }
 
 /// A Secret that was made for this resource.

@@ -468,14 +468,13 @@ pub fn notes(pass: Pass<'_>, old: &AppCodeRotationStatus, new: &AppCodeRotationS
             "All is well again: the Secret holds a code that the cloud lists.".into(),
         ));
     }
-    if let Step::Retry { failure } = pass.step {
-        if old
+    if let Step::Retry { failure } = pass.step
+        && old
             .failures
             .as_ref()
             .is_none_or(|failures| failures.last_reason != failure.reason.as_str())
-        {
-            notes.push(note(true, failure.reason, "Retry", failure.message.clone()));
-        }
+    {
+        notes.push(note(true, failure.reason, "Retry", failure.message.clone()));
     }
     if new.is_true(ConditionType::CodeExposed) && !old.is_true(ConditionType::CodeExposed) {
         let text = "status.appCode now shows the code to whoever may read this resource, because spec.statusCode is Plaintext.";

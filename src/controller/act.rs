@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Secret;
 use secrecy::SecretString;
 
-use super::observe::{Pass, identity, look_again, sibling};
+use super::observe::{Pass, asker, identity, look_again, sibling};
 use super::{Context, Error, cluster::ClusterError};
 use crate::api::Reason;
 use crate::ids::{AppIdentity, Fingerprint};
@@ -353,14 +353,14 @@ fn hold(pass: &mut Pass, intent: &Intent, answered_at: Duration) {
     if app.masked {
         return;
     }
-    if let Verdict::Ours(code) = intent.resolve(reading) {
-        if let Some(value) = pass.codes.get(&code) {
-            pass.held = Some((value.clone(), answered_at));
-            pass.observed.memory.held = Some(Held {
-                intent: intent.clone(),
-                code,
-            });
-        }
+    if let Verdict::Ours(code) = intent.resolve(reading)
+        && let Some(value) = pass.codes.get(&code)
+    {
+        pass.held = Some((value.clone(), answered_at));
+        pass.observed.memory.held = Some(Held {
+            intent: intent.clone(),
+            code,
+        });
     }
 }
 
@@ -455,7 +455,7 @@ async fn written(
             };
             let former = pass.observed.status.app.as_ref().and_then(identity);
             let key = pass.key.to_string();
-            let seen = view(Some(&secret), pass.asker(&validated, &key, former.as_ref()));
+            let seen = view(Some(&secret), asker(&validated, &key, former.as_ref()));
             if name == pass.observed.target_name() {
                 pass.observed.secret = seen;
             } else {

@@ -15,7 +15,7 @@ use crate::modelarts::{AppCode, Echo, Target};
 use crate::plan::{Cloud, Observed, Refusal, ResourceView, SeedView, Wanted};
 use crate::secret::{Asker, OurSecret, SecretView, view};
 use crate::status::Happened;
-use crate::validate::{Seed, Validated, validate};
+use crate::validate::{Problem, Seed, Validated, validate};
 
 /// One pass over one resource: what was observed, and what only the shell may hold.
 pub(super) struct Pass {
@@ -73,19 +73,15 @@ impl Pass {
             &self.observed.former
         }
     }
+}
 
-    pub(super) fn asker<'a>(
-        &'a self,
-        validated: &'a Validated,
-        key: &'a str,
-        former: Option<&'a AppIdentity>,
-    ) -> Asker<'a> {
-        Asker {
-            resource: key,
-            app: &validated.app,
-            former_app: former,
-            key: &validated.target.key,
-        }
+/// Who asks whether a Secret is theirs.
+pub(super) fn asker<'a>(validated: &'a Validated, resource: &'a str, former: Option<&'a AppIdentity>) -> Asker<'a> {
+    Asker {
+        resource,
+        app: &validated.app,
+        former_app: former,
+        key: &validated.target.key,
     }
 }
 
@@ -116,36 +112,7 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
     if !ctx.serves(key.namespace()) {
         return Ok(None);
     }
-    let failed = |doing| move |source| Error::Cluster { doing, source };
-    // The Secret before the resource, always: then a number in status is never older than the Secret beside it. Which
-    // Secrets matter is known for sure only from the resource, so a surprise there means one more round.
-    let mut names = vec![ctx.queue.target(key)];
-    let (secrets, resource) = loop {
-        let mut secrets: HashMap<String, Option<Secret>> = HashMap::new();
-        for name in &names {
-            let secret = ctx
-                .cluster
-                .secret(key.namespace(), name)
-                .await
-                .map_err(failed("read the target Secret"))?;
-            secrets.insert(name.clone(), secret);
-        }
-        let resource = ctx.cluster.rotation(key).await.map_err(failed("read the resource"))?;
-        let Some(resource) = resource else {
-            break (secrets, None);
-        };
-        let former = resource
-            .status
-            .as_ref()
-            .and_then(|status| status.target.as_ref())
-            .map(|target| target.name.clone());
-        let needed: Vec<String> = std::iter::once(resource.target_name()).chain(former).collect();
-        if needed.iter().all(|name| secrets.contains_key(name)) {
-            break (secrets, Some(resource));
-        }
-        names = needed;
-        names.dedup();
-    };
+    let (secrets, resource) = read(ctx, key).await?;
     let is_gone = resource
         .as_ref()
         .is_none_or(|resource| resource.metadata.deletion_timestamp.is_some());
@@ -157,24 +124,9 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         (None, Some(validated)) => Ok(validated),
         (None, None) => return Ok(None),
     };
-    let seed = match &checked {
-        Ok(validated) => read_seed(ctx, key, validated).await?,
-        Err(_) => SeedView::None,
-    };
     let wanted = match &checked {
-        Ok(validated) => Ok(wanted(validated, seed)),
-        Err(problems) => Err(Refusal {
-            reason: if problems.iter().all(|p| p.reason == Reason::EndpointNotAllowed) {
-                Reason::EndpointNotAllowed
-            } else {
-                Reason::InvalidSpec
-            },
-            message: problems
-                .iter()
-                .map(|problem| problem.message.as_str())
-                .collect::<Vec<_>>()
-                .join("; "),
-        }),
+        Ok(validated) => Ok(wanted(validated, read_seed(ctx, key, validated).await?)),
+        Err(problems) => Err(refusal(problems)),
     };
     let status = resource
         .as_ref()
@@ -183,47 +135,35 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
     let validated = checked.ok();
     let text = key.to_string();
     let former_app = status.app.as_ref().and_then(identity);
-    let see = |name: &str| -> SecretView {
-        let Some(validated) = &validated else {
-            return SecretView::Absent;
-        };
-        let asker = Asker {
-            resource: &text,
-            app: &validated.app,
-            former_app: former_app.as_ref(),
-            key: &validated.target.key,
-        };
-        view(secrets.get(name).and_then(Option::as_ref), asker)
+    let see = |name: &str| match &validated {
+        Some(validated) => {
+            let secret = secrets.get(name).and_then(Option::as_ref);
+            view(secret, asker(validated, &text, former_app.as_ref()))
+        }
+        None => SecretView::Absent,
     };
-    let target_name = validated
+    let target = validated
         .as_ref()
         .map_or_else(|| ctx.queue.target(key), |validated| validated.target.name.clone());
-    let former_name = status
+    let former = status
         .target
         .as_ref()
         .map(|target| target.name.clone())
-        .filter(|name| *name != target_name);
-    let secret = see(&target_name);
-    let in_secret = validated.as_ref().filter(|v| v.plaintext).and_then(|validated| {
-        let secret = secrets.get(&target_name)?.as_ref()?;
-        code_in(secret, &validated.target.key)
-    });
-    let meta = resource.as_ref().map(|resource| &resource.metadata);
+        .filter(|name| *name != target);
+    let in_secret = validated
+        .as_ref()
+        .filter(|validated| validated.plaintext)
+        .and_then(|validated| {
+            let secret = secrets.get(&target)?.as_ref()?;
+            code_in(secret, &validated.target.key)
+        });
     let observed = Observed {
         limits: ctx.settings.limits,
-        resource: ResourceView {
-            namespace: key.namespace().to_owned(),
-            name: key.name().to_owned(),
-            uid: meta.and_then(|meta| meta.uid.clone()).unwrap_or_default(),
-            generation: meta.and_then(|meta| meta.generation).unwrap_or_default(),
-            deleting: is_gone,
-            request: annotation(resource.as_ref(), ROTATE_REQUESTED_AT),
-            adopt: annotation(resource.as_ref(), ADOPT_FINGERPRINT),
-        },
+        resource: resource_view(key, resource.as_ref(), is_gone),
         wanted,
+        secret: see(&target),
+        former: former.as_deref().map_or(SecretView::Absent, see),
         status,
-        secret,
-        former: former_name.as_deref().map_or(SecretView::Absent, see),
         cloud: Cloud::NotAsked,
         siblings: Vec::new(),
         memory: kept.memory,
@@ -247,6 +187,66 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         happened: Vec::new(),
         app_guard: None,
     }))
+}
+
+/// Secrets by name; none where there is no such Secret.
+type Secrets = HashMap<String, Option<Secret>>;
+
+/// The Secret before the resource, always: then a number in status is never older than the Secret beside it. Which
+/// Secrets matter is known for sure only from the resource, so a surprise there means one more round.
+async fn read(ctx: &Context, key: &Key) -> Result<(Secrets, Option<AppCodeRotation>), Error> {
+    let failed = |doing| move |source| Error::Cluster { doing, source };
+    let mut names = vec![ctx.queue.target(key)];
+    loop {
+        let mut secrets = Secrets::new();
+        for name in names {
+            let secret = ctx.cluster.secret(key.namespace(), &name).await;
+            secrets.insert(name, secret.map_err(failed("read the target Secret"))?);
+        }
+        let resource = ctx.cluster.rotation(key).await.map_err(failed("read the resource"))?;
+        let Some(resource) = resource else {
+            return Ok((secrets, None));
+        };
+        let former = resource.status.as_ref().and_then(|status| status.target.as_ref());
+        names = std::iter::once(resource.target_name())
+            .chain(former.map(|target| target.name.clone()))
+            .collect();
+        names.dedup();
+        if names.iter().all(|name| secrets.contains_key(name)) {
+            return Ok((secrets, Some(resource)));
+        }
+    }
+}
+
+fn refusal(problems: &[Problem]) -> Refusal {
+    let is_about_endpoint = problems
+        .iter()
+        .all(|problem| problem.reason == Reason::EndpointNotAllowed);
+    Refusal {
+        reason: if is_about_endpoint {
+            Reason::EndpointNotAllowed
+        } else {
+            Reason::InvalidSpec
+        },
+        message: problems
+            .iter()
+            .map(|problem| problem.message.as_str())
+            .collect::<Vec<_>>()
+            .join("; "),
+    }
+}
+
+fn resource_view(key: &Key, resource: Option<&AppCodeRotation>, is_gone: bool) -> ResourceView {
+    let meta = resource.map(|resource| &resource.metadata);
+    ResourceView {
+        namespace: key.namespace().to_owned(),
+        name: key.name().to_owned(),
+        uid: meta.and_then(|meta| meta.uid.clone()).unwrap_or_default(),
+        generation: meta.and_then(|meta| meta.generation).unwrap_or_default(),
+        deleting: is_gone,
+        request: annotation(resource, ROTATE_REQUESTED_AT),
+        adopt: annotation(resource, ADOPT_FINGERPRINT),
+    }
 }
 
 fn annotation(resource: Option<&AppCodeRotation>, key: &str) -> Option<String> {

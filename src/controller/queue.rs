@@ -175,7 +175,9 @@ impl Queue {
             .filter(is_gone)
             .map(|(key, _)| key.clone())
             .collect();
-        gone.iter().for_each(|key| inner.remove(key));
+        for key in &gone {
+            inner.remove(key);
+        }
     }
 
     /// The next resource, as soon as there is one whose time has come.

@@ -70,8 +70,8 @@ async fn write_status(
     for _ in 0..TRIES {
         base.status = Some(new.clone());
         match ctx.cluster.replace_status(&pass.key, &base).await {
-            Ok(_) => return Ok(true),
-            Err(ClusterError::NotFound) => return Ok(true), // gone: nobody is left to read it
+            // Not found is as good: nobody is left to read it.
+            Ok(_) | Err(ClusterError::NotFound) => return Ok(true),
             Err(ClusterError::Conflict) => {}
             Err(source) => return Err(failed(source)),
         }

@@ -71,7 +71,7 @@ pub async fn run(ctx: Arc<Context>, health: Arc<Health>, shutdown: CancellationT
     shutdown.cancelled().await;
     ctx.stop();
     while tasks.join_next().await.is_some() {}
-    save_what_is_held(&ctx).await;
+    Box::pin(save_what_is_held(&ctx)).await;
 }
 
 /// One watch, of one namespace or of all.
@@ -145,7 +145,7 @@ async fn take_turn(ctx: &Arc<Context>, turn: Turn) {
     let key = turn.key.clone();
     let pass = tokio::spawn({
         let ctx = Arc::clone(ctx);
-        async move { reconcile(&ctx, &turn).await }
+        async move { Box::pin(reconcile(&ctx, &turn)).await }
     });
     match pass.await {
         Ok(Ok(wait)) => ctx.queue.done(&key, wait),
@@ -179,7 +179,7 @@ async fn save_what_is_held(ctx: &Arc<Context>) {
         }
         for (key, _) in held {
             let turn = Turn { key, nudged: true };
-            if let Err(error) = reconcile(ctx, &turn).await {
+            if let Err(error) = Box::pin(reconcile(ctx, &turn)).await {
                 tracing::warn!(resource = %turn.key, error = &error as &dyn std::error::Error, "the code is not saved yet");
             }
         }

@@ -334,11 +334,7 @@ pub enum Book {
 impl Observed {
     /// The Secret whose record counts: of the one in spec and the one before, the one with the higher number.
     pub fn book(&self) -> Option<(Book, &OurSecret)> {
-        let ours = |view| match view {
-            &SecretView::Ours(ref secret) => Some(secret),
-            _ => None,
-        };
-        match (ours(&self.secret), ours(&self.former)) {
+        match (self.secret.ours(), self.former.ours()) {
             (Some(target), Some(former)) if former.record.highest_number() > target.record.highest_number() => {
                 Some((Book::Former, former))
             }
