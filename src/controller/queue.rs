@@ -71,9 +71,6 @@ struct Entry {
     target: Option<Box<str>>,
     due: Option<Duration>,
     nudged: bool,
-    running: bool,
-    /// Changed while it was being handled.
-    again: bool,
     failures: u16,
     /// Round of the watch's listing that saw it last.
     round: u32,
@@ -82,6 +79,9 @@ struct Entry {
 #[derive(Default)]
 struct Inner {
     entries: HashMap<Key, Entry>,
+    /// What a worker has in hand, and whether it was changed meanwhile. Kept apart from the entries: a resource that is
+    /// deleted and made again during its turn must not be handed to a second worker.
+    running: HashMap<Key, bool>,
     due: BTreeSet<(Duration, Key)>,
     urgent: VecDeque<Key>,
     apps: HashMap<u64, Vec<Key>>,
@@ -131,15 +131,14 @@ impl Queue {
                 app,
                 target,
                 due: None,
-                nudged: !is_listing,
-                running: false,
-                again: false,
+                nudged: false,
                 failures: 0,
                 round,
             };
             inner.entries.insert(key.clone(), entry);
             inner.apps.entry(app).or_default().push(key.clone());
-            inner.wake(&key, now, !is_listing);
+            let is_again = inner.running.contains_key(&key);
+            inner.wake(&key, now, !is_listing || is_again);
             drop(inner);
             self.changed.notify_one();
             return;
@@ -217,11 +216,11 @@ impl Queue {
         let Some(entry) = inner.entries.get_mut(&key) else {
             return Err(Duration::ZERO);
         };
-        entry.running = true;
         let nudged = std::mem::take(&mut entry.nudged);
         if let Some(due) = entry.due.take() {
             inner.due.remove(&(due, key.clone()));
         }
+        inner.running.insert(key.clone(), false);
         Ok(Turn { key, nudged })
     }
 
@@ -241,16 +240,15 @@ impl Queue {
     fn end(&self, key: &Key, wait: impl FnOnce(&mut Entry) -> Duration) {
         let now = self.clock.uptime();
         let mut inner = self.lock();
+        let again = inner.running.remove(key).unwrap_or_default();
         let Some(entry) = inner.entries.get_mut(key) else {
             return;
         };
-        entry.running = false;
         let failures = entry.failures;
         let wait = wait(entry);
         if entry.failures == failures {
             entry.failures = 0;
         }
-        let again = std::mem::take(&mut entry.again);
         inner.wake(key, if again { now } else { now.saturating_add(wait) }, again);
         drop(inner);
         self.changed.notify_one();
@@ -293,17 +291,15 @@ impl Queue {
 impl Inner {
     fn wake(&mut self, key: &Key, at: Duration, nudged: bool) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        if entry.running {
-            entry.again |= nudged;
+        if let Some(again) = self.running.get_mut(key) {
+            *again |= nudged;
             return;
         }
-        let is_queued = entry.nudged && self.urgent.contains(key);
         if let Some(due) = entry.due.take() {
             self.due.remove(&(due, key.clone()));
         }
         if nudged {
-            entry.nudged = true;
-            if !is_queued {
+            if !std::mem::replace(&mut entry.nudged, true) {
                 self.urgent.push_back(key.clone());
             }
         } else {
@@ -420,6 +416,20 @@ mod tests {
                 nudged: true
             })
         );
+    }
+
+    #[test]
+    fn a_resource_made_again_during_its_turn_waits_for_the_end_of_the_turn() {
+        let (queue, _) = queue();
+        queue.apply(&notice("a", 1, "x"), true, 1);
+        let turn = queue.pop().unwrap();
+        queue.remove(&turn.key);
+        let mut again = notice("a", 1, "x");
+        again.uid = "another".into();
+        queue.apply(&again, true, 2);
+        assert!(queue.pop().is_err());
+        queue.done(&turn.key, Duration::from_secs(60));
+        assert_eq!(queue.pop().unwrap().key, turn.key);
     }
 
     #[test]
