@@ -264,7 +264,10 @@ fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_new_generat
     let secret = o.target_name();
     let mut set = |kind, value, reason, message: &str| set_condition(status, kind, value, reason, message, now);
 
-    let was_ready = o.status.is_true(ConditionType::Ready) && !is_new_generation;
+    // Once too old to rely on, it stays unknown until the cloud is reached: it did not become wrong by another failure.
+    let is_unverified = |ready: &Condition| ready.reason == Reason::NotVerified.as_str();
+    let was_unverified = o.status.condition(ConditionType::Ready).is_some_and(is_unverified);
+    let was_ready = (o.status.is_true(ConditionType::Ready) || was_unverified) && !is_new_generation;
     let ready_message = format!("Secret {secret} holds a code that the cloud lists.");
     match pass.step {
         Step::Stop { reason, message, .. } => set(ConditionType::Ready, "False", *reason, message),

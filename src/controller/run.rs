@@ -140,8 +140,9 @@ async fn work(ctx: Arc<Context>, shutdown: CancellationToken) {
     }
 }
 
-/// One turn. A panic in it is a failure of that resource and of nothing else.
-async fn take_turn(ctx: &Arc<Context>, turn: Turn) {
+/// One turn: a pass over the resource, and when its next turn comes. A panic in it is a failure of that resource and of
+/// nothing else.
+pub async fn take_turn(ctx: &Arc<Context>, turn: Turn) {
     let key = turn.key.clone();
     let pass = tokio::spawn({
         let ctx = Arc::clone(ctx);

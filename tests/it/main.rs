@@ -8,4 +8,7 @@
     reason = "a test says what must hold by panicking, and its name says the rest"
 )]
 
+mod faults;
+mod reconcile;
+mod support;
 mod wire;

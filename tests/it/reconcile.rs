@@ -1,0 +1,9 @@
+//! What becomes of a resource, by the end state: the Secret, the cloud's ledger, status and events. The real client
+//! speaks to the simulated cloud over HTTP.
+
+mod first;
+mod quiet;
+mod secret;
+mod siblings;
+mod stops;
+mod triggers;

@@ -1,0 +1,192 @@
+//! How little is done when there is little to do.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use appcode_operator::api::ConditionType;
+use appcode_operator::clock::{Clock, SystemClock};
+use appcode_operator::controller::{Cluster, Context, Health, run};
+use appcode_operator::modelarts::{App, AppCode, AppCodes, CloudError, Echo, Target};
+use async_trait::async_trait;
+use cloud_simulator::Operation;
+use jiff::SignedDuration;
+use pretty_assertions::assert_eq;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::api_server::{EVENTS, ROTATIONS, SECRETS};
+use crate::support::cloud::DirectAppCodes;
+use crate::support::script::Verb;
+use crate::support::stage::NAME;
+use crate::support::{Stage, World};
+
+#[tokio::test]
+async fn a_resource_at_rest_is_not_touched_between_checks() {
+    let mut world = World::settled().await;
+    let writes = world.writes();
+    world.stage.script.begin(Vec::new());
+    world.run_for(SignedDuration::from_mins(50)).await;
+    assert_eq!(world.stage.script.calls(), [], "nothing is asked of anybody");
+    world.restart();
+    world.run_for(SignedDuration::from_mins(2)).await;
+    assert_eq!(world.writes(), writes, "a restart writes nothing");
+    world.run_for(SignedDuration::from_hours(20)).await;
+    world.assert_ready();
+    let checks = world.calls(Operation::Show);
+    assert!((20..=26).contains(&checks), "{checks} checks in a day");
+    let (status, events) = (world.writes() - writes, world.events().len());
+    assert!(status <= checks, "one status write a check, for the time");
+    assert_eq!(events, 1, "only the first one");
+}
+
+#[tokio::test]
+async fn what_stays_wrong_is_told_once() {
+    let mut world = World::settled().await;
+    world.stage.delete_secret(crate::support::stage::CREDENTIALS);
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_mins(10)).await;
+    let writes = world.writes();
+    world.run_for(SignedDuration::from_hours(12)).await;
+    assert_eq!(world.events(), ["Adopted", "CredentialsMissing"]);
+    assert_eq!(
+        world.writes(),
+        writes,
+        "a status that says the same is not written again"
+    );
+}
+
+#[tokio::test]
+async fn a_cloud_that_is_away_is_asked_ever_more_rarely_and_told_once() {
+    let mut world = World::settled().await;
+    let asked = world.calls(Operation::Show);
+    let fault = world
+        .stage
+        .cloud
+        .with(|cloud| cloud.inject(cloud_simulator::Fault::status_before(503)));
+    world.run_for(SignedDuration::from_hours(2)).await;
+    assert!(world.is_ready(), "an answer that is not too old still counts");
+    world.run_for(SignedDuration::from_hours(2)).await;
+    let (status, reason, _) = world.condition(ConditionType::Ready);
+    assert_eq!((status.as_str(), reason.as_str()), ("Unknown", "NotVerified"));
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_hours(2)).await;
+    world.assert_sound();
+    let calls = world.calls(Operation::Show) - asked;
+    assert!((20..=120).contains(&calls), "{calls} calls in six hours");
+    let told = world.events().iter().filter(|reason| *reason == "Retrying").count();
+    assert_eq!(told, 1);
+    world.stage.cloud.with(|cloud| cloud.clear(fault));
+    world.run_for(SignedDuration::from_mins(31)).await;
+    world.assert_ready();
+    assert_eq!(world.mutations(), 1);
+}
+
+/// The least that a crash-safe reset can cost.
+#[tokio::test]
+async fn a_rotation_costs_three_writes_one_event_and_two_cloud_calls() {
+    let mut world = World::settled().await;
+    world.stage.set_trigger("one");
+    world.stage.script.begin(Vec::new());
+    world.run_to_rest().await;
+    world.assert_ready();
+    let calls = [
+        world.api_calls(Verb::Get, SECRETS),
+        world.api_calls(Verb::Get, ROTATIONS),
+        world.api_calls(Verb::Patch, SECRETS),
+        world.api_calls(Verb::PutStatus, ROTATIONS),
+        world.api_calls(Verb::Create, EVENTS),
+    ];
+    assert_eq!(
+        calls,
+        [2, 1, 2, 1, 1],
+        "reads of Secrets and resource, writes of Secret, status and event"
+    );
+    let cloud = world
+        .stage
+        .script
+        .count(|call| matches!(call, crate::support::script::Call::Cloud(_)));
+    assert_eq!((cloud, world.stage.script.calls().len()), (2, 9));
+}
+
+/// Counts what runs at the same time.
+struct Gauge {
+    inner: DirectAppCodes,
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+#[async_trait]
+impl AppCodes for Gauge {
+    async fn show_app(&self, target: &Target) -> Result<App, CloudError> {
+        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        self.now.fetch_sub(1, Ordering::SeqCst);
+        self.inner.show_app(target).await
+    }
+
+    async fn reset_code(&self, target: &Target, code: &AppCode, echo: &Echo) -> Result<App, CloudError> {
+        self.inner.reset_code(target, code, echo).await
+    }
+
+    async fn add_code(&self, target: &Target, echo: &Echo) -> Result<App, CloudError> {
+        self.inner.add_code(target, echo).await
+    }
+}
+
+#[tokio::test]
+async fn the_running_operator_serves_every_resource_and_no_more_than_allowed_at_a_time() {
+    let world = World::direct();
+    let stage = Arc::clone(&world.stage);
+    let names: Vec<String> = (0..110).map(|n| format!("app-{n:03}")).collect();
+    for name in &names {
+        let new = cloud_simulator::NewApp::of(&stage.user.user_id, &stage.project).codes(1);
+        let app = stage.cloud.with(|cloud| cloud.create_app(stage.time.truth(), new));
+        stage.create_rotation_named(name, |spec| spec["appId"] = json!(app.app_id));
+    }
+    let inner = DirectAppCodes {
+        stage: Arc::clone(&stage),
+    };
+    let gauge = Arc::new(Gauge {
+        inner,
+        now: AtomicUsize::new(0),
+        most: AtomicUsize::new(0),
+    });
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let cluster = Cluster::new(stage.client(), Duration::from_secs(10));
+    let settings = world.settings.clone();
+    let ctx = Arc::new(Context::new(cluster, Arc::clone(&gauge) as _, clock, settings, Some(1)));
+    let (health, shutdown) = (Arc::new(Health::default()), CancellationToken::new());
+    let running = tokio::spawn(run(Arc::clone(&ctx), Arc::clone(&health), shutdown.clone()));
+
+    let is_ready = |stage: &Stage, name: &str| {
+        let object = stage
+            .api
+            .object(ROTATIONS, crate::support::stage::NAMESPACE, name)
+            .unwrap();
+        object["status"]["phase"] == "Ready"
+    };
+    until(&stage, |stage| names.iter().all(|name| is_ready(stage, name))).await;
+    assert_eq!(gauge.most.load(Ordering::SeqCst), 4, "as many as allowed, and no more");
+    assert!(health.is_ready() && health.is_watching());
+    assert_eq!(ctx.queue.len(), names.len());
+
+    // The watch brings a new resource, and takes a deleted one away.
+    stage.create_rotation(|_| ());
+    until(&stage, |stage| is_ready(stage, NAME)).await;
+    stage.api.delete(ROTATIONS, crate::support::stage::NAMESPACE, NAME);
+    while ctx.queue.len() != names.len() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    shutdown.cancel();
+    running.await.unwrap();
+    world.assert_sound();
+    assert_eq!(world.mutations(), 0);
+}
+
+async fn until(stage: &Stage, wanted: impl Fn(&Stage) -> bool) {
+    while !wanted(stage) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,92 @@
+//! Several resources on one app.
+
+use cloud_simulator::Operation;
+use jiff::SignedDuration;
+use pretty_assertions::assert_eq;
+use serde_json::{Value, json};
+
+use crate::support::World;
+use crate::support::stage::NAME;
+
+fn seed(code: &str) -> impl FnOnce(&mut Value) {
+    let code = code.to_owned();
+    move |spec| {
+        spec["appCode"] = json!(code);
+        spec["schedule"] = json!({ "interval": "1h" });
+    }
+}
+
+#[tokio::test]
+async fn siblings_keep_their_own_codes() {
+    let mut world = World::with_codes(3).await;
+    let codes = world.live();
+    for (name, code) in ["a", "b"].iter().zip(&codes) {
+        world.stage.create_rotation_named(name, seed(code));
+    }
+    for _ in 0..12 {
+        world.run_for(SignedDuration::from_mins(30)).await;
+    }
+    world.assert_sound();
+    let (a, b) = (world.stage.code_in("a").unwrap(), world.stage.code_in("b").unwrap());
+    let live = world.live();
+    assert_eq!(live.len(), 3);
+    assert!(a != b && live.contains(&a) && live.contains(&b) && live.contains(&codes[2]));
+    for name in ["a", "b"] {
+        assert!(world.status_of(name).rotation_number >= Some(5), "{name}");
+        assert_eq!(world.stalled_of(name), None);
+    }
+}
+
+#[tokio::test]
+async fn siblings_whose_answers_are_lost_never_take_each_others_code() {
+    let mut world = World::with_codes(2).await;
+    let codes = world.live();
+    for (name, code) in ["a", "b"].iter().zip(&codes) {
+        world.stage.create_rotation_named(name, |spec| {
+            seed(code)(spec);
+            spec["initialRotation"] = json!("WhenDue");
+        });
+    }
+    world.run_to_rest().await;
+    let fault = cloud_simulator::Fault::cut_after().at(Operation::Reset).times(2);
+    world.stage.cloud.with(|cloud| cloud.inject(fault));
+    for name in ["a", "b"] {
+        world
+            .stage
+            .edit_rotation(name, |object| object["spec"]["rotationTrigger"] = json!("go"));
+    }
+    world.run_for(SignedDuration::from_mins(40)).await;
+    world.assert_sound();
+    let (a, b) = (world.stage.code_in("a").unwrap(), world.stage.code_in("b").unwrap());
+    let live = world.live();
+    assert!(a != b && live.contains(&a) && live.contains(&b));
+    assert_eq!((live.len(), world.mutations()), (2, 2));
+}
+
+#[tokio::test]
+async fn of_two_resources_that_name_one_code_the_younger_stops() {
+    let mut world = World::new().await;
+    world.stage.create_rotation(|_| ());
+    world.stage.time.advance(std::time::Duration::from_secs(5));
+    world
+        .stage
+        .create_rotation_named("younger", |spec| spec["initialRotation"] = json!("Immediate"));
+    world.run_for(SignedDuration::from_mins(30)).await;
+    world.assert_ready();
+    assert_eq!(world.stalled_of("younger").as_deref(), Some("Conflict"));
+    assert_eq!(world.mutations(), 0);
+    assert_eq!(world.stage.secret("younger"), None);
+    // The older one goes on undisturbed, and the younger one takes over when it is gone.
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_mins(30)).await;
+    world.assert_ready();
+    assert_eq!(world.mutations(), 1);
+    world.stage.api.delete(
+        crate::support::api_server::ROTATIONS,
+        crate::support::stage::NAMESPACE,
+        NAME,
+    );
+    world.run_for(SignedDuration::from_mins(30)).await;
+    assert_eq!(world.stalled_of("younger"), None);
+    assert_eq!(world.mutations(), 2);
+}

@@ -1,0 +1,415 @@
+//! An API server in memory: the few resources and verbs that the operator may use, with the answers of a real one.
+//!
+//! It is a value behind a mutex. What it refuses because no operator should ask for it is kept as a violation.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use http::Method;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use tokio::sync::Notify;
+
+use super::script::{Call, Verb};
+
+pub const SECRETS: &str = "secrets";
+pub const ROTATIONS: &str = "appcoderotations";
+pub const EVENTS: &str = "events";
+
+/// A request, taken apart.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub verb: Verb,
+    pub resource: &'static str,
+    pub namespace: String,
+    pub name: String,
+    pub query: BTreeMap<String, String>,
+    pub body: Value,
+}
+
+impl Asked {
+    pub fn parse(method: &Method, path: &str, query: &str, body: &[u8]) -> Self {
+        let query: BTreeMap<String, String> = query
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(key, value)| (key.to_owned(), cloud_simulator::wire::decode(value)))
+            .collect();
+        let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let (resource, rest): (&'static str, &[&str]) = match segments.as_slice() {
+            ["api", "v1", "namespaces", _, "secrets", rest @ ..] | ["api", "v1", "secrets", rest @ ..] => {
+                (SECRETS, rest)
+            }
+            [
+                "apis",
+                "appcode.dev",
+                "v1alpha1",
+                "namespaces",
+                _,
+                "appcoderotations",
+                rest @ ..,
+            ]
+            | ["apis", "appcode.dev", "v1alpha1", "appcoderotations", rest @ ..] => (ROTATIONS, rest),
+            ["apis", "events.k8s.io", "v1", "namespaces", _, "events", rest @ ..] => (EVENTS, rest),
+            _ => ("unknown", &[]),
+        };
+        let namespace = segments.iter().position(|segment| *segment == "namespaces");
+        let namespace = namespace.and_then(|at| segments.get(at + 1)).copied().unwrap_or("");
+        let is_watch = query.get("watch").is_some_and(|value| value == "true" || value == "1");
+        let verb = match (method.as_str(), rest) {
+            ("GET", []) if is_watch => Verb::Watch,
+            ("GET", []) => Verb::List,
+            ("GET", [_]) => Verb::Get,
+            ("POST", []) => Verb::Create,
+            ("PATCH", [_]) => Verb::Patch,
+            ("PUT", [_, "status"]) => Verb::PutStatus,
+            _ => Verb::Other,
+        };
+        Self {
+            verb,
+            resource,
+            namespace: namespace.to_owned(),
+            name: rest.first().copied().unwrap_or_default().to_owned(),
+            query,
+            body: serde_json::from_slice(body).unwrap_or_default(),
+        }
+    }
+
+    pub fn call(&self) -> Call {
+        Call::Api {
+            verb: self.verb,
+            resource: self.resource,
+            name: self.name.clone(),
+        }
+    }
+}
+
+/// Status and body.
+pub type Answer = (u16, Value);
+
+type Id = (&'static str, String, String);
+
+/// What a watch would tell.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub version: u64,
+    pub kind: &'static str,
+    pub object: Value,
+}
+
+#[derive(Default)]
+struct State {
+    objects: BTreeMap<Id, Value>,
+    version: u64,
+    uids: u64,
+    changes: Vec<Change>,
+    asked: Vec<Asked>,
+    violations: Vec<String>,
+}
+
+/// The server.
+#[derive(Default)]
+pub struct ApiServer {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+impl ApiServer {
+    /// Does what is asked.
+    pub fn handle(&self, asked: &Asked, now: Timestamp) -> Answer {
+        let mut state = self.state.lock().unwrap();
+        state.asked.push(asked.clone());
+        let answer = state.handle(asked, now);
+        drop(state);
+        self.changed.notify_waiters();
+        answer
+    }
+
+    /// What a watch from `version` on sees next, as soon as there is something.
+    pub async fn watch(&self, namespace: &str, version: u64) -> Vec<Change> {
+        loop {
+            let changed = self.changed.notified();
+            let seen = self.changes_since(version);
+            let ours: Vec<Change> = seen
+                .into_iter()
+                .filter(|change| namespace.is_empty() || change.object["metadata"]["namespace"] == namespace)
+                .collect();
+            if !ours.is_empty() {
+                return ours;
+            }
+            changed.await;
+        }
+    }
+
+    /// Changes of resources after `version`.
+    pub fn changes_since(&self, version: u64) -> Vec<Change> {
+        let state = self.state.lock().unwrap();
+        let later = state.changes.iter().filter(|change| change.version > version);
+        later.cloned().collect()
+    }
+
+    pub fn version(&self) -> u64 {
+        self.state.lock().unwrap().version
+    }
+
+    pub fn object(&self, resource: &'static str, namespace: &str, name: &str) -> Option<Value> {
+        let state = self.state.lock().unwrap();
+        state
+            .objects
+            .get(&(resource, namespace.to_owned(), name.to_owned()))
+            .cloned()
+    }
+
+    pub fn objects(&self, resource: &'static str) -> Vec<Value> {
+        let state = self.state.lock().unwrap();
+        let of_kind = state.objects.iter().filter(|((kind, ..), _)| *kind == resource);
+        of_kind.map(|(_, object)| object.clone()).collect()
+    }
+
+    /// Every request so far.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.state.lock().unwrap().asked.clone()
+    }
+
+    pub fn violations(&self) -> Vec<String> {
+        self.state.lock().unwrap().violations.clone()
+    }
+}
+
+/// What people do.
+impl ApiServer {
+    /// Creates an object; one of that name must not exist.
+    pub fn apply_new(&self, resource: &'static str, mut object: Value, now: Timestamp) -> Value {
+        let mut state = self.state.lock().unwrap();
+        let meta = |key: &str| object["metadata"][key].as_str().unwrap().to_owned();
+        let id = (resource, meta("namespace"), meta("name"));
+        assert!(!state.objects.contains_key(&id), "it exists");
+        let created = state.create(id, std::mem::take(&mut object), now);
+        drop(state);
+        self.changed.notify_waiters();
+        created
+    }
+
+    /// Changes an object in place; a changed spec is a new generation. Returns whether there is such an object.
+    pub fn edit(&self, resource: &'static str, namespace: &str, name: &str, change: impl FnOnce(&mut Value)) -> bool {
+        let mut state = self.state.lock().unwrap();
+        let id = (resource, namespace.to_owned(), name.to_owned());
+        let Some(mut object) = state.objects.get(&id).cloned() else {
+            return false;
+        };
+        let spec = object["spec"].clone();
+        change(&mut object);
+        if object["spec"] != spec {
+            object["metadata"]["generation"] = json!(object["metadata"]["generation"].as_i64().unwrap() + 1);
+        }
+        state.store(id, object);
+        drop(state);
+        self.changed.notify_waiters();
+        true
+    }
+
+    /// Deletes an object. Returns whether there was one.
+    pub fn delete(&self, resource: &'static str, namespace: &str, name: &str) -> bool {
+        let mut state = self.state.lock().unwrap();
+        let Some(object) = state.objects.remove(&(resource, namespace.to_owned(), name.to_owned())) else {
+            return false;
+        };
+        state.version += 1;
+        state.announce(resource, "DELETED", object);
+        drop(state);
+        self.changed.notify_waiters();
+        true
+    }
+}
+
+impl State {
+    fn handle(&mut self, asked: &Asked, now: Timestamp) -> Answer {
+        let id = (asked.resource, asked.namespace.clone(), asked.name.clone());
+        match (asked.resource, asked.verb) {
+            (SECRETS | ROTATIONS, Verb::Get) => match self.objects.get(&id) {
+                Some(object) => (200, object.clone()),
+                None => not_found(asked),
+            },
+            (ROTATIONS, Verb::List) => self.list(asked),
+            (SECRETS, Verb::Create) => {
+                let name = asked.body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+                let id = (SECRETS, asked.namespace.clone(), name);
+                if self.objects.contains_key(&id) {
+                    let message = format!("{} \"{}\" already exists", asked.resource, id.2);
+                    return refuse(409, "AlreadyExists", &message);
+                }
+                (201, self.create(id, asked.body.clone(), now))
+            }
+            (EVENTS, Verb::Create) => {
+                let name = asked.body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+                let note = asked.body["note"].as_str().unwrap_or_default();
+                if note.len() > 1024 {
+                    return refuse(422, "Invalid", "note: can have at most 1024 bytes");
+                }
+                (
+                    201,
+                    self.create((EVENTS, asked.namespace.clone(), name), asked.body.clone(), now),
+                )
+            }
+            (SECRETS, Verb::Patch) => self.patch(id, asked),
+            (ROTATIONS, Verb::PutStatus) => self.put_status(id, asked),
+            _ => {
+                self.violations.push(format!("{:?} of {}", asked.verb, asked.resource));
+                let message = format!(
+                    "{} is forbidden: User \"system:serviceaccount:appcode-system:appcode-operator\" cannot do that",
+                    asked.resource
+                );
+                refuse(403, "Forbidden", &message)
+            }
+        }
+    }
+
+    fn list(&self, asked: &Asked) -> Answer {
+        let limit = asked
+            .query
+            .get("limit")
+            .and_then(|limit| limit.parse().ok())
+            .unwrap_or(500);
+        let after = asked.query.get("continue").filter(|token| !token.is_empty());
+        let mut found: Vec<(&Id, &Value)> = self
+            .objects
+            .iter()
+            .filter(|((kind, namespace, _), _)| {
+                *kind == asked.resource && (asked.namespace.is_empty() || *namespace == asked.namespace)
+            })
+            .filter(|((_, namespace, name), _)| after.is_none_or(|after| format!("{namespace}/{name}") > *after))
+            .collect();
+        found.sort_by_key(|((_, namespace, name), _)| format!("{namespace}/{name}"));
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = found
+            .last()
+            .filter(|_| more)
+            .map(|((_, namespace, name), _)| format!("{namespace}/{name}"));
+        let items: Vec<&Value> = found.iter().map(|(_, object)| *object).collect();
+        let body = json!({
+            "apiVersion": "appcode.dev/v1alpha1", "kind": "AppCodeRotationList",
+            "metadata": { "resourceVersion": self.version.to_string(), "continue": next.unwrap_or_default() },
+            "items": items,
+        });
+        (200, body)
+    }
+
+    fn patch(&mut self, id: Id, asked: &Asked) -> Answer {
+        let Some(old) = self.objects.get(&id).cloned() else {
+            return not_found(asked);
+        };
+        let wanted = asked.body["metadata"]["resourceVersion"].as_str();
+        match wanted {
+            None => self
+                .violations
+                .push(format!("a write to {} without a resourceVersion", id.2)),
+            Some(wanted) if old["metadata"]["resourceVersion"] != wanted => return conflict(asked),
+            Some(_) => {}
+        }
+        if old["immutable"] == true && asked.body.get("data").is_some() {
+            return refuse(
+                422,
+                "Invalid",
+                "data: Forbidden: field is immutable when `immutable` is set",
+            );
+        }
+        let mut new = old.clone();
+        merge(&mut new, &asked.body);
+        new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
+        if new == old {
+            return (200, old); // a patch that changes nothing is not written
+        }
+        (200, self.store(id, new))
+    }
+
+    fn put_status(&mut self, id: Id, asked: &Asked) -> Answer {
+        let Some(old) = self.objects.get(&id).cloned() else {
+            return not_found(asked);
+        };
+        match asked.body["metadata"]["resourceVersion"].as_str() {
+            None => self
+                .violations
+                .push(format!("a status of {} without a resourceVersion", id.2)),
+            Some(version) if old["metadata"]["resourceVersion"] != version => return conflict(asked),
+            Some(_) => {}
+        }
+        let mut new = old.clone();
+        new["status"] = asked.body["status"].clone();
+        if new == old {
+            return (200, old);
+        }
+        (200, self.store(id, new))
+    }
+
+    fn create(&mut self, id: Id, mut object: Value, now: Timestamp) -> Value {
+        self.uids += 1;
+        let seconds = Timestamp::from_second(now.as_second()).unwrap();
+        object["metadata"]["uid"] = json!(format!("00000000-0000-4000-8000-{:012}", self.uids));
+        object["metadata"]["creationTimestamp"] = json!(seconds.to_string());
+        if id.0 == ROTATIONS {
+            object["metadata"]["generation"] = json!(1);
+        }
+        self.store(id, object)
+    }
+
+    fn store(&mut self, id: Id, mut object: Value) -> Value {
+        self.version += 1;
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        let kind = match self.objects.insert(id.clone(), object.clone()) {
+            None => "ADDED",
+            Some(_) => "MODIFIED",
+        };
+        self.announce(id.0, kind, object.clone());
+        object
+    }
+
+    fn announce(&mut self, resource: &'static str, kind: &'static str, mut object: Value) {
+        if resource == ROTATIONS {
+            let version = self.version;
+            object["metadata"]["resourceVersion"] = json!(version.to_string());
+            self.changes.push(Change { version, kind, object });
+        }
+    }
+}
+
+/// A failure in the words of a real server.
+pub fn refuse(code: u16, reason: &str, message: &str) -> Answer {
+    let body = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": message, "reason": reason, "code": code,
+    });
+    (code, body)
+}
+
+fn not_found(asked: &Asked) -> Answer {
+    let message = format!("{} \"{}\" not found", asked.resource, asked.name);
+    refuse(404, "NotFound", &message)
+}
+
+fn conflict(asked: &Asked) -> Answer {
+    let message = format!(
+        "Operation cannot be fulfilled on {} \"{}\": the object has been modified; please apply your changes to the \
+         latest version and try again",
+        asked.resource, asked.name
+    );
+    refuse(409, "Conflict", &message)
+}
+
+/// RFC 7396.
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let Value::Object(fields) = target else { return };
+    for (key, value) in patch {
+        if value.is_null() {
+            fields.remove(key);
+        } else {
+            merge(fields.entry(key.clone()).or_insert(Value::Null), value);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Time that passes only when it is told to.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use appcode_operator::clock::Clock;
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+
+/// The true time, which the cloud and the API server see, and how far the operator's wall clock is from it.
+#[derive(Clone)]
+pub struct Time(Arc<Mutex<Inner>>);
+
+struct Inner {
+    truth: Timestamp,
+    skew: SignedDuration,
+}
+
+impl Default for Time {
+    fn default() -> Self {
+        let truth = "2026-03-01T08:00:00Z".parse().unwrap();
+        Self(Arc::new(Mutex::new(Inner {
+            truth,
+            skew: SignedDuration::ZERO,
+        })))
+    }
+}
+
+impl Time {
+    pub fn truth(&self) -> Timestamp {
+        self.0.lock().unwrap().truth
+    }
+
+    pub fn advance(&self, by: Duration) {
+        self.0.lock().unwrap().truth += by;
+    }
+
+    /// Sets the operator's wall clock wrong.
+    pub fn set_skew(&self, skew: SignedDuration) {
+        self.0.lock().unwrap().skew = skew;
+    }
+
+    fn wall(&self) -> Timestamp {
+        let inner = self.0.lock().unwrap();
+        inner.truth + inner.skew
+    }
+}
+
+/// The clocks of one process. Its uptime starts with it and does not follow the wall clock's jumps.
+pub struct ProcessClock {
+    time: Time,
+    started: Timestamp,
+}
+
+impl ProcessClock {
+    pub fn start(time: Time) -> Self {
+        let started = time.truth();
+        Self { time, started }
+    }
+}
+
+#[async_trait]
+impl Clock for ProcessClock {
+    fn now(&self) -> Timestamp {
+        self.time.wall()
+    }
+
+    fn uptime(&self) -> Duration {
+        Duration::try_from(self.time.truth().duration_since(self.started)).unwrap()
+    }
+
+    /// Passes at once.
+    async fn sleep(&self, time: Duration) {
+        self.time.advance(time);
+        tokio::task::yield_now().await;
+    }
+}

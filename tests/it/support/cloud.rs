@@ -1,0 +1,213 @@
+//! The cloud behind the operator: over HTTP with the real client, or called directly where thousands of runs are made.
+
+use std::sync::{Arc, Mutex};
+
+use appcode_operator::modelarts::{App, AppCode, AppCodes, AppType, CloudError, CloudErrorKind, Echo, Target};
+use async_trait::async_trait;
+use cloud_simulator::{AppRequest, Call, Cloud, Delivery, Operation, Simulator};
+use serde_json::Value;
+
+use super::Stage;
+use super::clock::Time;
+use super::script::{self, Moment, Strike};
+
+/// A cloud that is served or called.
+pub enum CloudHandle {
+    Http(Simulator),
+    Direct(Mutex<Cloud>, Time),
+}
+
+impl CloudHandle {
+    /// Works on the cloud, up to date.
+    pub fn with<T>(&self, work: impl FnOnce(&mut Cloud) -> T) -> T {
+        match self {
+            Self::Http(simulator) => simulator.with(work),
+            Self::Direct(cloud, time) => {
+                let mut cloud = cloud.lock().unwrap();
+                cloud.advance(time.truth());
+                work(&mut cloud)
+            }
+        }
+    }
+}
+
+/// Counts each call, lets the script strike it, and has the judge look afterwards.
+pub struct Struck {
+    pub inner: Arc<dyn AppCodes>,
+    pub stage: Arc<Stage>,
+}
+
+impl Struck {
+    async fn enter(&self, operation: Operation) -> Option<Strike> {
+        let strike = self.stage.script.enter(script::Call::Cloud(operation));
+        match &strike {
+            Some(Strike::Cloud(fault)) => {
+                self.stage.cloud.with(|cloud| cloud.inject(fault.clone()));
+            }
+            Some(Strike::Crash(Moment::Before)) => self.stage.crash().await,
+            Some(Strike::Act(Moment::Before, act)) => (act.work)(&self.stage),
+            _ => {}
+        }
+        strike
+    }
+
+    async fn leave(&self, strike: Option<Strike>) {
+        self.stage.judge.look(&self.stage);
+        match strike {
+            Some(Strike::Crash(Moment::After)) => self.stage.crash().await,
+            Some(Strike::Act(Moment::After, act)) => (act.work)(&self.stage),
+            _ => {}
+        }
+    }
+}
+
+#[async_trait]
+impl AppCodes for Struck {
+    async fn admit(&self, target: &Target) -> Result<(), CloudError> {
+        self.inner.admit(target).await
+    }
+
+    async fn show_app(&self, target: &Target) -> Result<App, CloudError> {
+        let strike = self.enter(Operation::Show).await;
+        let answer = self.inner.show_app(target).await;
+        self.leave(strike).await;
+        answer
+    }
+
+    async fn reset_code(&self, target: &Target, code: &AppCode, echo: &Echo) -> Result<App, CloudError> {
+        let strike = self.enter(Operation::Reset).await;
+        let answer = self.inner.reset_code(target, code, echo).await;
+        self.leave(strike).await;
+        answer
+    }
+
+    async fn add_code(&self, target: &Target, echo: &Echo) -> Result<App, CloudError> {
+        let strike = self.enter(Operation::Add).await;
+        let answer = self.inner.add_code(target, echo).await;
+        self.leave(strike).await;
+        answer
+    }
+}
+
+/// Calls the model without HTTP, as the app's owner. What an answer proves is told as the real client tells it.
+pub struct DirectAppCodes {
+    pub stage: Arc<Stage>,
+}
+
+impl DirectAppCodes {
+    fn call(&self, target: &Target, call: Call) -> Result<App, CloudError> {
+        let is_show = matches!(call, Call::Show { .. });
+        let now = self.stage.time.truth();
+        let user = &self.stage.user.user_id;
+        let project = target.app.project_id.as_str();
+        let delivery = self.stage.cloud.with(|cloud| {
+            let caller = cloud.caller(user, Some(project)).unwrap();
+            let arrival = cloud.arrive_as(now, &caller, call);
+            cloud.serve(now, arrival).delivery
+        });
+        let Delivery::Answer(answer) = delivery else {
+            return Err(error(CloudErrorKind::UnknownOutcome, None, "no answer"));
+        };
+        let retry_after = answer.header("Retry-After").and_then(|value| value.parse().ok());
+        let kind = match answer.status {
+            200 => {
+                return app(&answer.value())
+                    .ok_or_else(|| error(CloudErrorKind::UnknownOutcome, Some(200), "not an app"));
+            }
+            401 => CloudErrorKind::CredentialsRejected,
+            403 => CloudErrorKind::NotAuthorized,
+            404 if is_show => CloudErrorKind::AppNotFound,
+            404 => CloudErrorKind::NotFound,
+            429 => CloudErrorKind::Throttled {
+                retry_after: retry_after.map(std::time::Duration::from_secs),
+            },
+            400 => CloudErrorKind::Refused,
+            _ => CloudErrorKind::UnknownOutcome,
+        };
+        Err(error(kind, Some(answer.status), "refused"))
+    }
+}
+
+fn error(kind: CloudErrorKind, status: Option<u16>, message: &str) -> CloudError {
+    CloudError {
+        kind,
+        status,
+        code: None,
+        message: message.into(),
+        request_id: Some("request".into()),
+    }
+}
+
+fn app(body: &Value) -> Option<App> {
+    let app = body.get("app")?;
+    let text = |key: &str| app[key].as_str().map(str::to_owned);
+    let listed = app["app_codes"].as_array()?;
+    let codes: Vec<AppCode> = listed
+        .iter()
+        .filter_map(|code| AppCode::parse(code.as_str()?).ok())
+        .collect();
+    Some(App {
+        name: text("app_name"),
+        remark: text("app_remark"),
+        app_type: (app["app_type"] != "APIC").then_some(AppType::Gateway),
+        owner: text("user_id"),
+        caller: None,
+        updated_at: app["updated_at"].as_i64(),
+        masked: codes.len() != listed.len(),
+        codes,
+    })
+}
+
+fn body(target: &Target, echo: &Echo) -> Option<AppRequest> {
+    Some(AppRequest {
+        app_name: Some(echo.name.clone()),
+        app_remark: echo.remark.clone(),
+        workspace_id: Some(target.workspace.as_str().to_owned()),
+    })
+}
+
+fn place(target: &Target) -> (String, String) {
+    (
+        target.app.project_id.as_str().to_owned(),
+        target.app.app_id.as_str().to_owned(),
+    )
+}
+
+#[async_trait]
+impl AppCodes for DirectAppCodes {
+    async fn show_app(&self, target: &Target) -> Result<App, CloudError> {
+        let (project, app) = place(target);
+        let workspace = target.workspace.as_str().to_owned();
+        let plain = true;
+        self.call(
+            target,
+            Call::Show {
+                project,
+                app,
+                workspace,
+                plain,
+            },
+        )
+    }
+
+    async fn reset_code(&self, target: &Target, code: &AppCode, echo: &Echo) -> Result<App, CloudError> {
+        let (project, app) = place(target);
+        let code = code.expose().to_owned();
+        let body = body(target, echo);
+        self.call(
+            target,
+            Call::ResetCode {
+                project,
+                app,
+                code,
+                body,
+            },
+        )
+    }
+
+    async fn add_code(&self, target: &Target, echo: &Echo) -> Result<App, CloudError> {
+        let (project, app) = place(target);
+        let body = body(target, echo);
+        self.call(target, Call::AddCode { project, app, body })
+    }
+}

@@ -1,0 +1,212 @@
+//! The judge of every run: looks at the Secrets and at the cloud's ledger after each call, and never asks the operator.
+
+use std::sync::Mutex;
+
+use k8s_openapi::ByteString;
+use serde_json::{Value, json};
+
+use super::Stage;
+use super::api_server::{Asked, EVENTS, ROTATIONS, SECRETS};
+use super::script::Verb;
+use super::stage::code_of;
+
+const APP: &str = "appcode.dev/app";
+const INTENT: &str = "appcode.dev/intent";
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
+/// What must not be and was.
+#[derive(Default)]
+pub struct Judge {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    violations: Vec<String>,
+    /// Codes that the operator wrote, by Secret, in order.
+    written: Vec<(String, String)>,
+    /// Secrets that a person has broken: until the operator writes a code again, a dead code there is not its fault.
+    broken: Vec<String>,
+}
+
+impl Judge {
+    pub fn violations(&self) -> Vec<String> {
+        self.inner.lock().unwrap().violations.clone()
+    }
+
+    /// Codes that the operator wrote into a Secret, in order.
+    pub fn written(&self, secret: &str) -> Vec<String> {
+        let inner = self.inner.lock().unwrap();
+        let ours = inner.written.iter().filter(|(name, _)| name == secret);
+        ours.map(|(_, code)| code.clone()).collect()
+    }
+
+    /// A person is about to break a Secret or what it rests on.
+    pub fn excuse(&self, secret: &str) {
+        self.inner.lock().unwrap().broken.push(secret.to_owned());
+    }
+
+    fn accuse(&self, what: String) {
+        let mut inner = self.inner.lock().unwrap();
+        if !inner.violations.contains(&what) {
+            inner.violations.push(what);
+        }
+    }
+
+    /// A request before it is handled: what it carries and where it goes.
+    pub fn hear(&self, stage: &Stage, asked: &Asked) {
+        if !asked.verb.is_write() {
+            return;
+        }
+        let mut body = asked.body.clone();
+        if asked.resource == SECRETS {
+            if asked.verb == Verb::Create && (body.get("data").is_some() || body.get("stringData").is_some()) {
+                self.accuse("a Secret was created with data in it".into());
+            }
+            body["data"] = Value::Null;
+            self.check_place(stage, asked);
+        }
+        if asked.resource == ROTATIONS {
+            if body["spec"]["statusCode"] == "Plaintext" {
+                body["status"]["appCode"] = Value::Null;
+            }
+            body["spec"] = Value::Null;
+            let (observed, generation) = (&body["status"]["observedGeneration"], &body["metadata"]["generation"]);
+            if observed.as_i64() > generation.as_i64() {
+                self.accuse("I8: observedGeneration runs ahead".into());
+            }
+        }
+        for found in leaks(stage, &body.to_string()) {
+            self.accuse(format!("I7: {found} in a {:?} of {}", asked.verb, asked.resource));
+        }
+    }
+
+    /// Only the Secret that a living resource names is written, and only if it is ours.
+    fn check_place(&self, stage: &Stage, asked: &Asked) {
+        let name = match asked.verb {
+            Verb::Create => asked.body["metadata"]["name"].as_str().unwrap_or_default(),
+            _ => &asked.name,
+        };
+        let names = |rotation: &Value| -> bool {
+            let meta = &rotation["metadata"];
+            let wanted = rotation["spec"]["target"]["name"].as_str().or(meta["name"].as_str());
+            let former = rotation["status"]["target"]["name"].as_str();
+            meta["namespace"] == asked.namespace.as_str() && (wanted == Some(name) || former == Some(name))
+        };
+        let is_named = stage.api.objects(ROTATIONS).iter().any(names);
+        if !is_named && asked.verb == Verb::Create {
+            self.accuse(format!("I6: Secret {name} was created and no resource names it"));
+        }
+        if let Some(secret) = stage.api.object(SECRETS, &asked.namespace, name) {
+            let is_ours = secret["metadata"]["labels"][MANAGED_BY] == "appcode-operator";
+            if !is_ours && asked.verb != Verb::Create {
+                self.accuse(format!("I6: foreign Secret {name} was written"));
+            }
+        }
+    }
+
+    /// A request after it was handled.
+    pub fn answered(&self, stage: &Stage, asked: &Asked, code: u16) {
+        if code >= 300 {
+            return;
+        }
+        if asked.resource == SECRETS && asked.verb == Verb::Patch {
+            if let Some(data) = asked.body.get("data").and_then(Value::as_object) {
+                let written = data.keys().filter_map(|key| code_of(&asked.body, key));
+                let mut inner = self.inner.lock().unwrap();
+                inner.written.extend(written.map(|code| (asked.name.clone(), code)));
+                inner.broken.retain(|name| *name != asked.name);
+            }
+        }
+        if asked.resource == ROTATIONS && asked.verb == Verb::PutStatus {
+            let conditions = asked.body["status"]["conditions"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+            let is_ready = conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
+            let name = asked.body["status"]["target"]["name"].as_str().unwrap_or_default();
+            let key = asked.body["status"]["target"]["key"].as_str().unwrap_or_default();
+            let secret = stage.api.object(SECRETS, &asked.namespace, name);
+            let code = secret.and_then(|secret| code_of(&secret, key));
+            let app = asked.body["status"]["app"]["appId"].as_str().unwrap_or_default();
+            let live = stage.cloud.with(|cloud| cloud.live_codes(app));
+            let is_broken = self.inner.lock().unwrap().broken.iter().any(|broken| broken == name);
+            if is_ready && !is_broken && code.is_none_or(|code| !live.contains(&code)) {
+                self.accuse("I1: Ready=True was written although the Secret holds no live code".into());
+            }
+        }
+    }
+
+    /// I1 at this instant: the code in the Secret of each resource is live, or an open intent stands on it.
+    pub fn look(&self, stage: &Stage) {
+        for rotation in stage.api.objects(ROTATIONS) {
+            let (name, key) = place(&rotation);
+            let namespace = rotation["metadata"]["namespace"].as_str().unwrap_or_default();
+            let Some(secret) = stage.api.object(SECRETS, namespace, &name) else {
+                continue;
+            };
+            let meta = &secret["metadata"];
+            let is_ours = meta["labels"][MANAGED_BY] == "appcode-operator";
+            let Some(code) = code_of(&secret, &key).filter(|_| is_ours) else {
+                continue;
+            };
+            let app = meta["annotations"][APP].as_str().unwrap_or_default();
+            let app = app.rsplit('/').next().unwrap_or_default();
+            let is_live = stage.cloud.with(|cloud| cloud.live_codes(app).contains(&code));
+            let is_open = || {
+                let intent = meta["annotations"][INTENT].as_str();
+                let intent: Option<Value> = intent.and_then(|text| serde_json::from_str(text).ok());
+                intent.is_some_and(|intent| intent["step"] == "Started")
+            };
+            let is_broken = self.inner.lock().unwrap().broken.contains(&name);
+            if !is_live && !is_broken && !is_open() {
+                self.accuse(format!("I1: Secret {name} held a dead code and no intent was open"));
+            }
+        }
+    }
+}
+
+/// The Secret and the key where a resource's code stands: what status says, since a new target is reached in time.
+fn place(rotation: &Value) -> (String, String) {
+    let named = |field: &str, default: &str| {
+        let shown = rotation["status"]["target"][field].as_str();
+        let wanted = rotation["spec"]["target"][field].as_str();
+        shown.or(wanted).unwrap_or(default).to_owned()
+    };
+    let own = rotation["metadata"]["name"].as_str().unwrap_or_default();
+    (named("name", own), named("key", "appCode"))
+}
+
+/// Every secret of the cloud that stands in `text`, raw or in base64.
+pub fn leaks(stage: &Stage, text: &str) -> Vec<String> {
+    let codes = stage.cloud.with(|cloud| cloud.ledger().secrets());
+    let mut secrets: Vec<(&str, String)> = codes.into_iter().map(|code| ("a code", code)).collect();
+    secrets.push(("the secret key", stage.user.sk.clone()));
+    secrets.push(("the password", stage.user.password.clone()));
+    let mut found = Vec::new();
+    for (what, secret) in secrets {
+        let encoded = json!(ByteString(secret.as_bytes().to_vec()));
+        let encoded = encoded.as_str().unwrap().trim_end_matches('=').to_owned();
+        if text.contains(&secret) || text.contains(&encoded) {
+            found.push(what.to_owned());
+        }
+    }
+    found
+}
+
+/// Every object of the API server but Secrets and specs, as one text.
+pub fn readable(stage: &Stage) -> String {
+    let mut text = String::new();
+    for mut rotation in stage.api.objects(ROTATIONS) {
+        rotation["spec"] = Value::Null;
+        text.push_str(&rotation.to_string());
+    }
+    for event in stage.api.objects(EVENTS) {
+        text.push_str(&event.to_string());
+    }
+    for mut secret in stage.api.objects(SECRETS) {
+        secret["data"] = Value::Null;
+        text.push_str(&secret.to_string());
+    }
+    text
+}

@@ -1,0 +1,152 @@
+//! Which call is struck by what. Calls on the API server and on the cloud are counted together, in the order made.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use cloud_simulator::{Fault, Operation};
+
+use super::Stage;
+
+/// One call that the operator made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    Api {
+        verb: Verb,
+        resource: &'static str,
+        name: String,
+    },
+    Cloud(Operation),
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Api { verb, resource, name } => write!(f, "{verb:?} {resource}/{name}"),
+            Self::Cloud(operation) => write!(f, "cloud {operation:?}"),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verb {
+    Get,
+    List,
+    Watch,
+    Create,
+    Patch,
+    PutStatus,
+    Other,
+}
+
+impl Verb {
+    pub fn is_write(self) -> bool {
+        !matches!(self, Self::Get | Self::List | Self::Watch)
+    }
+}
+
+/// Before or after the call has had its effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    Before,
+    After,
+}
+
+/// What the API server does instead of answering well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApiFault {
+    Status(u16),
+    /// The connection ends without an answer.
+    Cut,
+    /// No answer ever comes.
+    Hang,
+}
+
+/// Something that somebody else does.
+#[derive(Clone)]
+pub struct Act {
+    pub name: &'static str,
+    pub work: Arc<dyn Fn(&Stage) + Send + Sync>,
+}
+
+impl Act {
+    pub fn new(name: &'static str, work: impl Fn(&Stage) + Send + Sync + 'static) -> Self {
+        Self {
+            name,
+            work: Arc::new(work),
+        }
+    }
+}
+
+impl fmt::Debug for Act {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// What strikes a call.
+#[derive(Clone, Debug)]
+pub enum Strike {
+    Api(Moment, ApiFault),
+    Cloud(Fault),
+    Crash(Moment),
+    Act(Moment, Act),
+}
+
+/// The calls so far and the one strike that waits for its call.
+#[derive(Default)]
+pub struct Script(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    calls: Vec<Call>,
+    strikes: Vec<(usize, Strike)>,
+    /// Only such calls count towards the numbers of strikes, if there is a filter.
+    counted: Option<(fn(&Call) -> bool, usize)>,
+    struck: usize,
+}
+
+impl Script {
+    /// Forgets what was called and orders what strikes from now on, each by the number of its call.
+    pub fn begin(&self, strikes: Vec<(usize, Strike)>) {
+        *self.0.lock().unwrap() = Inner {
+            strikes,
+            ..Inner::default()
+        };
+    }
+
+    /// The same, but only calls that `is_counted` picks are numbered.
+    pub fn begin_if(&self, strikes: Vec<(usize, Strike)>, is_counted: fn(&Call) -> bool) {
+        *self.0.lock().unwrap() = Inner {
+            strikes,
+            counted: Some((is_counted, 0)),
+            ..Inner::default()
+        };
+    }
+
+    /// Takes a call down and tells what strikes it.
+    pub fn enter(&self, call: Call) -> Option<Strike> {
+        let mut inner = self.0.lock().unwrap();
+        let number = match &mut inner.counted {
+            Some((is_counted, _)) if !is_counted(&call) => usize::MAX,
+            Some((_, next)) => std::mem::replace(next, *next + 1),
+            None => inner.calls.len(),
+        };
+        inner.calls.push(call);
+        let place = inner.strikes.iter().position(|(at, _)| *at == number)?;
+        inner.struck += 1;
+        Some(inner.strikes.remove(place).1)
+    }
+
+    pub fn calls(&self) -> Vec<Call> {
+        self.0.lock().unwrap().calls.clone()
+    }
+
+    /// How many strikes have found their call.
+    pub fn struck(&self) -> usize {
+        self.0.lock().unwrap().struck
+    }
+
+    pub fn count(&self, wanted: impl Fn(&Call) -> bool) -> usize {
+        self.0.lock().unwrap().calls.iter().filter(|call| wanted(call)).count()
+    }
+}

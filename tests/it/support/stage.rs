@@ -1,0 +1,262 @@
+//! Everything outside the operator's process: the API server, the cloud, the time, and who strikes and judges.
+
+use std::future::pending;
+use std::sync::Arc;
+
+use cloud_simulator::{Behaviour, Clock, Cloud, NewApp, Options, Simulator, User};
+use http::{Request, Response};
+use k8s_openapi::ByteString;
+use kube::client::Body;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use super::api_server::{ApiServer, Asked, ROTATIONS, SECRETS, refuse};
+use super::clock::Time;
+use super::cloud::CloudHandle;
+use super::judge::Judge;
+use super::script::{ApiFault, Moment, Script, Strike, Verb};
+
+pub const NAMESPACE: &str = "shop";
+pub const NAME: &str = "checkout";
+pub const CREDENTIALS: &str = "credentials";
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What stays when the operator's process ends.
+pub struct Stage {
+    pub api: ApiServer,
+    pub cloud: CloudHandle,
+    pub time: Time,
+    pub script: Script,
+    pub judge: Judge,
+    /// Origin of ModelArts and IAM.
+    pub endpoint: String,
+    pub user: User,
+    pub project: String,
+    pub app: String,
+    pub crashed: Notify,
+}
+
+impl Stage {
+    /// A stage whose cloud is served on a port. Its app has `codes` codes.
+    pub async fn over_http(codes: usize) -> Arc<Self> {
+        let time = Time::default();
+        let source = time.clone();
+        let options = Options {
+            clock: Clock::new(move || source.truth()),
+            ..Options::default()
+        };
+        let simulator = Simulator::start(options).await.unwrap();
+        let endpoint = simulator.url();
+        Self::set(CloudHandle::Http(simulator), time, endpoint, codes)
+    }
+
+    /// A stage whose cloud is called directly.
+    pub fn direct(codes: usize) -> Arc<Self> {
+        let time = Time::default();
+        let cloud = Cloud::new(0, Behaviour::default()).into();
+        let cloud = CloudHandle::Direct(cloud, time.clone());
+        Self::set(cloud, time, "http://127.0.0.1:1".into(), codes)
+    }
+
+    fn set(cloud: CloudHandle, time: Time, endpoint: String, codes: usize) -> Arc<Self> {
+        let now = time.truth();
+        let (user, project, app) = cloud.with(|cloud| {
+            let account = cloud.add_account("account");
+            let project = cloud.add_project(&account.account_id, "cn-north-4");
+            let user = cloud.add_user(&account.account_id, "user", "Passw0rd!of-the-user");
+            let new = NewApp::of(&user.user_id, &project).codes(codes).name("checkout-app");
+            let app = cloud.create_app(now, new).app_id;
+            (user, project, app)
+        });
+        let stage = Arc::new(Self {
+            api: ApiServer::default(),
+            cloud,
+            time,
+            script: Script::default(),
+            judge: Judge::default(),
+            endpoint,
+            user,
+            project,
+            app,
+            crashed: Notify::new(),
+        });
+        let user = &stage.user;
+        stage.create_secret(CREDENTIALS, &[("accessKey", &user.ak), ("secretKey", &user.sk)]);
+        stage
+    }
+
+    /// The operator's process ends here.
+    pub async fn crash(&self) {
+        self.crashed.notify_one();
+        pending().await
+    }
+
+    /// A client whose every request comes here.
+    pub fn client(self: &Arc<Self>) -> kube::Client {
+        let stage = Arc::clone(self);
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let stage = Arc::clone(&stage);
+            async move { stage.serve(request).await }
+        });
+        kube::Client::new(service, "default")
+    }
+
+    async fn serve(&self, request: Request<Body>) -> Result<Response<Body>, BoxError> {
+        let (parts, body) = request.into_parts();
+        let body = body.collect_bytes().await?;
+        let uri = &parts.uri;
+        let asked = Asked::parse(&parts.method, uri.path(), uri.query().unwrap_or_default(), &body);
+        if asked.verb == Verb::Watch && asked.resource == ROTATIONS {
+            return Ok(self.watch(&asked).await);
+        }
+        let strike = self.script.enter(asked.call());
+        match &strike {
+            Some(Strike::Crash(Moment::Before)) => self.crash().await,
+            Some(Strike::Act(Moment::Before, act)) => (act.work)(self),
+            Some(Strike::Api(Moment::Before, fault)) => return fail(*fault, &asked).await,
+            _ => {}
+        }
+        self.judge.hear(self, &asked);
+        let (code, body) = self.api.handle(&asked, self.time.truth());
+        self.judge.answered(self, &asked, code);
+        self.judge.look(self);
+        match &strike {
+            Some(Strike::Crash(Moment::After)) => self.crash().await,
+            Some(Strike::Act(Moment::After, act)) => (act.work)(self),
+            Some(Strike::Api(Moment::After, fault)) => return fail(*fault, &asked).await,
+            _ => {}
+        }
+        Ok(respond(code, body.to_string()))
+    }
+
+    async fn watch(&self, asked: &Asked) -> Response<Body> {
+        let version = asked.query.get("resourceVersion").and_then(|text| text.parse().ok());
+        let changes = self.api.watch(&asked.namespace, version.unwrap_or_default()).await;
+        let line = |change: super::api_server::Change| {
+            format!("{}\n", json!({ "type": change.kind, "object": change.object }))
+        };
+        respond(200, changes.into_iter().map(line).collect())
+    }
+}
+
+fn respond(code: u16, body: String) -> Response<Body> {
+    let response = Response::builder()
+        .status(code)
+        .header("Content-Type", "application/json");
+    response.body(Body::from(body.into_bytes())).unwrap()
+}
+
+async fn fail(fault: ApiFault, asked: &Asked) -> Result<Response<Body>, BoxError> {
+    let code = match fault {
+        ApiFault::Status(code) => code,
+        ApiFault::Cut => return Err("connection closed before message completed".into()),
+        ApiFault::Hang => pending().await,
+    };
+    let (reason, message) = match code {
+        403 => ("Forbidden", "secrets is forbidden: exceeded quota"),
+        409 => (
+            "Conflict",
+            "the object has been modified; please apply your changes to the latest version",
+        ),
+        422 => ("Invalid", "the object is invalid: denied by a policy"),
+        429 => ("TooManyRequests", "too many requests, please try again later"),
+        503 => (
+            "ServiceUnavailable",
+            "the server is currently unable to handle the request",
+        ),
+        504 => ("Timeout", "request did not complete within the allotted timeout"),
+        _ => (
+            "InternalError",
+            "an error on the server has prevented the request from succeeding",
+        ),
+    };
+    let (code, body) = refuse(code, reason, &format!("{message} ({})", asked.resource));
+    Ok(respond(code, body.to_string()))
+}
+
+/// What people do, and what they see.
+impl Stage {
+    pub fn create_secret(&self, name: &str, data: &[(&str, &str)]) {
+        self.api.apply_new(SECRETS, secret(name, data), self.time.truth());
+    }
+
+    /// Sets fields of a Secret's data.
+    pub fn edit_secret(&self, name: &str, data: &[(&str, &str)]) {
+        self.api.edit(SECRETS, NAMESPACE, name, |object| {
+            for (key, value) in data {
+                object["data"][key] = encoded(value);
+            }
+        });
+    }
+
+    pub fn delete_secret(&self, name: &str) -> bool {
+        self.api.delete(SECRETS, NAMESPACE, name)
+    }
+
+    pub fn secret(&self, name: &str) -> Option<Value> {
+        self.api.object(SECRETS, NAMESPACE, name)
+    }
+
+    /// A resource of the stage's app with the default name; `change` alters its spec.
+    pub fn create_rotation(&self, change: impl FnOnce(&mut Value)) -> Value {
+        self.create_rotation_named(NAME, change)
+    }
+
+    pub fn create_rotation_named(&self, name: &str, change: impl FnOnce(&mut Value)) -> Value {
+        let mut object = json!({
+            "apiVersion": "appcode.dev/v1alpha1", "kind": "AppCodeRotation",
+            "metadata": { "namespace": NAMESPACE, "name": name },
+            "spec": {
+                "endpoint": self.endpoint, "projectId": self.project, "appId": self.app,
+                "credentialsRef": { "name": CREDENTIALS },
+            },
+        });
+        change(&mut object["spec"]);
+        self.api.apply_new(ROTATIONS, object, self.time.truth())
+    }
+
+    pub fn edit_rotation(&self, name: &str, change: impl FnOnce(&mut Value)) -> bool {
+        self.api.edit(ROTATIONS, NAMESPACE, name, change)
+    }
+
+    pub fn set_trigger(&self, value: &str) {
+        self.edit_rotation(NAME, |object| object["spec"]["rotationTrigger"] = json!(value));
+    }
+
+    pub fn annotate(&self, name: &str, key: &str, value: &str) {
+        self.edit_rotation(name, |object| object["metadata"]["annotations"][key] = json!(value));
+    }
+
+    /// The codes that the cloud takes now.
+    pub fn live(&self) -> Vec<String> {
+        self.cloud.with(|cloud| cloud.live_codes(&self.app))
+    }
+
+    /// The code in a Secret.
+    pub fn code_in(&self, name: &str) -> Option<String> {
+        code_of(&self.secret(name)?, "appCode")
+    }
+}
+
+/// A Secret as a person writes it.
+pub fn secret(name: &str, data: &[(&str, &str)]) -> Value {
+    let data: serde_json::Map<String, Value> = data
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), encoded(value)))
+        .collect();
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+        "metadata": { "namespace": NAMESPACE, "name": name }, "data": data,
+    })
+}
+
+fn encoded(value: &str) -> Value {
+    json!(ByteString(value.as_bytes().to_vec()))
+}
+
+/// The text under a key of a Secret.
+pub fn code_of(secret: &Value, key: &str) -> Option<String> {
+    let bytes: ByteString = serde_json::from_value(secret["data"].get(key)?.clone()).ok()?;
+    String::from_utf8(bytes.0).ok()
+}

@@ -1,0 +1,352 @@
+//! The operator's process on a stage: the real controller, its queue fed and emptied by hand.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use appcode_operator::api::{AppCodeRotationStatus, ConditionType};
+use appcode_operator::controller::{Cluster, Context, Key, Notice, Settings, take_turn};
+use appcode_operator::endpoint::{Endpoint, EndpointRules};
+use appcode_operator::ids::{AppId, Fingerprint};
+use appcode_operator::modelarts::{AppCodes, GuardOptions, GuardedAppCodes, HttpAppCodes, HttpOptions};
+use appcode_operator::plan::Limits;
+use appcode_operator::validate::Rules;
+use cloud_simulator::{Ledger, Operation};
+use jiff::SignedDuration;
+use serde_json::Value;
+
+use super::Stage;
+use super::api_server::{EVENTS, ROTATIONS};
+use super::clock::ProcessClock;
+use super::cloud::{CloudHandle, DirectAppCodes, Struck};
+use super::script::{Call, Verb};
+use super::stage::{NAME, NAMESPACE};
+
+/// A wait as long as this is rest: all that is due sooner was done.
+const REST: Duration = Duration::from_secs(50 * 60);
+/// Turns after which a run has failed to come to rest.
+const MOST_TURNS: usize = 200;
+
+/// What the operator did until it rested.
+#[derive(Clone, Debug, Default)]
+pub struct Trace {
+    pub turns: usize,
+    pub elapsed: SignedDuration,
+    pub crashes: usize,
+    /// Whether it rested at all.
+    pub is_at_rest: bool,
+}
+
+pub struct World {
+    pub stage: Arc<Stage>,
+    pub ctx: Arc<Context>,
+    pub settings: Settings,
+    /// Longest that a call on the API server may take; matters only where one hangs.
+    pub deadline: Duration,
+    seen: u64,
+    processes: u64,
+}
+
+impl World {
+    /// Over HTTP, with an app of one code.
+    pub async fn new() -> Self {
+        Self::with_codes(1).await
+    }
+
+    pub async fn with_codes(codes: usize) -> Self {
+        Self::on(Stage::over_http(codes).await)
+    }
+
+    /// Over HTTP, with a resource that has taken the app's only code over.
+    pub async fn settled() -> Self {
+        let mut world = Self::new().await;
+        world.stage.create_rotation(|_| ());
+        world.run_to_rest().await;
+        world.assert_ready();
+        world
+    }
+
+    pub fn direct() -> Self {
+        Self::on(Stage::direct(1))
+    }
+
+    pub fn on(stage: Arc<Stage>) -> Self {
+        let settings = settings(&stage);
+        let deadline = Duration::from_secs(10);
+        let ctx = process(&stage, settings.clone(), deadline, 0);
+        Self {
+            stage,
+            ctx,
+            settings,
+            deadline,
+            seen: 0,
+            processes: 0,
+        }
+    }
+
+    /// Ends the process and starts another. The queue is filled by a listing, as after every start.
+    pub fn restart(&mut self) {
+        self.processes += 1;
+        self.ctx = process(&self.stage, self.settings.clone(), self.deadline, self.processes);
+        self.seen = self.stage.api.version();
+        for object in self.stage.api.objects(ROTATIONS) {
+            self.ctx.queue.apply(&notice(object), true, 1);
+        }
+    }
+
+    /// Brings the watch up to date.
+    fn sync(&mut self) {
+        for change in self.stage.api.changes_since(self.seen) {
+            self.seen = change.version;
+            let notice = notice(change.object);
+            if change.kind == "DELETED" {
+                self.ctx.queue.remove(&notice.key());
+            } else {
+                self.ctx.queue.apply(&notice, false, 1);
+            }
+        }
+    }
+
+    /// Takes the next turn if one is due; else tells how long there is none. A crash ends the process in the turn.
+    async fn step(&mut self, trace: &mut Trace) -> Option<Duration> {
+        self.sync();
+        let turn = match self.ctx.queue.pop() {
+            Ok(turn) => turn,
+            Err(wait) => return Some(wait),
+        };
+        trace.turns += 1;
+        let stage = Arc::clone(&self.stage);
+        let ctx = Arc::clone(&self.ctx);
+        tokio::select! {
+            biased;
+            () = stage.crashed.notified() => {
+                trace.crashes += 1;
+                self.restart();
+            }
+            () = take_turn(&ctx, turn) => {}
+        }
+        stage.judge.look(&stage);
+        None
+    }
+
+    /// Takes turns and lets time pass until nothing is due for long, or every resource waits for a person.
+    pub async fn run_to_rest(&mut self) -> Trace {
+        let start = self.stage.time.truth();
+        let mut trace = Trace::default();
+        let mut quiet = 0;
+        while trace.turns < MOST_TURNS {
+            let writes = self.writes();
+            let turns = trace.turns;
+            let wait = self.step(&mut trace).await;
+            let is_turn = trace.turns > turns;
+            if is_turn {
+                quiet = if self.writes() == writes { quiet + 1 } else { 0 };
+            }
+            let rotations = self.stage.api.objects(ROTATIONS);
+            let is_stuck = !rotations.is_empty() && quiet > 2 * rotations.len() && rotations.iter().all(is_stalled);
+            trace.elapsed = self.stage.time.truth().duration_since(start);
+            if is_stuck || wait.is_some_and(|wait| wait >= REST) {
+                trace.is_at_rest = true;
+                break;
+            }
+            self.stage.time.advance(wait.unwrap_or_default());
+        }
+        trace
+    }
+
+    /// Takes turns for as long as `time`, whatever is due.
+    pub async fn run_for(&mut self, time: SignedDuration) -> Trace {
+        let end = self.stage.time.truth() + time;
+        let mut trace = Trace::default();
+        loop {
+            let left = Duration::try_from(end.duration_since(self.stage.time.truth())).unwrap_or_default();
+            if let Some(wait) = self.step(&mut trace).await {
+                self.stage.time.advance(wait.min(left));
+            }
+            if left.is_zero() || trace.turns > 20 * MOST_TURNS {
+                return trace;
+            }
+        }
+    }
+
+    /// Writes on the API server so far.
+    pub fn writes(&self) -> usize {
+        self.stage
+            .api
+            .asked()
+            .iter()
+            .filter(|asked| asked.verb.is_write())
+            .count()
+    }
+}
+
+/// What a test looks at.
+impl World {
+    pub fn status(&self) -> AppCodeRotationStatus {
+        self.status_of(NAME)
+    }
+
+    pub fn status_of(&self, name: &str) -> AppCodeRotationStatus {
+        let object = self.stage.api.object(ROTATIONS, NAMESPACE, name).unwrap();
+        match object.get("status") {
+            Some(status) => serde_json::from_value(status.clone()).unwrap(),
+            None => AppCodeRotationStatus::default(),
+        }
+    }
+
+    /// Reason and message of a condition, with its status in front.
+    pub fn condition(&self, kind: ConditionType) -> (String, String, String) {
+        self.condition_of(NAME, kind)
+    }
+
+    pub fn condition_of(&self, name: &str, kind: ConditionType) -> (String, String, String) {
+        let status = self.status_of(name);
+        let found = status.condition(kind).cloned();
+        found.map_or_else(Default::default, |c| (c.status, c.reason, c.message))
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.status().is_true(ConditionType::Ready)
+    }
+
+    /// Why it stopped, or nothing.
+    pub fn stalled(&self) -> Option<String> {
+        self.stalled_of(NAME)
+    }
+
+    pub fn stalled_of(&self, name: &str) -> Option<String> {
+        let (status, reason, _) = self.condition_of(name, ConditionType::Stalled);
+        (status == "True").then_some(reason)
+    }
+
+    pub fn code(&self) -> Option<String> {
+        self.stage.code_in(NAME)
+    }
+
+    /// What stands for a code of the stage's app.
+    pub fn fingerprint(&self, code: &str) -> String {
+        Fingerprint::of(&AppId::parse(self.stage.app.clone()).unwrap(), code).short()
+    }
+
+    pub fn live(&self) -> Vec<String> {
+        self.stage.live()
+    }
+
+    pub fn ledger(&self) -> Ledger {
+        self.stage.cloud.with(|cloud| cloud.ledger().clone())
+    }
+
+    pub fn calls(&self, operation: Operation) -> usize {
+        self.ledger().calls(operation)
+    }
+
+    /// Resets and additions that had an effect.
+    pub fn mutations(&self) -> usize {
+        use cloud_simulator::Cause;
+        let ledger = self.ledger();
+        let app = &self.stage.app;
+        ledger.acts_applied(app, Cause::Reset) + ledger.acts_applied(app, Cause::Add)
+    }
+
+    /// Reasons of all events, oldest first.
+    pub fn events(&self) -> Vec<String> {
+        let asked = self.stage.api.asked().into_iter();
+        let events = asked.filter(|asked| asked.resource == EVENTS && asked.verb == Verb::Create);
+        events
+            .map(|event| event.body["reason"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    }
+
+    /// Calls of the script that are about the API server, by verb and resource.
+    pub fn api_calls(&self, wanted: Verb, of: &str) -> usize {
+        self.stage
+            .script
+            .count(|call| matches!(call, Call::Api { verb, resource, .. } if *verb == wanted && *resource == of))
+    }
+
+    /// What must hold in every test, whatever it is about.
+    pub fn assert_sound(&self) {
+        let violations = [self.stage.judge.violations(), self.stage.api.violations()].concat();
+        assert_eq!(violations, Vec::<String>::new());
+        for rotation in self.stage.api.objects(ROTATIONS) {
+            assert!(rotation["status"]["observedGeneration"].as_i64() <= rotation["metadata"]["generation"].as_i64());
+        }
+    }
+
+    /// The Secret holds a live code and the resource says so.
+    pub fn assert_ready(&self) {
+        self.assert_sound();
+        let (ready, reason, message) = self.condition(ConditionType::Ready);
+        assert_eq!((ready.as_str(), reason.as_str()), ("True", "CodeListed"), "{message}");
+        let code = self.code().expect("the Secret holds a code");
+        assert!(self.live().contains(&code), "the code is live");
+        assert_eq!(self.stalled(), None);
+    }
+}
+
+fn is_stalled(rotation: &Value) -> bool {
+    let conditions = rotation["status"]["conditions"].as_array();
+    conditions.is_some_and(|conditions| {
+        conditions
+            .iter()
+            .any(|condition| condition["type"] == "Stalled" && condition["status"] == "True")
+    })
+}
+
+pub fn notice(object: Value) -> Notice {
+    serde_json::from_value(object).unwrap()
+}
+
+pub fn key(name: &str) -> Key {
+    Key::new(NAMESPACE, name)
+}
+
+fn settings(stage: &Stage) -> Settings {
+    let minimum_interval = SignedDuration::from_mins(10);
+    let endpoint = Endpoint {
+        modelarts: stage.endpoint.clone(),
+        iam: stage.endpoint.clone(),
+    };
+    Settings {
+        limits: Limits {
+            settle_window: SignedDuration::from_mins(2),
+            minimum_interval,
+            check_period: SignedDuration::from_hours(1),
+        },
+        rules: Rules {
+            endpoints: EndpointRules {
+                allowed: vec![endpoint],
+                allow_insecure_loopback: true,
+            },
+            minimum_interval,
+            forbid_plaintext: false,
+        },
+        namespaces: Vec::new(),
+        concurrency: 4,
+        grace: Duration::from_secs(20),
+        prompt: Duration::from_secs(5),
+    }
+}
+
+/// A process that has just started. Its random numbers follow from its number.
+fn process(stage: &Arc<Stage>, settings: Settings, deadline: Duration, number: u64) -> Arc<Context> {
+    let clock = Arc::new(ProcessClock::start(stage.time.clone()));
+    let inner: Arc<dyn AppCodes> = match &stage.cloud {
+        CloudHandle::Http(_) => {
+            let options = HttpOptions {
+                allow_insecure_loopback: true,
+                ..HttpOptions::default()
+            };
+            Arc::new(HttpAppCodes::new(&options, clock.clone()).unwrap())
+        }
+        CloudHandle::Direct(..) => Arc::new(DirectAppCodes {
+            stage: Arc::clone(stage),
+        }),
+    };
+    let struck = Struck {
+        inner,
+        stage: Arc::clone(stage),
+    };
+    let cloud = GuardedAppCodes::new(Arc::new(struck), clock.clone(), GuardOptions::default());
+    let cluster = Cluster::new(stage.client(), deadline);
+    Arc::new(Context::new(cluster, Arc::new(cloud), clock, settings, Some(number)))
+}
