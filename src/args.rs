@@ -49,24 +49,24 @@ pub struct Args {
     pub proxy: Option<String>,
 
     /// Shortest time between two rotations of one resource; must be longer than the settle window.
-    #[arg(long, env = "APPCODE_MINIMUM_INTERVAL", default_value = "10m", value_parser = duration)]
+    #[arg(long, env = "APPCODE_MINIMUM_INTERVAL", default_value = "10m", value_name = "DURATION", value_parser = duration)]
     pub minimum_interval: SignedDuration,
 
     /// How far two agreeing readings must lie apart before it counts that a call had no effect. Must be longer than
     /// the request deadline.
-    #[arg(long, env = "APPCODE_SETTLE_WINDOW", default_value = "2m", value_parser = duration)]
+    #[arg(long, env = "APPCODE_SETTLE_WINDOW", default_value = "2m", value_name = "DURATION", value_parser = duration)]
     pub settle_window: SignedDuration,
 
     /// How often a resource at rest is checked against the cloud.
-    #[arg(long, env = "APPCODE_CHECK_PERIOD", default_value = "1h", value_parser = duration)]
+    #[arg(long, env = "APPCODE_CHECK_PERIOD", default_value = "1h", value_name = "DURATION", value_parser = duration)]
     pub check_period: SignedDuration,
 
     /// Longest time for one request to the cloud.
-    #[arg(long, env = "APPCODE_REQUEST_DEADLINE", default_value = "30s", value_parser = duration)]
+    #[arg(long, env = "APPCODE_REQUEST_DEADLINE", default_value = "30s", value_name = "DURATION", value_parser = duration)]
     pub request_deadline: SignedDuration,
 
     /// Longest time for name lookup, connect and TLS handshake with the cloud; must be shorter than the request deadline.
-    #[arg(long, env = "APPCODE_CONNECT_TIMEOUT", default_value = "5s", value_parser = duration)]
+    #[arg(long, env = "APPCODE_CONNECT_TIMEOUT", default_value = "5s", value_name = "DURATION", value_parser = duration)]
     pub connect_timeout: SignedDuration,
 
     /// Calls on the cloud per second with one credentials Secret.
@@ -86,12 +86,12 @@ pub struct Args {
     pub forbid_plaintext_status: bool,
 
     /// Longest time for one request to the API server.
-    #[arg(long, env = "APPCODE_API_DEADLINE", default_value = "15s", value_parser = duration)]
+    #[arg(long, env = "APPCODE_API_DEADLINE", default_value = "15s", value_name = "DURATION", value_parser = duration)]
     pub api_deadline: SignedDuration,
 
     /// Longest time for saving a code that is not in its Secret yet, once the process was asked to stop. The pod's
     /// terminationGracePeriodSeconds must be longer than this and the request deadline together.
-    #[arg(long, env = "APPCODE_SHUTDOWN_GRACE", default_value = "25s", value_parser = duration)]
+    #[arg(long, env = "APPCODE_SHUTDOWN_GRACE", default_value = "25s", value_name = "DURATION", value_parser = duration)]
     pub shutdown_grace: SignedDuration,
 
     /// Address of /livez and /readyz.

@@ -1,4 +1,20 @@
-//! Kubernetes operator that rotates app codes.
+//! Kubernetes operator that rotates app codes of Huawei Cloud ModelArts.
+//!
+//! The call that replaces a code kills the live one, answers once, is not idempotent and carries the secret in its URL.
+//! The operator promises that no code is lost, that one trigger causes at most one effective change, that a code stands
+//! in the cloud, in memory and in the target Secret only, and that status says the truth.
+//!
+//! # Reading order
+//!
+//! 1. [`api`]: the resource, what a person writes and what the operator answers;
+//! 2. [`plan`]: from what was observed to the one next step, pure;
+//! 3. [`controller`]: observe, plan, act, report.
+//!
+//! # Modules
+//!
+//! Pure: [`validate`] (spec to checked types), [`intent`] and [`secret`] (the log on the Secret), [`schedule`],
+//! [`limits`], [`status`] (the fold of a pass), [`endpoint`], [`ids`]. At the edges: [`modelarts`] (the cloud),
+//! [`controller`] (the API server), [`clock`], [`admin`], [`telemetry`], [`args`].
 #![cfg_attr(
     test,
     allow(
