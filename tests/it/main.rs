@@ -8,7 +8,9 @@
     reason = "a test says what must hold by panicking, and its name says the rest"
 )]
 
+mod crd;
 mod faults;
+mod manifests;
 mod reconcile;
 mod support;
 mod wire;

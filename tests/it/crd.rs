@@ -1,0 +1,432 @@
+//! The CRD: that the file is the generated one, that it is well made, and that its rules are the operator's rules.
+
+mod schema;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use appcode_operator::api::AppCodeRotation;
+use appcode_operator::endpoint::{Endpoint, EndpointRules};
+use appcode_operator::validate::{Rules, validate};
+use jiff::SignedDuration;
+use kube::CustomResourceExt;
+use kube::core::cel::validate_cel;
+use pretty_assertions::assert_eq;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+/// The version of the CRD that is served, as JSON.
+fn version() -> Value {
+    let crd = serde_json::to_value(AppCodeRotation::crd()).unwrap();
+    assert_eq!(crd["spec"]["versions"].as_array().unwrap().len(), 1);
+    crd["spec"]["versions"][0].clone()
+}
+
+fn root_schema() -> Value {
+    version()["schema"]["openAPIV3Schema"].clone()
+}
+
+/// Settings under which nothing but the CRD's own rules is left, except what a pattern cannot say of an endpoint.
+pub fn lenient_rules() -> Rules {
+    let pair = Endpoint::parse_pair("https://modelarts.example.com=https://iam.example.com").unwrap();
+    Rules {
+        endpoints: EndpointRules {
+            allowed: vec![pair],
+            allow_insecure_loopback: false,
+        },
+        minimum_interval: SignedDuration::ZERO,
+        forbid_plaintext: false,
+    }
+}
+
+/// A resource with a valid spec; `changes` are merged over its fields and null removes one.
+fn resource(changes: &Value) -> Value {
+    let mut spec = json!({
+        "region": "cn-north-4", "projectId": "project", "appId": "app", "credentialsRef": {"name": "credentials"},
+    });
+    for (field, value) in changes.as_object().unwrap() {
+        if value.is_null() {
+            spec.as_object_mut().unwrap().remove(field);
+        } else {
+            spec[field] = value.clone();
+        }
+    }
+    json!({
+        "apiVersion": "appcode.dev/v1alpha1", "kind": "AppCodeRotation", "metadata": {"name": "rotation"}, "spec": spec,
+    })
+}
+
+/// What an API server that knows CEL says against `resource`.
+pub fn crd_refusals(resource: &Value) -> Vec<String> {
+    let found = schema::refusals(&root_schema()["properties"]["spec"], &resource["spec"], "spec");
+    if !found.is_empty() {
+        return found; // as the API server: CEL rules are not tried on an object that breaks the schema
+    }
+    let typed: AppCodeRotation = serde_json::from_value(resource.clone()).unwrap();
+    let broken = validate_cel(&typed).err().into_iter().flatten();
+    broken.map(|error| error.message).collect()
+}
+
+/// What the operator says against `resource`.
+fn operator_refusals(resource: &Value) -> Vec<String> {
+    match serde_json::from_value::<AppCodeRotation>(resource.clone()) {
+        Ok(typed) => {
+            let problems = validate(&typed, &lenient_rules()).err().unwrap_or_default();
+            problems.into_iter().map(|problem| problem.message).collect()
+        }
+        Err(error) => vec![error.to_string()],
+    }
+}
+
+#[test]
+fn the_file_is_what_the_types_say() {
+    let printed = Command::new(env!("CARGO_BIN_EXE_crdgen")).output().unwrap();
+    assert!(printed.status.success());
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds/appcoderotations.yaml");
+    let file = std::fs::read_to_string(path).unwrap();
+    assert_eq!(
+        String::from_utf8(printed.stdout).unwrap(),
+        file,
+        "crds/appcoderotations.yaml is out of date: run `make generate` and commit the result"
+    );
+}
+
+#[test]
+fn the_file_reads_back_as_the_crd() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds/appcoderotations.yaml");
+    let file: Value = serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    assert_eq!(file, serde_json::to_value(AppCodeRotation::crd()).unwrap());
+}
+
+#[test]
+fn people_find_the_resource_by_its_names_and_columns() {
+    let crd = serde_json::to_value(AppCodeRotation::crd()).unwrap();
+    let names = &crd["spec"]["names"];
+    assert_eq!(names["shortNames"], json!(["acr"]));
+    assert_eq!(names["categories"], json!(["appcode"]));
+    assert_eq!(crd["spec"]["scope"], "Namespaced");
+    let version = version();
+    assert_eq!(version["name"], "v1alpha1");
+    assert_eq!(version["subresources"], json!({"status": {}}));
+    let columns: Vec<(&str, bool)> = version["additionalPrinterColumns"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|column| (column["name"].as_str().unwrap(), column.get("priority").is_some()))
+        .collect();
+    let narrow = ["App", "Phase", "Ready", "Last Rotation", "Next Rotation", "Age"];
+    let wide = ["Fingerprint", "Secret", "Message"];
+    let expected: Vec<(&str, bool)> = narrow
+        .map(|name| (name, false))
+        .into_iter()
+        .chain(wide.map(|name| (name, true)))
+        .collect();
+    assert_eq!(columns, expected);
+}
+
+#[test]
+fn every_field_is_described() {
+    schema::walk(&root_schema(), "", &mut |path, keywords| {
+        // The description of a list is that of its items where these are plain texts.
+        let is_plain_item = path.ends_with("[]") && keywords["type"] == "string";
+        let text = keywords.get("description").and_then(Value::as_str).unwrap_or_default();
+        assert!(is_plain_item || text.len() > 10, "{path} says {text:?}");
+    });
+}
+
+#[test]
+fn every_choice_is_explained_at_its_field() {
+    schema::walk(&root_schema(), "", &mut |path, keywords| {
+        let text = keywords.get("description").and_then(Value::as_str).unwrap_or_default();
+        for choice in keywords.get("enum").and_then(Value::as_array).into_iter().flatten() {
+            let word = format!("`{}`", choice.as_str().unwrap());
+            assert!(text.contains(&word), "{path} does not explain {word}");
+        }
+    });
+}
+
+#[test]
+fn no_reference_leaves_the_namespace() {
+    schema::walk(&root_schema()["properties"]["spec"], "spec", &mut |path, keywords| {
+        for (name, _) in keywords
+            .get("properties")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+        {
+            assert!(!name.to_lowercase().contains("namespace"), "{path}.{name}");
+        }
+    });
+}
+
+#[test]
+fn every_text_of_the_spec_has_a_longest_length() {
+    schema::walk(&root_schema()["properties"]["spec"], "spec", &mut |path, keywords| {
+        let is_open =
+            keywords["type"] == "string" && !keywords.contains_key("maxLength") && !keywords.contains_key("enum");
+        assert!(!is_open, "{path}");
+    });
+}
+
+/// What servers since 1.16 ask of a schema; anything else would make them ignore or refuse it.
+#[test]
+fn the_schema_is_structural() {
+    let known = [
+        "type",
+        "description",
+        "title",
+        "format",
+        "properties",
+        "required",
+        "items",
+        "minLength",
+        "maxLength",
+        "minimum",
+        "maximum",
+        "enum",
+        "pattern",
+        "x-kubernetes-validations",
+        "x-kubernetes-list-type",
+        "x-kubernetes-list-map-keys",
+    ];
+    schema::walk(&root_schema(), "", &mut |path, keywords| {
+        assert!(keywords["type"].is_string(), "{path} has no single type");
+        for keyword in keywords.keys() {
+            let is_status = path == ".status" && keyword == "nullable";
+            assert!(is_status || known.contains(&keyword.as_str()), "{path} has {keyword}");
+        }
+    });
+}
+
+#[test]
+fn conditions_are_a_map_by_type() {
+    let conditions = &root_schema()["properties"]["status"]["properties"]["conditions"];
+    assert_eq!(conditions["x-kubernetes-list-type"], "map");
+    assert_eq!(conditions["x-kubernetes-list-map-keys"], json!(["type"]));
+}
+
+/// Each CEL rule by its message: specs that break it and nothing else, and specs close by that do not.
+fn cel_cases() -> Vec<(&'static str, Vec<Value>, Vec<Value>)> {
+    let seed_in = |name: &str| json!({"secretKeyRef": {"name": name, "key": "k"}});
+    vec![
+        (
+            "set exactly one of region and endpoint",
+            vec![
+                json!({"region": null}),
+                json!({"endpoint": "https://modelarts.example.com"}),
+            ],
+            vec![
+                json!({}),
+                json!({"region": null, "endpoint": "https://modelarts.example.com"}),
+            ],
+        ),
+        (
+            "set at most one of appCode and appCodeFrom",
+            vec![json!({"appCode": "code", "appCodeFrom": seed_in("seed")})],
+            vec![
+                json!({"appCode": "code"}),
+                json!({"appCodeFrom": seed_in("seed")}),
+                json!({}),
+            ],
+        ),
+        (
+            "appCodeFrom must not name the target Secret: the operator writes there, so the seed would never be seen to change",
+            vec![
+                json!({"appCodeFrom": seed_in("rotation")}),
+                json!({"appCodeFrom": seed_in("rotation"), "target": {"key": "k"}}),
+                json!({"appCodeFrom": seed_in("mine"), "target": {"name": "mine"}}),
+            ],
+            vec![
+                json!({"appCodeFrom": seed_in("rotation"), "target": {"name": "mine"}}),
+                json!({"appCodeFrom": seed_in("mine"), "target": {"key": "mine"}}),
+            ],
+        ),
+        (
+            "credentialsRef must not name the target Secret: the operator writes codes there",
+            vec![
+                json!({"credentialsRef": {"name": "rotation"}}),
+                json!({"credentialsRef": {"name": "mine"}, "target": {"name": "mine"}}),
+            ],
+            vec![json!({"credentialsRef": {"name": "rotation"}, "target": {"name": "mine"}})],
+        ),
+        (
+            "interval must be longer than zero",
+            vec![
+                json!({"schedule": {"interval": "0s"}}),
+                json!({"schedule": {"interval": "0h0m0s"}}),
+            ],
+            vec![
+                json!({"schedule": {"interval": "1s"}}),
+                json!({"schedule": {"interval": "99999h9999999m9999999s"}}),
+            ],
+        ),
+        (
+            "jitter must be shorter than the interval",
+            vec![
+                json!({"schedule": {"interval": "1h", "jitter": "60m"}}),
+                json!({"schedule": {"interval": "1s", "jitter": "99999h9999999m9999999s"}}),
+            ],
+            vec![
+                json!({"schedule": {"interval": "1h", "jitter": "59m59s"}}),
+                json!({"schedule": {"interval": "1s", "jitter": "0s"}}),
+            ],
+        ),
+    ]
+}
+
+#[test]
+fn every_rule_refuses_and_accepts_as_the_operator_does() {
+    let mut tried = BTreeSet::new();
+    for (message, refused, accepted) in cel_cases() {
+        tried.insert(message.to_owned());
+        for changes in refused {
+            let resource = resource(&changes);
+            assert_eq!(crd_refusals(&resource), [message], "{changes}");
+            let operator = operator_refusals(&resource);
+            assert!(
+                operator.len() == 1 && operator[0].ends_with(message),
+                "{changes}: {operator:?}"
+            );
+        }
+        for changes in accepted {
+            let resource = resource(&changes);
+            assert_eq!(
+                (crd_refusals(&resource), operator_refusals(&resource)),
+                (vec![], vec![]),
+                "{changes}"
+            );
+        }
+    }
+    let mut present = BTreeSet::new();
+    schema::walk(&root_schema(), "", &mut |_, keywords| {
+        for rule in keywords
+            .get("x-kubernetes-validations")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
+            present.insert(rule["message"].as_str().unwrap().to_owned());
+        }
+    });
+    assert_eq!(tried, present, "a rule without a case, or a case without its rule");
+}
+
+#[test]
+fn each_bad_field_is_refused_by_both() {
+    let cases = [
+        json!({"region": ""}),
+        json!({"region": "moon"}),
+        json!({"region": "cn-north-4.evil"}),
+        json!({"region": null, "endpoint": ""}),
+        json!({"region": null, "endpoint": "https://a/b"}),
+        json!({"region": null, "endpoint": "https://u@modelarts.example.com"}),
+        json!({"projectId": ""}),
+        json!({"projectId": "a/b"}),
+        json!({"projectId": "a".repeat(65)}),
+        json!({"projectId": null}),
+        json!({"appId": ""}),
+        json!({"appId": ".."}),
+        json!({"appId": "a%2fb"}),
+        json!({"appId": "a".repeat(129)}),
+        json!({"workspaceId": ""}),
+        json!({"workspaceId": "a_b"}),
+        json!({"appName": ""}),
+        json!({"appName": "é".repeat(256)}),
+        json!({"appRemark": "x".repeat(201)}),
+        json!({"appCode": ""}),
+        json!({"appCode": "a*b"}),
+        json!({"appCode": "a b"}),
+        json!({"appCode": "a".repeat(513)}),
+        json!({"appCode": 1}),
+        json!({"appCodeFrom": {}}),
+        json!({"appCodeFrom": {"secretKeyRef": {"name": "s"}}}),
+        json!({"appCodeFrom": {"secretKeyRef": {"name": "s", "key": ".."}}}),
+        json!({"appCodeFrom": {"secretKeyRef": {"name": "S", "key": "k"}}}),
+        json!({"credentialsRef": null}),
+        json!({"credentialsRef": {"name": "a..b"}}),
+        json!({"schedule": {}}),
+        json!({"schedule": {"interval": ""}}),
+        json!({"schedule": {"interval": "1d"}}),
+        json!({"schedule": {"interval": "1m1h"}}),
+        json!({"schedule": {"interval": "-1h"}}),
+        json!({"schedule": {"interval": "100000h"}}),
+        json!({"schedule": {"interval": "1h", "jitter": "0"}}),
+        json!({"schedule": {"interval": 60}}),
+        json!({"initialRotation": "Never"}),
+        json!({"rotationTrigger": ""}),
+        json!({"rotationTrigger": "x".repeat(257)}),
+        json!({"suspend": "true"}),
+        json!({"target": {"name": "-"}}),
+        json!({"target": {"name": "a".repeat(254)}}),
+        json!({"target": {"key": "a b"}}),
+        json!({"statusCode": "plaintext"}),
+        json!({"historyLimit": 0}),
+        json!({"historyLimit": 51}),
+        json!({"historyLimit": 1.5}),
+    ];
+    for changes in cases {
+        let resource = resource(&changes);
+        assert!(!crd_refusals(&resource).is_empty(), "the CRD takes {changes}");
+        assert!(!operator_refusals(&resource).is_empty(), "the operator takes {changes}");
+    }
+}
+
+/// A field's value: mostly what is nearly right, now and then anything.
+fn text(nearly: &'static str) -> impl Strategy<Value = Option<Value>> {
+    prop_oneof![
+        3 => Just(None),
+        5 => nearly.prop_map(|text| Some(json!(text))),
+        1 => "(?s).{0,12}".prop_map(|text| Some(json!(text))),
+    ]
+}
+
+fn object(fields: &[(&str, Option<Value>)]) -> Value {
+    let present = fields
+        .iter()
+        .filter_map(|(name, value)| Some(((*name).to_owned(), value.clone()?)));
+    Value::Object(present.collect())
+}
+
+prop_compose! {
+    fn spec()(
+        region in text("[a-z]{2}-[a-z]{1,22}-[0-9]{1,4}|cn-north-4"),
+        endpoint in text("https://modelarts.example.com/?|https://[a-z/@ ]{1,5}"),
+        ids in [text("[a-z0-9-]{1,8}"), text("[A-Za-z0-9_-]{1,9}"), text("[a-z0-9-]{1,8}|[a-z]{60,68}")],
+        words in [text(".{1,4}|é{250,260}"), text(".{0,4}|x{195,205}"), text(".{1,4}|x{250,260}")],
+        code in text("[!-~]{1,6}|[a-z]{508,516}"),
+        seed in [text("[a-c.-]{1,2}"), text("[.a/]{1,3}|a")],
+        credentials in text("[a-c.-]{1,2}"),
+        times in [text("([0-9]{0,6}h)?([0-9]{0,8}m)?([0-9]{0,8}s)?|[0-9]m"), text("[0-9]{1,2}[hms]")],
+        target in [text("[a-c.-]{1,2}"), text("[.a/]{1,3}|appCode")],
+        limit in prop::option::of(-2..60i64),
+    ) -> Value {
+        let seed = (seed[0].is_some() || seed[1].is_some())
+            .then(|| json!({"secretKeyRef": object(&[("name", seed[0].clone()), ("key", seed[1].clone())])}));
+        let schedule = (times[0].is_some() || times[1].is_some())
+            .then(|| object(&[("interval", times[0].clone()), ("jitter", times[1].clone())]));
+        let region = region.or_else(|| endpoint.is_none().then(|| json!("cn-north-4")));
+        resource(&object(&[
+            ("region", region.or(Some(Value::Null))), ("endpoint", endpoint), ("projectId", ids[0].clone()),
+            ("appId", ids[1].clone()), ("workspaceId", ids[2].clone()), ("appName", words[0].clone()),
+            ("appRemark", words[1].clone()), ("rotationTrigger", words[2].clone()), ("appCode", code), ("appCodeFrom", seed),
+            ("credentialsRef", credentials.map(|name| json!({"name": name}))), ("schedule", schedule),
+            ("target", Some(object(&[("name", target[0].clone()), ("key", target[1].clone())]))),
+            ("historyLimit", limit.map(|limit| json!(limit))),
+        ]))
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    /// One way always; the other way too, but for an endpoint, of which the operator knows more than a pattern can say.
+    #[test]
+    fn the_crd_and_the_operator_refuse_the_same(resource in spec()) {
+        let crd = crd_refusals(&resource);
+        let mut operator = operator_refusals(&resource);
+        prop_assert!(crd.is_empty() || !operator.is_empty(), "only the CRD refuses: {crd:?}");
+        operator.retain(|message| !message.starts_with("spec.endpoint"));
+        prop_assert!(operator.is_empty() || !crd.is_empty(), "only the operator refuses: {operator:?}");
+    }
+}

@@ -1,0 +1,125 @@
+//! What `deploy/` installs: the rights, the hardening, and that the examples are good ones.
+
+use std::path::{Path, PathBuf};
+
+use appcode_operator::api::AppCodeRotation;
+use appcode_operator::args::Args;
+use appcode_operator::validate::validate;
+use clap::{CommandFactory, Parser};
+use serde_json::{Value, json};
+
+fn deploy() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy")
+}
+
+fn documents(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.split("\n---\n")
+        .map(|part| serde_saphyr::from_str(part).unwrap())
+        .collect()
+}
+
+fn document(name: &str) -> Value {
+    documents(&deploy().join(name)).remove(0)
+}
+
+#[test]
+fn each_example_is_a_resource_that_the_operator_takes() {
+    let rules = Args::parse_from(["appcode-operator"]).settings().unwrap().rules;
+    let mut rotations = 0;
+    for file in std::fs::read_dir(deploy().join("examples")).unwrap() {
+        for document in documents(&file.unwrap().path()) {
+            if document["kind"] == "AppCodeRotation" {
+                let rotation: AppCodeRotation = serde_json::from_value(document).unwrap();
+                assert!(validate(&rotation, &rules).is_ok(), "{:?}", rotation.metadata.name);
+                rotations += 1;
+            }
+        }
+    }
+    assert!(rotations >= 3);
+}
+
+#[test]
+fn the_role_grants_this_and_no_more() {
+    let granted = document("rbac.yaml")["rules"].clone();
+    let expected = json!([
+        {"apiGroups": ["appcode.dev"], "resources": ["appcoderotations"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": ["appcode.dev"], "resources": ["appcoderotations/status"], "verbs": ["update"]},
+        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "create", "patch"]},
+        {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
+    ]);
+    assert_eq!(granted, expected);
+}
+
+/// The rules of the Pod Security Standard "restricted", as the Kubernetes documentation lists them.
+#[test]
+fn the_pod_meets_the_restricted_standard() {
+    let deployment = document("deployment.yaml");
+    let pod = &deployment["spec"]["template"]["spec"];
+    for field in ["hostNetwork", "hostPID", "hostIPC", "volumes"] {
+        assert!(pod[field].is_null(), "{field}");
+    }
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_ne!(pod["securityContext"]["runAsUser"], 0);
+    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+    for container in pod["containers"].as_array().unwrap() {
+        let context = &container["securityContext"];
+        assert_eq!(context["allowPrivilegeEscalation"], false);
+        assert_eq!(context["readOnlyRootFilesystem"], true);
+        assert_eq!(context["capabilities"], json!({"drop": ["ALL"]}));
+        assert!(context["privileged"].is_null());
+        assert!(
+            container["ports"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .all(|port| port["hostPort"].is_null())
+        );
+        assert!(container["resources"]["limits"]["memory"].is_string());
+        let image = container["image"].as_str().unwrap();
+        assert!(image.contains(':') && !image.ends_with(":latest"), "{image}");
+    }
+}
+
+#[test]
+fn the_pod_outlives_a_call_and_the_saving_of_its_code() {
+    let args = Args::parse_from(["appcode-operator"]);
+    let deployment = document("deployment.yaml");
+    let grace = deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+        .as_i64()
+        .unwrap();
+    assert!(grace > args.request_deadline.as_secs() + args.shutdown_grace.as_secs());
+    assert_eq!(
+        deployment["spec"]["strategy"]["type"], "Recreate",
+        "a rolling update runs two replicas for a moment"
+    );
+}
+
+#[test]
+fn each_variable_of_the_pod_is_one_that_the_program_reads() {
+    let deployment = document("deployment.yaml");
+    let command = Args::command();
+    let known: Vec<_> = command
+        .get_arguments()
+        .filter_map(|arg| arg.get_env()?.to_str())
+        .collect();
+    for variable in deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+        .as_array()
+        .unwrap()
+    {
+        assert!(known.contains(&variable["name"].as_str().unwrap()), "{variable}");
+    }
+}
+
+#[test]
+fn the_kustomization_names_every_manifest() {
+    let named = document("kustomization.yaml")["resources"].clone();
+    let named: Vec<&str> = named.as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    for file in std::fs::read_dir(deploy()).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".yaml") && name != "kustomization.yaml" {
+            assert!(named.contains(&name.as_str()), "{name}");
+        }
+    }
+    assert!(named.contains(&"../crds"));
+}
