@@ -1,0 +1,231 @@
+//! Everything a real rotation needs, on this machine: a control plane, a simulated cloud, and the operator's own program
+//! under its own identity, with the rights that `deploy/` gives it. Shared by the tests and the demo.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use appcode_operator::api::AppCodeRotation;
+use cloud_simulator::{App, NewApp, Simulator, User};
+use control_plane::{ControlPlane, Identity, Options};
+use kube::CustomResourceExt;
+use serde_json::{Value, json};
+
+/// The operator's identity, as `deploy/` names it.
+const NAMESPACE: &str = "appcode-system";
+const ACCOUNT: &str = "appcode-operator";
+/// Bound on anything that is waited for; far above what it takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A running control plane with the operator installed, and a cloud.
+pub struct Stage {
+    /// The control plane.
+    pub plane: ControlPlane,
+    /// The cloud.
+    pub cloud: Simulator,
+    /// The IAM user that creates apps.
+    pub user: User,
+    /// The user's project.
+    pub project: String,
+    /// Where the operator's log goes.
+    pub log: PathBuf,
+    program: PathBuf,
+    flags: Vec<String>,
+    operator: Option<Child>,
+}
+
+impl Stage {
+    /// Starts the control plane and the cloud, and installs the operator's manifests; the program itself starts with
+    /// [`Stage::start_operator`].
+    pub async fn set(program: &Path, flags: &[&str]) -> Self {
+        let options = Options {
+            identities: vec![Identity::service_account(NAMESPACE, ACCOUNT)],
+            audit: true,
+            controller_manager: false,
+            ..Options::default()
+        };
+        let plane = ControlPlane::start(options).await.expect("the control plane starts");
+        let cloud = Simulator::start(cloud_simulator::Options::default())
+            .await
+            .expect("the cloud starts");
+        let (user, project) = cloud.add_tenant("tenant");
+        let log = plane.dir().join("operator.log");
+        let mut all = vec![format!("--allow-endpoint={0}={0}", cloud.url())];
+        all.extend(["--allow-insecure-loopback", "--admin-address=127.0.0.1:0"].map(str::to_owned));
+        all.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        let stage = Self {
+            plane,
+            cloud,
+            user,
+            project,
+            log,
+            program: program.to_owned(),
+            flags: all,
+            operator: None,
+        };
+        let crd = serde_json::to_string(&AppCodeRotation::crd()).expect("a CRD is JSON");
+        stage.send(&["create", "--validate=false", "-f", "-"], &crd);
+        let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+        for manifest in ["namespace.yaml", "serviceaccount.yaml", "rbac.yaml"] {
+            let path = deploy.join(manifest);
+            stage.kubectl(&["apply", "--validate=false", "-f", &path.display().to_string()]);
+        }
+        stage.kubectl(&[
+            "wait",
+            "--for=condition=Established",
+            "crd/appcoderotations.appcode.dev",
+            "--timeout=60s",
+        ]);
+        stage
+    }
+
+    /// Starts the operator's program under its own identity. Its log goes on in the same file.
+    pub fn start_operator(&mut self) {
+        let identity = Identity::service_account(NAMESPACE, ACCOUNT);
+        let kubeconfig = self.plane.kubeconfig(&identity.user).expect("the identity exists");
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .expect("the log can be written");
+        let operator = Command::new("setpriv") // so that it ends with us, however we end
+            .args(["--pdeathsig", "KILL"])
+            .arg(&self.program)
+            .args(&self.flags)
+            .env("KUBECONFIG", kubeconfig)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("the log can be shared"))
+            .stderr(log)
+            .spawn()
+            .expect("the operator starts");
+        self.operator = Some(operator);
+    }
+
+    /// Sends the operator a signal and waits for its end; returns its exit code, if it has one.
+    pub fn end_operator(&mut self, signal: &str) -> Option<i32> {
+        let mut operator = self.operator.take()?;
+        let pid = operator.id().to_string();
+        let sent = Command::new("kill")
+            .args(["-s", signal, &pid])
+            .status()
+            .expect("kill runs");
+        assert!(sent.success(), "the operator is still there");
+        operator.wait().expect("the operator ends").code()
+    }
+
+    /// Runs kubectl as admin and returns what it prints.
+    pub fn kubectl(&self, args: &[&str]) -> String {
+        self.send(args, "")
+    }
+
+    /// Runs kubectl as admin with `input` and returns what it prints.
+    pub fn send(&self, args: &[&str], input: &str) -> String {
+        let (is_done, out, err) = self.run(args, input);
+        assert!(is_done, "kubectl {args:?}: {err}");
+        out
+    }
+
+    /// Runs kubectl as admin with `input`: whether it succeeded, and what it printed.
+    pub fn run(&self, args: &[&str], input: &str) -> (bool, String, String) {
+        let mut command = self.plane.kubectl();
+        command
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("kubectl runs");
+        let mut stdin = child.stdin.take().expect("kubectl has an input");
+        stdin.write_all(input.as_bytes()).expect("kubectl reads");
+        drop(stdin);
+        let output = child.wait_with_output().expect("kubectl ends");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.success(), text(&output.stdout), text(&output.stderr))
+    }
+
+    /// Applies an object.
+    pub fn apply(&self, object: &Value) {
+        self.send(&["apply", "--validate=false", "-f", "-"], &object.to_string());
+    }
+
+    /// A namespace with credentials of [`Stage::user`].
+    pub fn namespace(&self, name: &str) {
+        self.apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
+        self.credentials(name, &self.user.ak, &self.user.sk);
+    }
+
+    /// The credentials Secret of a namespace.
+    pub fn credentials(&self, namespace: &str, access_key: &str, secret_key: &str) {
+        self.apply(&json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "credentials", "namespace": namespace},
+            "stringData": {"accessKey": access_key, "secretKey": secret_key},
+        }));
+    }
+
+    /// An app with `codes` codes.
+    pub fn app(&self, codes: usize) -> App {
+        self.cloud
+            .create_app(NewApp::of(&self.user.user_id, &self.project).codes(codes))
+    }
+
+    /// A resource for `app`, with more fields of spec.
+    pub fn rotation(&self, namespace: &str, name: &str, app: &str, more: &Value) -> Value {
+        let mut spec = json!({
+            "endpoint": self.cloud.url(), "projectId": self.project, "appId": app,
+            "credentialsRef": {"name": "credentials"},
+        });
+        for (field, value) in more.as_object().expect("fields") {
+            spec[field] = value.clone();
+        }
+        json!({
+            "apiVersion": "appcode.dev/v1alpha1", "kind": "AppCodeRotation",
+            "metadata": {"name": name, "namespace": namespace}, "spec": spec,
+        })
+    }
+
+    /// An object as JSON; null if there is none.
+    pub fn get(&self, namespace: &str, kind: &str, name: &str) -> Value {
+        let text = self.kubectl(&["get", kind, name, "-n", namespace, "-o", "json", "--ignore-not-found"]);
+        if text.trim().is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_str(&text).expect("kubectl prints JSON")
+        }
+    }
+
+    /// The code in a Secret.
+    pub fn code(&self, namespace: &str, secret: &str) -> Option<String> {
+        let secret = self.get(namespace, "secret", secret);
+        let value: k8s_openapi::ByteString = serde_json::from_value(secret["data"]["appCode"].clone()).ok()?;
+        String::from_utf8(value.0).ok()
+    }
+
+    /// Waits until `is_so` is true.
+    pub async fn until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
+        let start = Instant::now();
+        while !is_so() {
+            assert!(
+                start.elapsed() < PATIENCE,
+                "waited in vain: {what}\n{}",
+                self.last_words()
+            );
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    fn last_words(&self) -> String {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().filter(|line| !line.contains("\"TRACE\"")).collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if let Some(mut operator) = self.operator.take() {
+            drop(operator.kill());
+            drop(operator.wait());
+        }
+    }
+}
