@@ -1,1 +1,87 @@
-fn main() {}
+//! The real program on a real API server, under the rights that `deploy/` gives it, against the simulated cloud.
+//!
+//! Each test has a control plane of its own and asserts end states, by the cloud's ledger and the Secret.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs,
+    reason = "a test says what must hold by panicking, and its name says the rest"
+)]
+
+mod canary;
+mod crash;
+mod rights;
+mod stage;
+mod user;
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::stage::Stage;
+
+/// Short times, so that a test takes seconds; every bound keeps its order.
+const FLAGS: &[&str] = &[
+    "--settle-window=3s",
+    "--request-deadline=2s",
+    "--connect-timeout=1s",
+    "--minimum-interval=4s",
+    "--check-period=8s",
+    "--caller-rate=50",
+    "--total-rate=200",
+    "--log=trace",
+];
+
+async fn stage() -> Stage {
+    let mut stage = Stage::set(Path::new(env!("CARGO_BIN_EXE_appcode-operator")), FLAGS).await;
+    stage.start_operator();
+    stage
+}
+
+impl Stage {
+    fn status(&self, namespace: &str, name: &str) -> Value {
+        self.get(namespace, "acr", name)["status"].clone()
+    }
+
+    fn resets(&self, app: &str) -> usize {
+        self.cloud.ledger().resets_applied(app)
+    }
+
+    /// Waits until the Secret holds the code that the cloud lists and the resource says `Ready`.
+    async fn until_ready(&self, namespace: &str, name: &str, app: &str) {
+        self.until(&format!("{namespace}/{name} is ready"), || {
+            let live = self.cloud.live_codes(app);
+            let code = self.code(namespace, name);
+            code.is_some_and(|code| live.contains(&code)) && condition(&self.status(namespace, name), "Ready") == "True"
+        })
+        .await;
+    }
+}
+
+fn condition(status: &Value, kind: &str) -> String {
+    let found = status["conditions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|condition| condition["type"] == kind);
+    found.map_or_else(String::new, |condition| {
+        condition["status"].as_str().unwrap().to_owned()
+    })
+}
+
+fn message(status: &Value, kind: &str) -> String {
+    let found = status["conditions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|condition| condition["type"] == kind);
+    found.map_or_else(String::new, |condition| {
+        format!(
+            "{}: {}",
+            condition["reason"].as_str().unwrap(),
+            condition["message"].as_str().unwrap()
+        )
+    })
+}
