@@ -144,7 +144,7 @@ fn publish(status: &mut AppCodeRotationStatus, pass: Pass<'_>, wanted: &Wanted, 
         .zip(since)
         .map(|(schedule, since)| schedule.next(since, &o.resource.uid));
     status.next_rotation_time = next.map(Time);
-    if is_verified(o) {
+    if is_verified(o, pass.step) {
         status.last_verified_time = Some(Time(now));
     }
 }
@@ -182,8 +182,12 @@ fn is_in_sync(o: &Observed) -> bool {
         if secret.code.is_some() && secret.code == secret.record.fingerprint && secret.record.app == wanted.app)
 }
 
-/// Whether the cloud listed the code in the Secret in this pass.
-fn is_verified(o: &Observed) -> bool {
+/// Whether the cloud listed the code in the Secret in this pass. While what became of a call is being found out, a list
+/// with the old code on it proves nothing: it may be stale, or the call may still take effect.
+fn is_verified(o: &Observed, step: &Step) -> bool {
+    if open_intent(o).is_some() && !matches!(step, Step::Rest { .. }) {
+        return false;
+    }
     match (&o.secret, &o.cloud) {
         (SecretView::Ours(secret), Cloud::Read(app)) if is_in_sync(o) => {
             !app.masked && secret.code.is_some_and(|code| app.codes.contains(&code))
@@ -271,7 +275,7 @@ fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_new_generat
     let ready_message = format!("Secret {secret} holds a code that the cloud lists.");
     match pass.step {
         Step::Stop { reason, message, .. } => set(ConditionType::Ready, "False", *reason, message),
-        _ if is_verified(o) => set(ConditionType::Ready, "True", Reason::CodeListed, &ready_message),
+        _ if is_verified(o, pass.step) => set(ConditionType::Ready, "True", Reason::CodeListed, &ready_message),
         Step::Retry { failure } if !was_ready => set(ConditionType::Ready, "False", failure.reason, &failure.message),
         Step::Wait { reason, message, .. } => set(ConditionType::Ready, "Unknown", *reason, message),
         _ if open_intent(o).is_some() => {

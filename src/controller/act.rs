@@ -14,7 +14,7 @@ use crate::intent::{Call, Intent, Verdict};
 use crate::modelarts::{App, AppCode, AppType, Caller, CloudError, CloudErrorKind, Credentials, Echo, Target, scrub};
 use crate::plan::{AppReading, Attempt, Cloud, Failure, Held, Question, Settling, WriteReason};
 use crate::secret::{CodeChange, OurSecret, Record, SecretView, new_secret, patch, view};
-use crate::status::Happened;
+use crate::status::{BACKOFF_CAP, Happened};
 
 /// An app holds five codes at most, so it has at most four other owners.
 const MOST_SIBLINGS: usize = 4;
@@ -212,7 +212,9 @@ fn failure(error: &CloudError, pass: &Pass) -> Failure {
             None,
         ),
         CloudErrorKind::Throttled { retry_after } => {
-            let after = retry_after.and_then(|after| SignedDuration::try_from(after).ok());
+            let after = retry_after
+                .and_then(|after| SignedDuration::try_from(after).ok())
+                .map(|after| after.min(BACKOFF_CAP));
             (
                 Reason::Retrying,
                 format!("The cloud asks to slow down: {said}."),
@@ -238,12 +240,32 @@ fn failure(error: &CloudError, pass: &Pass) -> Failure {
 
 /// Creates the target Secret with the record alone.
 pub(super) async fn create_secret(ctx: &Context, pass: &mut Pass, name: &str, record: &Record) -> Result<(), Error> {
+    if is_gone(ctx, pass).await? {
+        return Ok(());
+    }
     let body = new_secret(pass.key.namespace(), name, &pass.key.to_string(), record);
     let result = ctx.cluster.create_secret(pass.key.namespace(), &body).await;
     written(ctx, pass, name, result, "create the target Secret").await?;
     // The code is written only after the app was read again, under the version that the new Secret has.
     pass.observed.cloud = Cloud::NotAsked;
     Ok(())
+}
+
+/// Whether the resource went since it was read. A patch is fenced by the Secret; only this keeps a Secret from being made
+/// for nobody, in all but the instant between the two requests.
+async fn is_gone(ctx: &Context, pass: &mut Pass) -> Result<bool, Error> {
+    let fresh = ctx.cluster.rotation(&pass.key).await;
+    let fresh = fresh.map_err(|source| Error::Cluster {
+        doing: "read the resource again",
+        source,
+    })?;
+    let uid = &pass.observed.resource.uid;
+    let is_there = fresh
+        .is_some_and(|fresh| fresh.metadata.uid.as_ref() == Some(uid) && fresh.metadata.deletion_timestamp.is_none());
+    if !is_there {
+        look_again(ctx, pass).await?;
+    }
+    Ok(!is_there)
 }
 
 /// Writes the intent under the fence. Only then may the call be made, and only promptly.
@@ -270,12 +292,11 @@ pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, rec
             let patch = patch(&resource_version, &resource, &record, None);
             (ctx.cluster.patch_secret(&namespace, name, &patch).await, old.intent)
         }
-        _ => (
-            ctx.cluster
-                .create_secret(&namespace, &new_secret(&namespace, name, &resource, &record))
-                .await,
-            None,
-        ),
+        _ if is_gone(ctx, pass).await? => return Ok(()),
+        _ => {
+            let secret = new_secret(&namespace, name, &resource, &record);
+            (ctx.cluster.create_secret(&namespace, &secret).await, None)
+        }
     };
     let is_written = written(ctx, pass, name, result, "write the intent").await?;
     if is_written {
@@ -303,15 +324,18 @@ pub(super) async fn mutate(ctx: &Context, pass: &mut Pass, intent: &Intent) -> R
         return Ok(()); // `not_applied` still says that it was never made
     }
     let target = pass.target.clone().ok_or(Error::UnknownCode)?;
-    let base = intent
-        .base
-        .map(|base| pass.codes.get(&base).cloned().ok_or(Error::UnknownCode))
-        .transpose()?;
+    // Only a reset names the base, and only a base that this pass has read; an added code needs none.
+    let base = match (intent.call, intent.base) {
+        (Call::Add, _) => None,
+        (Call::Reset, base) => {
+            let base = base.and_then(|base| pass.codes.get(&base).cloned());
+            Some(base.ok_or(Error::UnknownCode)?)
+        }
+    };
     pass.observed.memory.not_applied = None;
-    let answer = match (intent.call, &base) {
-        (Call::Reset, Some(code)) => ctx.cloud.reset_code(&target, code, &pass.echo).await,
-        (Call::Reset, None) => return Err(Error::UnknownCode),
-        (Call::Add, _) => ctx.cloud.add_code(&target, &pass.echo).await,
+    let answer = match &base {
+        Some(code) => ctx.cloud.reset_code(&target, code, &pass.echo).await,
+        None => ctx.cloud.add_code(&target, &pass.echo).await,
     };
     let answered_at = ctx.clock.uptime();
     match answer {

@@ -1,1 +1,50 @@
+//! Every single fault at every call of a pass, before and after its effect; then the run to rest; then the judge.
+//!
+//! A pass is run once without faults to learn its calls. Then it is run again for each call and each thing that can
+//! strike it. What must hold is read from the cloud's ledger and the Secrets; our own status is asked only whether it
+//! tells the truth.
 
+mod acts;
+mod case;
+mod cloud;
+mod cluster;
+
+use self::case::{Case, Scenario, Transport, learn};
+use crate::support::script::{Call, Strike};
+
+/// Runs `strikes` of every call of every scenario, each with what must come of it, and reports every one that fails.
+fn explore(
+    scenarios: &[Scenario],
+    transport: Transport,
+    strikes: impl Fn(Scenario, &Call) -> Vec<(Strike, case::Expected)>,
+) {
+    let mut cases = Vec::new();
+    for scenario in scenarios {
+        for (at, call) in learn(*scenario, Vec::new()).iter().enumerate() {
+            for (strike, expected) in strikes(*scenario, call) {
+                let name = format!("{scenario:?}: {strike:?} at call {at}, {call}");
+                cases.push(Case {
+                    name,
+                    scenario: *scenario,
+                    transport,
+                    strikes: vec![(at, strike)],
+                    expected,
+                });
+            }
+        }
+    }
+    judge(&cases);
+}
+
+fn judge(cases: &[Case]) {
+    assert!(!cases.is_empty());
+    let failed: Vec<String> = cases.iter().filter_map(|case| case.run().err()).collect();
+    println!("{} cases, {} failed", cases.len(), failed.len());
+    assert!(
+        failed.is_empty(),
+        "{} of {} failed:\n\n{}",
+        failed.len(),
+        cases.len(),
+        failed.join("\n\n")
+    );
+}

@@ -112,6 +112,7 @@ impl DirectAppCodes {
         let kind = match answer.status {
             200 => {
                 return app(&answer.value())
+                    .filter(|_| is_about(&answer.value(), target))
                     .ok_or_else(|| error(CloudErrorKind::UnknownOutcome, Some(200), "not an app"));
             }
             401 => CloudErrorKind::CredentialsRejected,
@@ -119,13 +120,22 @@ impl DirectAppCodes {
             404 if is_show => CloudErrorKind::AppNotFound,
             404 => CloudErrorKind::NotFound,
             429 => CloudErrorKind::Throttled {
-                retry_after: retry_after.map(std::time::Duration::from_secs),
+                retry_after: retry_after
+                    .map(|seconds| std::time::Duration::from_secs(seconds).clamp(SECOND, 900 * SECOND)),
             },
             400 => CloudErrorKind::Refused,
             _ => CloudErrorKind::UnknownOutcome,
         };
         Err(error(kind, Some(answer.status), "refused"))
     }
+}
+
+const SECOND: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// The real client takes no answer about another app.
+fn is_about(answer: &Value, target: &Target) -> bool {
+    let id = &answer["app"]["app_id"];
+    id.is_null() || id == target.app.app_id.as_str()
 }
 
 fn error(kind: CloudErrorKind, status: Option<u16>, message: &str) -> CloudError {

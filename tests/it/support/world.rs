@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use appcode_operator::api::{AppCodeRotationStatus, ConditionType};
-use appcode_operator::controller::{Cluster, Context, Key, Notice, Settings, take_turn};
+use appcode_operator::controller::{Cluster, Context, Notice, Settings, take_turn};
 use appcode_operator::endpoint::{Endpoint, EndpointRules};
 use appcode_operator::ids::{AppId, Fingerprint};
 use appcode_operator::modelarts::{AppCodes, GuardOptions, GuardedAppCodes, HttpAppCodes, HttpOptions};
@@ -40,8 +40,7 @@ pub struct World {
     pub stage: Arc<Stage>,
     pub ctx: Arc<Context>,
     pub settings: Settings,
-    /// Longest that a call on the API server may take; matters only where one hangs.
-    pub deadline: Duration,
+    deadline: Duration,
     seen: u64,
     processes: u64,
 }
@@ -70,8 +69,12 @@ impl World {
     }
 
     pub fn on(stage: Arc<Stage>) -> Self {
+        Self::with_deadline(stage, Duration::from_secs(10))
+    }
+
+    /// No call on the API server takes longer than `deadline`; that matters only where one hangs.
+    pub fn with_deadline(stage: Arc<Stage>, deadline: Duration) -> Self {
         let settings = settings(&stage);
-        let deadline = Duration::from_secs(10);
         let ctx = process(&stage, settings.clone(), deadline, 0);
         Self {
             stage,
@@ -130,21 +133,26 @@ impl World {
 
     /// Takes turns and lets time pass until nothing is due for long, or every resource waits for a person.
     pub async fn run_to_rest(&mut self) -> Trace {
+        self.run_until(|_| true).await
+    }
+
+    /// The same, but a resource that waits for a person rests only where `may_stop` allows it.
+    pub async fn run_until(&mut self, may_stop: impl Fn(&Self) -> bool) -> Trace {
         let start = self.stage.time.truth();
         let mut trace = Trace::default();
         let mut quiet = 0;
         while trace.turns < MOST_TURNS {
-            let writes = self.writes();
-            let turns = trace.turns;
+            let (writes, turns) = (self.writes(), trace.turns);
             let wait = self.step(&mut trace).await;
-            let is_turn = trace.turns > turns;
-            if is_turn {
+            if trace.turns > turns {
                 quiet = if self.writes() == writes { quiet + 1 } else { 0 };
             }
             let rotations = self.stage.api.objects(ROTATIONS);
-            let is_stuck = !rotations.is_empty() && quiet > 2 * rotations.len() && rotations.iter().all(is_stalled);
+            let stalled = rotations.iter().filter(|rotation| is_stalled(rotation)).count();
+            let is_stuck = stalled > 0 && stalled == rotations.len() && quiet > 2 * stalled && may_stop(self);
+            let is_over = wait.is_some_and(|wait| wait >= REST) && (stalled == 0 || may_stop(self));
             trace.elapsed = self.stage.time.truth().duration_since(start);
-            if is_stuck || wait.is_some_and(|wait| wait >= REST) {
+            if is_stuck || is_over {
                 trace.is_at_rest = true;
                 break;
             }
@@ -294,10 +302,6 @@ fn is_stalled(rotation: &Value) -> bool {
 
 pub fn notice(object: Value) -> Notice {
     serde_json::from_value(object).unwrap()
-}
-
-pub fn key(name: &str) -> Key {
-    Key::new(NAMESPACE, name)
 }
 
 fn settings(stage: &Stage) -> Settings {

@@ -1,0 +1,327 @@
+//! One run: a prepared world, what strikes it, and what must have come of it.
+
+use std::time::Duration;
+
+use cloud_simulator::Operation;
+use jiff::SignedDuration;
+use serde_json::json;
+
+use crate::support::api_server::{ROTATIONS, SECRETS};
+use crate::support::judge::{leaks, readable};
+use crate::support::script::{ApiFault, Call, Strike};
+use crate::support::stage::{NAME, NAMESPACE};
+use crate::support::world::Trace;
+use crate::support::{Stage, World};
+
+/// How long a call may take where one hangs for ever.
+const SHORT_DEADLINE: Duration = Duration::from_millis(250);
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// The pass that is struck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scenario {
+    /// A rotation asked for by `rotationTrigger`.
+    Trigger,
+    /// The same while the resource has a schedule.
+    Scheduled,
+    /// First sight: the only code is taken over.
+    Adopt,
+    /// First sight: an inline seed is rotated at once.
+    First,
+    /// First sight of an app without codes.
+    Add,
+}
+
+impl Scenario {
+    pub const ALL: [Self; 5] = [Self::Trigger, Self::Scheduled, Self::Adopt, Self::First, Self::Add];
+
+    /// Changes of the app that it makes.
+    pub fn mutations(self) -> usize {
+        usize::from(self != Self::Adopt)
+    }
+
+    fn codes(self) -> usize {
+        usize::from(self != Self::Add)
+    }
+
+    async fn prepare(self, transport: Transport, deadline: Duration) -> World {
+        let stage = match transport {
+            Transport::Http => Stage::over_http(self.codes()).await,
+            Transport::Direct => Stage::direct(self.codes()),
+        };
+        let mut world = World::with_deadline(stage, deadline);
+        match self {
+            Self::Trigger | Self::Scheduled => {
+                world.stage.create_rotation(|spec| {
+                    if self == Self::Scheduled {
+                        spec["schedule"] = json!({ "interval": "48h" });
+                    }
+                });
+                world.run_to_rest().await;
+                world.assert_ready();
+                world.stage.set_trigger("one");
+            }
+            Self::Adopt | Self::Add => {
+                world.stage.create_rotation(|_| ());
+            }
+            Self::First => {
+                let seed = world.live().remove(0);
+                world.stage.create_rotation(|spec| spec["appCode"] = json!(seed));
+            }
+        }
+        world
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Http,
+    Direct,
+}
+
+/// How a run may end.
+#[derive(Clone, Debug)]
+pub enum End {
+    /// Ready with a live code.
+    Ready,
+    /// Ready, or stopped for one of these reasons: a person must act, and the docs say so.
+    ReadyOr(&'static [&'static str]),
+    /// Ready at the next routine check, or stopped for one of these reasons.
+    AtNextCheck(&'static [&'static str]),
+    /// The resource is gone.
+    Gone,
+}
+
+impl End {
+    fn may_stop(&self, world: &World) -> bool {
+        match self {
+            Self::Ready => false,
+            Self::ReadyOr(reasons) | Self::AtNextCheck(reasons) => {
+                world.stalled().is_some_and(|reason| reasons.contains(&reason.as_str()))
+            }
+            Self::Gone => true,
+        }
+    }
+}
+
+/// What must have come of a run.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// Changes of the app that had an effect.
+    pub mutations: std::ops::RangeInclusive<usize>,
+    pub end: End,
+    /// From the start of the run to rest.
+    pub within: SignedDuration,
+}
+
+impl Expected {
+    /// Exactly the changes of the scenario, and ready after two longest pauses at most.
+    pub fn of(scenario: Scenario) -> Self {
+        Self {
+            mutations: scenario.mutations()..=scenario.mutations(),
+            end: End::Ready,
+            within: SignedDuration::from_secs(2 * 15 * 60 + 10),
+        }
+    }
+
+    pub fn mutations(self, mutations: std::ops::RangeInclusive<usize>) -> Self {
+        Self { mutations, ..self }
+    }
+
+    pub fn end(self, end: End) -> Self {
+        Self { end, ..self }
+    }
+
+    pub fn within(self, minutes: i64) -> Self {
+        let within = SignedDuration::from_mins(minutes);
+        Self { within, ..self }
+    }
+}
+
+pub struct Case {
+    pub name: String,
+    pub scenario: Scenario,
+    pub transport: Transport,
+    pub strikes: Vec<(usize, Strike)>,
+    pub expected: Expected,
+}
+
+/// The calls of a run under `strikes`, up to rest.
+pub fn learn(scenario: Scenario, strikes: Vec<(usize, Strike)>) -> Vec<Call> {
+    alone(async {
+        let mut world = scenario.prepare(Transport::Direct, DEADLINE).await;
+        world.stage.script.begin(strikes);
+        world.run_to_rest().await;
+        world.stage.script.calls()
+    })
+}
+
+/// Each run has a runtime of its own, so that what a crash leaves hanging ends with it.
+fn alone<T>(run: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(run)
+}
+
+impl Case {
+    /// Runs it. On failure: what is wrong, and how it came to be.
+    pub fn run(&self) -> Result<(), String> {
+        alone(async {
+            let hangs = |(_, strike): &(usize, Strike)| matches!(strike, Strike::Api(_, ApiFault::Hang));
+            let deadline = if self.strikes.iter().any(hangs) {
+                SHORT_DEADLINE
+            } else {
+                DEADLINE
+            };
+            let mut world = self.scenario.prepare(self.transport, deadline).await;
+            world.stage.script.begin(self.strikes.clone());
+            let end = self.expected.end.clone();
+            let mut trace = world.run_until(move |world| end.may_stop(world)).await;
+            let wrong = self.check(&mut world, &mut trace).await;
+            let problems = wrong.join("\n  ");
+            if wrong.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("{}\n  {problems}\n{}", self.name, story(&world, &trace)))
+            }
+        })
+    }
+
+    async fn check(&self, world: &mut World, trace: &mut Trace) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let mut must = |holds: bool, what: String| {
+            if !holds {
+                wrong.push(what);
+            }
+        };
+        let Expected { mutations, end, within } = &self.expected;
+        let calls = world.stage.script.calls();
+        must(
+            world.stage.script.struck() == self.strikes.len(),
+            "a strike missed its call".into(),
+        );
+        must(trace.is_at_rest, format!("I4: not at rest after {} turns", trace.turns));
+        must(trace.elapsed <= *within, format!("I4: rest after {:#}", trace.elapsed));
+        // What bounds the calls: a handful of looks and one more change at most, however it is struck.
+        let count = |of: Operation| calls.iter().filter(|call| **call == Call::Cloud(of)).count();
+        let changes = count(Operation::Reset) + count(Operation::Add);
+        must(
+            count(Operation::Show) <= 14,
+            format!("I5: {} looks", count(Operation::Show)),
+        );
+        must(
+            changes <= mutations.end() + 1,
+            format!("I5: {changes} changes were tried"),
+        );
+        must(calls.len() <= 140, format!("I5: {} calls", calls.len()));
+
+        must(
+            mutations.contains(&world.mutations()),
+            format!("I2: {} changes", world.mutations()),
+        );
+        must(is_in_order(world), "I3: the Secret went back to an older code".into());
+        if !matches!(end, End::AtNextCheck(_)) {
+            check_end(world, end, &mut must);
+        }
+
+        // After the last fault there is silence.
+        let (before, writes) = (world.mutations(), world.writes());
+        world.run_for(SignedDuration::from_hours(4)).await;
+        must(world.mutations() == before, "I9: rotated again without a reason".into());
+        must(
+            world.writes() <= writes + 6,
+            format!("I4: {} writes in 4 quiet hours", world.writes() - writes),
+        );
+        check_end(world, end, &mut must);
+        let found = leaks(&world.stage, &readable(&world.stage));
+        must(found.is_empty(), format!("I7: {found:?} can be read"));
+        wrong.extend(world.stage.judge.violations());
+        wrong.extend(world.stage.api.violations());
+        wrong.sort();
+        wrong.dedup();
+        wrong
+    }
+}
+
+fn check_end(world: &World, end: &End, must: &mut impl FnMut(bool, String)) {
+    let live = world.live();
+    if matches!(end, End::Gone) {
+        let is_gone = world.stage.api.object(ROTATIONS, NAMESPACE, NAME).is_none();
+        must(is_gone, "the resource is still there".into());
+        let is_live = world.code().is_none_or(|code| live.contains(&code));
+        let is_empty = world.stage.secret(NAME).is_some() && world.code().is_none() && world.mutations() > 0;
+        must(
+            is_live && !is_empty,
+            "I1: the retained Secret holds no live code".into(),
+        );
+        return;
+    }
+    if let (End::ReadyOr(reasons) | End::AtNextCheck(reasons), Some(stalled)) = (end, world.stalled()) {
+        must(reasons.contains(&stalled.as_str()), format!("stopped for {stalled}"));
+        return;
+    }
+    let status = world.status();
+    let (ready, reason, message) = world.condition(appcode_operator::api::ConditionType::Ready);
+    must(ready == "True", format!("I4: Ready={ready} {reason}: {message}"));
+    let code = world.code();
+    must(
+        code.as_ref().is_some_and(|code| live.contains(code)),
+        "I1: the Secret holds no live code".into(),
+    );
+    let shown = status.current.map(|current| current.fingerprint);
+    must(
+        shown == code.map(|code| world.fingerprint(&code)),
+        "status shows another code".into(),
+    );
+    let resource = world.stage.api.object(ROTATIONS, NAMESPACE, NAME).unwrap();
+    let wanted = resource["spec"]["rotationTrigger"].as_str().map(str::to_owned);
+    must(
+        status.last_handled_trigger == wanted,
+        format!("I8: handled {:?}", status.last_handled_trigger),
+    );
+    must(
+        status.observed_generation == resource["metadata"]["generation"].as_i64(),
+        "I8: another generation was observed".into(),
+    );
+    must(status.rotation.is_none(), "a rotation is still shown as open".into());
+}
+
+/// Whether the operator's writes went from older codes to newer ones only.
+fn is_in_order(world: &World) -> bool {
+    let ledger = world.ledger();
+    let written = world.stage.judge.written(NAME);
+    let ranks: Vec<_> = written
+        .iter()
+        .map(|code| ledger.age_rank(&world.stage.app, code))
+        .collect();
+    ranks.is_sorted()
+}
+
+fn story(world: &World, trace: &Trace) -> String {
+    let mut text = format!(
+        "  {} turns, {} crashes, {:#}; events {:?}\n",
+        trace.turns,
+        trace.crashes,
+        trace.elapsed,
+        world.events()
+    );
+    for (number, call) in world.stage.script.calls().iter().take(60).enumerate() {
+        text.push_str(&format!("    {number}: {call}\n"));
+    }
+    for resource in [ROTATIONS, SECRETS] {
+        if let Some(object) = world.stage.api.object(resource, NAMESPACE, NAME) {
+            text.push_str(&format!("    {}\n", object));
+        }
+    }
+    for effect in world.ledger().effects {
+        text.push_str(&format!(
+            "    {:?} {:?} {}\n",
+            effect.change,
+            effect.cause,
+            world.fingerprint(&effect.code)
+        ));
+    }
+    text
+}

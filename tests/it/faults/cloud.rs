@@ -1,0 +1,92 @@
+//! What the cloud and the way to it can do to a pass.
+
+use std::time::Duration;
+
+use cloud_simulator::{Body, Fault, Half, Lag, LostAnswer, Operation, Reply, Which};
+
+use super::case::{End, Expected, Scenario, Transport};
+use super::explore;
+use crate::support::script::{Call, Strike};
+
+/// Statuses after which only a slow retry follows.
+const FINAL: [u16; 4] = [400, 401, 403, 404];
+/// The slow retry and the way to rest after it, in minutes.
+const SLOW: i64 = 95;
+
+fn bodies() -> Vec<Body> {
+    let text = |text: &str| Body::Text(text.into());
+    vec![
+        Body::Html,
+        Body::Empty,
+        Body::Garbage,
+        Body::HalfOfIt,
+        Body::ByteOrderMark,
+        Body::Bytes(200_000),
+        text("{}"),
+        text("[]"),
+        text(r#"{"app":null}"#),
+        text(r#"{"app":{"app_id":"of-somebody-else","app_codes":["a-code-of-somebody-else"]}}"#),
+        text(r#"{"error_code":"ModelArts.0010","error_msg":"none the less 200"}"#),
+    ]
+}
+
+pub fn cloud_strikes(scenario: Scenario, call: &Call) -> Vec<(Strike, Expected)> {
+    let Call::Cloud(operation) = *call else {
+        return Vec::new();
+    };
+    let usual = || Expected::of(scenario);
+    let slow = || usual().within(SLOW);
+    let mut faults = Vec::new();
+    for status in [302, 400, 401, 403, 404, 408, 409, 429, 500, 502, 503, 504] {
+        let expected = || if FINAL.contains(&status) { slow() } else { usual() };
+        let reply = || Reply::from(status).header("Location", "http://127.0.0.1:1/");
+        faults.push((Fault::status_before(reply()), expected()));
+        faults.push((Fault::status_after(reply()), expected()));
+    }
+    let missing = || Reply::from(404).code("ModelArts.3923");
+    faults.push((Fault::status_before(missing()), slow()));
+    faults.push((Fault::status_after(missing()), slow()));
+    for retry_after in [None, Some("7"), Some("0"), Some("99999999"), Some("-1"), Some("soon")] {
+        faults.push((Fault::throttle(retry_after), usual()));
+    }
+    faults.push((Fault::cut_before(), usual()));
+    faults.push((Fault::cut_after(), usual()));
+    faults.push((Fault::cut_in_answer(), usual()));
+    faults.extend(bodies().into_iter().map(|body| (Fault::body(body), usual())));
+    faults.push((Fault::masked(), slow()));
+    faults.push((Fault::stale(Lag::OneChange), usual()));
+    faults.push((Fault::stale(Lag::Millis(60_000)), usual()));
+    for which in [Which::First, Which::Second] {
+        let expected = match operation {
+            // Two codes came to be and nothing tells which answer was ours.
+            Operation::Add => usual().mutations(2..=2).end(End::ReadyOr(&["AmbiguousOutcome"])),
+            _ => usual(),
+        };
+        faults.push((Fault::duplicate(which), expected));
+    }
+    if operation != Operation::Show {
+        for lost in [LostAnswer::Cut, LostAnswer::Reply(Reply::from(504))] {
+            for seconds in [1, 30, 110] {
+                faults.push((Fault::late(Some(Duration::from_secs(seconds)), lost.clone()), usual()));
+            }
+        }
+    }
+    if operation == Operation::Reset {
+        for half in [Half::NoneMade, Half::BothPresent] {
+            faults.push((Fault::half_reset(half), usual().mutations(2..=2)));
+        }
+    }
+    let strike = |(fault, expected): (Fault, Expected)| (Strike::Cloud(fault.at(operation).once()), expected);
+    faults.into_iter().map(strike).collect()
+}
+
+#[test]
+fn a_failing_cloud_costs_no_code_and_no_reset() {
+    explore(&Scenario::ALL, Transport::Direct, cloud_strikes);
+}
+
+#[test]
+fn a_failing_cloud_costs_no_code_and_no_reset_over_http() {
+    let scenarios = [Scenario::Trigger, Scenario::First, Scenario::Add];
+    explore(&scenarios, Transport::Http, cloud_strikes);
+}
