@@ -116,8 +116,9 @@ fn the_kustomization_names_every_manifest() {
     let named = document("kustomization.yaml")["resources"].clone();
     let named: Vec<&str> = named.as_array().unwrap().iter().filter_map(Value::as_str).collect();
     for file in std::fs::read_dir(deploy()).unwrap() {
-        let name = file.unwrap().file_name().into_string().unwrap();
-        if name.ends_with(".yaml") && name != "kustomization.yaml" {
+        let file = file.unwrap();
+        let name = file.file_name().into_string().unwrap();
+        if file.path().is_file() && name != "kustomization.yaml" {
             assert!(named.contains(&name.as_str()), "{name}");
         }
     }

@@ -31,8 +31,13 @@ fn check(schema: &Value, value: &Value, path: &str, found: &mut Vec<String>) {
     }
     for (keyword, rule) in schema.as_object().unwrap() {
         let is_kept = match keyword.as_str() {
-            "type" | "description" | "title" | "format" | "x-kubernetes-validations" => true,
-            "x-kubernetes-list-type" | "x-kubernetes-list-map-keys" => true,
+            "type"
+            | "description"
+            | "title"
+            | "format"
+            | "x-kubernetes-validations"
+            | "x-kubernetes-list-type"
+            | "x-kubernetes-list-map-keys" => true,
             "nullable" => panic!("{path}: a stored null would be present for CEL and absent for the operator"),
             "properties" => {
                 for (name, schema) in rule.as_object().unwrap() {

@@ -307,21 +307,28 @@ fn story(world: &World, trace: &Trace) -> String {
         trace.elapsed,
         world.events()
     );
-    for (number, call) in world.stage.script.calls().iter().take(60).enumerate() {
-        text.push_str(&format!("    {number}: {call}\n"));
-    }
+    let mut lines: Vec<String> = Vec::new();
+    let calls = world.stage.script.calls();
+    lines.extend(
+        calls
+            .iter()
+            .take(60)
+            .enumerate()
+            .map(|(number, call)| format!("{number}: {call}")),
+    );
     for resource in [ROTATIONS, SECRETS] {
-        if let Some(object) = world.stage.api.object(resource, NAMESPACE, NAME) {
-            text.push_str(&format!("    {}\n", object));
-        }
+        lines.extend(
+            world
+                .stage
+                .api
+                .object(resource, NAMESPACE, NAME)
+                .map(|object| object.to_string()),
+        );
     }
     for effect in world.ledger().effects {
-        text.push_str(&format!(
-            "    {:?} {:?} {}\n",
-            effect.change,
-            effect.cause,
-            world.fingerprint(&effect.code)
-        ));
+        let print = world.fingerprint(&effect.code);
+        lines.push(format!("{:?} {:?} {print}", effect.change, effect.cause));
     }
+    text.extend(lines.into_iter().map(|line| format!("    {line}\n")));
     text
 }

@@ -165,7 +165,7 @@ async fn another_target_gets_the_code_and_nothing_is_rotated() {
     let mut world = World::settled().await;
     let code = world.code().unwrap();
     world.stage.edit_rotation(NAME, |object| {
-        object["spec"]["target"] = json!({ "name": "elsewhere", "key": "code" })
+        object["spec"]["target"] = json!({ "name": "elsewhere", "key": "code" });
     });
     world.run_to_rest().await;
     world.assert_sound();
@@ -174,7 +174,7 @@ async fn another_target_gets_the_code_and_nothing_is_rotated() {
     let secret = world.stage.secret("elsewhere").unwrap();
     assert_eq!(crate::support::stage::code_of(&secret, "code"), Some(code.clone()));
     world.stage.edit_rotation(NAME, |object| {
-        object["spec"]["target"] = json!({ "name": "elsewhere", "key": "other" })
+        object["spec"]["target"] = json!({ "name": "elsewhere", "key": "other" });
     });
     world.run_to_rest().await;
     world.assert_sound();

@@ -355,11 +355,12 @@ impl State {
     fn store(&mut self, id: Id, mut object: Value) -> Value {
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        let kind = match self.objects.insert(id.clone(), object.clone()) {
+        let resource = id.0;
+        let kind = match self.objects.insert(id, object.clone()) {
             None => "ADDED",
             Some(_) => "MODIFIED",
         };
-        self.announce(id.0, kind, object.clone());
+        self.announce(resource, kind, object.clone());
         object
     }
 

@@ -12,6 +12,7 @@ use super::clock::Time;
 use super::script::{self, Moment, Strike};
 
 /// A cloud that is served or called.
+#[allow(clippy::large_enum_variant, reason = "there is one for each run")]
 pub enum CloudHandle {
     Http(Simulator),
     Direct(Mutex<Cloud>, Time),
@@ -168,12 +169,12 @@ fn app(body: &Value) -> Option<App> {
     })
 }
 
-fn body(target: &Target, echo: &Echo) -> Option<AppRequest> {
-    Some(AppRequest {
+fn body(target: &Target, echo: &Echo) -> AppRequest {
+    AppRequest {
         app_name: Some(echo.name.clone()),
         app_remark: echo.remark.clone(),
         workspace_id: Some(target.workspace.as_str().to_owned()),
-    })
+    }
 }
 
 fn place(target: &Target) -> (String, String) {
@@ -203,7 +204,7 @@ impl AppCodes for DirectAppCodes {
     async fn reset_code(&self, target: &Target, code: &AppCode, echo: &Echo) -> Result<App, CloudError> {
         let (project, app) = place(target);
         let code = code.expose().to_owned();
-        let body = body(target, echo);
+        let body = Some(body(target, echo));
         self.call(
             target,
             Call::ResetCode {
@@ -217,7 +218,7 @@ impl AppCodes for DirectAppCodes {
 
     async fn add_code(&self, target: &Target, echo: &Echo) -> Result<App, CloudError> {
         let (project, app) = place(target);
-        let body = body(target, echo);
+        let body = Some(body(target, echo));
         self.call(target, Call::AddCode { project, app, body })
     }
 }

@@ -110,13 +110,14 @@ impl Judge {
         if code >= 300 {
             return;
         }
-        if asked.resource == SECRETS && asked.verb == Verb::Patch {
-            if let Some(data) = asked.body.get("data").and_then(Value::as_object) {
-                let written = data.keys().filter_map(|key| code_of(&asked.body, key));
-                let mut inner = self.inner.lock().unwrap();
-                inner.written.extend(written.map(|code| (asked.name.clone(), code)));
-                inner.broken.retain(|name| *name != asked.name);
-            }
+        if asked.resource == SECRETS
+            && asked.verb == Verb::Patch
+            && let Some(data) = asked.body.get("data").and_then(Value::as_object)
+        {
+            let written = data.keys().filter_map(|key| code_of(&asked.body, key));
+            let mut inner = self.inner.lock().unwrap();
+            inner.written.extend(written.map(|code| (asked.name.clone(), code)));
+            inner.broken.retain(|name| *name != asked.name);
         }
         if asked.resource == ROTATIONS && asked.verb == Verb::PutStatus {
             let conditions = asked.body["status"]["conditions"]

@@ -92,6 +92,9 @@ pub enum Strike {
     Act(Moment, Act),
 }
 
+/// Picks the calls that are numbered.
+type IsCounted = fn(&Call) -> bool;
+
 /// The calls so far and the one strike that waits for its call.
 #[derive(Default)]
 pub struct Script(Mutex<Inner>);
@@ -101,7 +104,7 @@ struct Inner {
     calls: Vec<Call>,
     strikes: Vec<(usize, Strike)>,
     /// Only such calls count towards the numbers of strikes, if there is a filter.
-    counted: Option<(fn(&Call) -> bool, usize)>,
+    counted: Option<(IsCounted, usize)>,
     struck: usize,
 }
 
@@ -115,7 +118,7 @@ impl Script {
     }
 
     /// The same, but only calls that `is_counted` picks are numbered.
-    pub fn begin_if(&self, strikes: Vec<(usize, Strike)>, is_counted: fn(&Call) -> bool) {
+    pub fn begin_if(&self, strikes: Vec<(usize, Strike)>, is_counted: IsCounted) {
         *self.0.lock().unwrap() = Inner {
             strikes,
             counted: Some((is_counted, 0)),

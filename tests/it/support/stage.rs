@@ -89,7 +89,7 @@ impl Stage {
     /// The operator's process ends here.
     pub async fn crash(&self) {
         self.crashed.notify_one();
-        pending().await
+        pending::<()>().await;
     }
 
     /// A client whose every request comes here.
