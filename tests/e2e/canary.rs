@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::{message, stage};
 
 /// The spellings in which a secret could slip out.
-fn spellings(secret: &str) -> Vec<String> {
+pub fn spellings(secret: &str) -> Vec<String> {
     let base64 = serde_json::to_value(ByteString(secret.as_bytes().to_vec())).unwrap();
     let base64 = base64.as_str().unwrap().trim_end_matches('=').to_owned();
     let percent = utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string();

@@ -85,27 +85,43 @@ async fn a_kill_between_reset_and_write_costs_no_code_and_no_reset_and_a_restart
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_during_a_call_saves_its_code_first() {
+async fn a_stop_during_a_call_saves_its_code_first_and_starts_nothing_new() {
     let mut stage = stage().await;
     stage.namespace("a");
-    let app = stage.app(1);
+    let (app, other) = (stage.app(1), stage.app(1));
     stage.apply(&stage.rotation("a", "one", &app.app_id, &json!({})));
+    stage.apply(&stage.rotation("a", "two", &other.app_id, &json!({})));
     stage.until_ready("a", "one", &app.app_id).await;
+    stage.until_ready("a", "two", &other.app_id).await;
 
-    // The answer comes within the deadline, but after SIGTERM.
-    stage.cloud.inject(
-        Fault::slow_answer(std::time::Duration::from_millis(1200))
-            .at(Operation::Reset)
-            .once(),
-    );
+    // The answer comes within the deadline, but after SIGTERM and after somebody asks for another rotation.
+    let held = stage.cloud.inject(Fault::hold().at(Operation::Reset).once());
     stage.apply(&stage.rotation("a", "one", &app.app_id, &json!({"rotationTrigger": "x"})));
     stage
         .until("the reset is done", || stage.resets(&app.app_id) == 1)
         .await;
-    assert_eq!(stage.end_operator("TERM"), Some(0));
+    stage.signal_operator("TERM");
+    stage
+        .until("the signal is heard", || {
+            std::fs::read_to_string(&stage.log).is_ok_and(|log| log.contains("asked to stop"))
+        })
+        .await;
+    stage.apply(&stage.rotation("a", "two", &other.app_id, &json!({"rotationTrigger": "x"})));
+    assert_eq!(stage.cloud.release(held), 1, "the call is still waiting for its answer");
+    assert_eq!(stage.await_operator(), Some(0));
     assert_eq!(
         stage.code("a", "one"),
         stage.cloud.live_codes(&app.app_id).first().cloned()
     );
     assert_eq!(stage.status("a", "one")["rotationNumber"], 1);
+    assert_eq!(stage.resets(&other.app_id), 0);
+
+    // What was asked meanwhile is not forgotten.
+    stage.start_operator();
+    stage
+        .until("the request is handled after the start", || {
+            stage.status("a", "two")["lastHandledTrigger"] == "x"
+        })
+        .await;
+    assert_eq!((stage.resets(&app.app_id), stage.resets(&other.app_id)), (1, 1));
 }

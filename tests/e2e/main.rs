@@ -13,6 +13,7 @@
 mod canary;
 mod crash;
 mod rights;
+mod shown;
 mod stage;
 mod user;
 

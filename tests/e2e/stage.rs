@@ -105,13 +105,23 @@ impl Stage {
 
     /// Sends the operator a signal and waits for its end; returns its exit code, if it has one.
     pub fn end_operator(&mut self, signal: &str) -> Option<i32> {
-        let mut operator = self.operator.take()?;
-        let pid = operator.id().to_string();
+        self.signal_operator(signal);
+        self.await_operator()
+    }
+
+    /// Sends the operator a signal.
+    pub fn signal_operator(&self, signal: &str) {
+        let operator = self.operator.as_ref().expect("the operator was started");
         let sent = Command::new("kill")
-            .args(["-s", signal, &pid])
+            .args(["-s", signal, &operator.id().to_string()])
             .status()
             .expect("kill runs");
         assert!(sent.success(), "the operator is still there");
+    }
+
+    /// Waits for the operator's end; returns its exit code, if it has one.
+    pub fn await_operator(&mut self) -> Option<i32> {
+        let mut operator = self.operator.take()?;
         operator.wait().expect("the operator ends").code()
     }
 
