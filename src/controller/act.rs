@@ -279,8 +279,6 @@ pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, rec
         return Ok(());
     }
     let attempt = Attempt::of(&intent);
-    // Should the answer to this write be lost, this process still knows that the call was not made.
-    pass.observed.memory.not_applied = Some(attempt.clone());
     let namespace = pass.key.namespace().to_owned();
     let resource = pass.key.to_string();
     let (result, replaced) = match pass.secret(name).clone() {
@@ -301,6 +299,9 @@ pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, rec
     let is_written = written(ctx, pass, name, result, "write the intent").await?;
     if is_written {
         pass.marked_at = ctx.clock.uptime();
+        // Only a mark that is certainly our own: after a conflict or a lost answer the same number may be another
+        // replica's, whose call is on its way.
+        pass.observed.memory.not_applied = Some(attempt.clone());
         pass.observed.memory.marked = Some(attempt);
         pass.observed.memory.settling = None;
         let left = replaced

@@ -332,6 +332,14 @@ pub enum Book {
 }
 
 impl Observed {
+    /// What the cloud listed in this pass.
+    pub fn reading(&self) -> Option<&AppReading> {
+        match &self.cloud {
+            Cloud::Read(app) => Some(app),
+            Cloud::NotAsked | Cloud::Failed(_) => None,
+        }
+    }
+
     /// The Secret whose record counts: of the one in spec and the one before, the one with the higher number.
     pub fn book(&self) -> Option<(Book, &OurSecret)> {
         match (self.secret.ours(), self.former.ours()) {
