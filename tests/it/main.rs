@@ -11,6 +11,7 @@
 mod crd;
 mod faults;
 mod manifests;
+mod model;
 mod reconcile;
 mod support;
 mod wire;

@@ -1,0 +1,680 @@
+//! The model: a cloud with one app, one Secret, one resource, and replicas between any two steps of a pass.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use super::Budget;
+use appcode_operator::api::{AppCodeRotationStatus, ConditionType, TargetStatus};
+use appcode_operator::ids::{AppId, AppIdentity, Fingerprint, ProjectId};
+use appcode_operator::intent::{Call, Intent, Reading, Verdict};
+use appcode_operator::plan::{
+    AppReading, Attempt, Cloud, Held, Limits, Memory, Observed, ResourceView, SeedView, Settling, Step, Wanted, plan,
+};
+use appcode_operator::secret::{OurSecret, Record, SecretView};
+use appcode_operator::status::{Pass, fold};
+use jiff::{SignedDuration, Timestamp};
+
+/// One tick is longer than every pause of the operator.
+const TICK: SignedDuration = SignedDuration::from_hours(5);
+
+/// What the model starts with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scenario {
+    /// A code was taken over and a trigger was changed: one PUT is wanted.
+    Reset,
+    /// First sight of an app without codes: one POST is wanted.
+    Add,
+}
+
+/// A mistake that the exploration must find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// Writes do not carry the version they were decided on.
+    NoFence,
+    /// A lost answer is taken for a call that had no effect.
+    LostIsNotApplied,
+    /// A negative counts at once.
+    NoSettling,
+    /// The call is made without an intent on the Secret.
+    NoIntent,
+}
+
+/// The Secret as the API server holds it.
+#[derive(Clone, Debug)]
+struct Stored {
+    version: u32,
+    record: Record,
+    code: Option<Fingerprint>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Replica {
+    memory: Memory,
+    pass: Option<Box<Begun>>,
+}
+
+/// A pass that has begun: the Secret was read, perhaps the resource too.
+#[derive(Clone, Debug)]
+struct Begun {
+    secret: Option<Stored>,
+    observed: Option<Observed>,
+    status_version: u32,
+}
+
+/// One event of a trace, and those before it.
+struct Event {
+    what: String,
+    before: Option<Arc<Event>>,
+}
+
+/// How a call that changes the app goes.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Well,
+    Refused,
+    AnswerLost,
+    Late,
+    Half,
+}
+
+#[derive(Clone)]
+pub struct World {
+    scenario: Scenario,
+    bug: Option<Bug>,
+    codes: Vec<Fingerprint>,
+    ever: Vec<Fingerprint>,
+    strangers: Vec<Fingerprint>,
+    updated_at: i64,
+    in_flight: Option<Intent>,
+    secret: Option<Stored>,
+    versions: u32,
+    trigger: u8,
+    triggers: u8,
+    uid: u8,
+    status: AppCodeRotationStatus,
+    status_version: u32,
+    replicas: Vec<Replica>,
+    ticks: u8,
+    most_ticks: u8,
+    faults: u8,
+    acts: u8,
+    mutations: u8,
+    halves: u8,
+    /// Something that the docs name as a limit has happened: the Secret was taken away.
+    is_secret_lost: bool,
+    written: Vec<Fingerprint>,
+    trace: Option<Arc<Event>>,
+}
+
+fn app() -> AppIdentity {
+    AppIdentity {
+        endpoint: "https://cloud".into(),
+        project_id: ProjectId::parse("project").unwrap(),
+        app_id: AppId::parse("app").unwrap(),
+    }
+}
+
+impl World {
+    pub fn start(scenario: Scenario, budget: Budget, bug: Option<Bug>) -> Self {
+        let Budget {
+            replicas,
+            faults,
+            acts,
+            ticks,
+        } = budget;
+        let mut world = Self {
+            scenario,
+            bug,
+            codes: Vec::new(),
+            ever: Vec::new(),
+            strangers: Vec::new(),
+            updated_at: 0,
+            in_flight: None,
+            secret: None,
+            versions: 0,
+            trigger: 1,
+            triggers: 1,
+            uid: 1,
+            status: AppCodeRotationStatus::default(),
+            status_version: 0,
+            replicas: vec![Replica::default(); replicas],
+            ticks: 0,
+            most_ticks: ticks,
+            faults: 0,
+            acts: 0,
+            mutations: 0,
+            halves: 0,
+            is_secret_lost: false,
+            written: Vec::new(),
+            trace: None,
+        };
+        if scenario == Scenario::Reset {
+            world.make_code();
+            world = world.rest().expect("taking a code over comes to rest");
+            world.trigger = 2;
+            world.status_version += 1;
+            world.ticks = 0;
+        }
+        world.replicas = vec![Replica::default(); replicas];
+        (world.faults, world.acts) = (faults, acts);
+        world.trace = None;
+        world
+    }
+
+    pub fn faults_left(&self) -> u8 {
+        self.faults + self.acts
+    }
+
+    /// What led here, in words.
+    pub fn trace(&self) -> String {
+        let mut lines = Vec::new();
+        let mut event = self.trace.as_ref();
+        while let Some(one) = event {
+            lines.push(one.what.as_str());
+            event = one.before.as_ref();
+        }
+        lines.reverse();
+        lines.join("\n  ")
+    }
+
+    /// Stands for the state; the trace to it does not count.
+    pub fn key(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let world = (
+            &self.codes,
+            &self.in_flight,
+            self.updated_at,
+            &self.secret,
+            self.trigger,
+            self.uid,
+            &self.status,
+        );
+        let rest = (
+            self.ticks,
+            self.faults,
+            self.acts,
+            self.mutations,
+            self.is_secret_lost,
+            self.status_version,
+        );
+        format!("{world:?}{rest:?}{:?}", self.replicas).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_second(1_800_000_000).unwrap() + TICK * i32::from(self.ticks)
+    }
+
+    fn uptime(&self) -> SignedDuration {
+        TICK * i32::from(self.ticks)
+    }
+
+    fn make_code(&mut self) -> Fingerprint {
+        let code = Fingerprint::of(&app().app_id, &self.ever.len().to_string());
+        self.ever.push(code);
+        self.codes.push(code);
+        self.codes.sort_unstable();
+        self.updated_at += 1;
+        code
+    }
+
+    fn then(&self, what: impl Into<String>, change: impl FnOnce(&mut Self)) -> Self {
+        let mut next = self.clone();
+        next.trace = Some(Arc::new(Event {
+            what: what.into(),
+            before: self.trace.clone(),
+        }));
+        change(&mut next);
+        next
+    }
+
+    // ── what can happen next ───────────────────────────────────────────────────────────────────────────────────────
+
+    pub fn successors(&self) -> Vec<Self> {
+        let mut next = Vec::new();
+        for replica in 0..self.replicas.len() {
+            next.extend(self.steps(replica));
+            if self.faults > 0 && self.replicas[replica].pass.is_some() {
+                next.push(self.then(format!("{replica} crashes"), |world| {
+                    world.faults -= 1;
+                    world.replicas[replica] = Replica::default();
+                }));
+            }
+        }
+        if self.in_flight.is_some() {
+            next.push(self.then("the late call takes effect", |world| world.land(Fate::Well)));
+        } else if self.ticks < self.most_ticks {
+            next.push(self.then("time passes", Self::tick));
+        }
+        if self.acts > 0 {
+            next.extend(self.acts());
+        }
+        next
+    }
+
+    fn acts(&self) -> Vec<Self> {
+        let act = |what: &str, change: &dyn Fn(&mut Self)| {
+            self.then(what, |world| {
+                world.acts -= 1;
+                change(world);
+            })
+        };
+        let mut next = vec![
+            act("a stranger adds a code", &|world| {
+                let code = world.make_code();
+                world.strangers.push(code);
+            }),
+            act("the trigger is changed", &|world| {
+                world.trigger += 1;
+                world.triggers += 1;
+                world.status_version += 1;
+            }),
+            act("the resource is deleted and made again", &|world| {
+                world.uid += 1;
+                world.status = AppCodeRotationStatus::default();
+                world.status_version += 1;
+            }),
+        ];
+        if self.secret.is_some() {
+            next.push(act("the Secret is deleted", &|world| {
+                world.secret = None;
+                world.is_secret_lost = true;
+            }));
+        }
+        next
+    }
+
+    fn tick(&mut self) {
+        self.ticks += 1;
+        for replica in &mut self.replicas {
+            // A mark that has waited is never acted on.
+            replica.memory.marked = None;
+            if let Some(observed) = replica.pass.as_mut().and_then(|pass| pass.observed.as_mut()) {
+                observed.memory.marked = None;
+            }
+        }
+    }
+
+    /// The next step of a replica, once for each way in which it can go.
+    fn steps(&self, at: usize) -> Vec<Self> {
+        let Some(pass) = &self.replicas[at].pass else {
+            return vec![self.then(format!("{at} reads the Secret"), |world| {
+                let (secret, status_version) = (world.secret.clone(), world.status_version);
+                world.replicas[at].pass = Some(Box::new(Begun {
+                    secret,
+                    observed: None,
+                    status_version,
+                }));
+            })];
+        };
+        let Some(observed) = &pass.observed else {
+            return vec![self.then(format!("{at} reads the resource"), |world| world.look(at))];
+        };
+        let step = plan(observed, self.now());
+        let name = format!("{at} {}", named(&step));
+        match step {
+            Step::AskCloud => vec![self.then(name, |world| world.ask(at))],
+            Step::CreateSecret { record, .. } | Step::WriteIntent { record, .. } => {
+                let is_intent = name.contains("intent");
+                let mut next = vec![self.then(name.clone(), |world| {
+                    world.write(at, record.clone(), None, is_intent, false)
+                })];
+                if self.faults > 0 {
+                    next.push(self.then(format!("{name}, answer lost"), |world| {
+                        world.faults -= 1;
+                        world.write(at, record, None, is_intent, true);
+                    }));
+                }
+                next
+            }
+            Step::WriteCode { code, record, .. } => {
+                let mut next = vec![self.then(name.clone(), |world| {
+                    world.write(at, record.clone(), Some(code), false, false)
+                })];
+                if self.faults > 0 {
+                    next.push(self.then(format!("{name}, answer lost"), |world| {
+                        world.faults -= 1;
+                        world.write(at, record, Some(code), false, true);
+                    }));
+                }
+                next
+            }
+            Step::Mutate(intent) => {
+                let mut fates = vec![Fate::Well];
+                if self.faults > 0 {
+                    fates.extend([Fate::Refused, Fate::AnswerLost]);
+                    if self.in_flight.is_none() {
+                        fates.push(Fate::Late);
+                    }
+                    if intent.call == Call::Reset {
+                        fates.push(Fate::Half);
+                    }
+                }
+                let go = |fate| self.then(format!("{name}: {fate:?}"), |world| world.mutate(at, &intent, fate));
+                fates.into_iter().map(go).collect()
+            }
+            Step::BeginSettling(question) => vec![self.then(name, |world| {
+                let since = world.uptime();
+                let codes = world
+                    .observed(at)
+                    .reading()
+                    .map(|app| app.codes.clone())
+                    .unwrap_or_default();
+                world.observed(at).memory.settling = Some(Settling { question, since, codes });
+            })],
+            end => vec![self.then(name, |world| world.report(at, &end))],
+        }
+    }
+
+    fn observed(&mut self, at: usize) -> &mut Observed {
+        self.replicas[at].pass.as_mut().unwrap().observed.as_mut().unwrap()
+    }
+
+    // ── effects, as controller::act has them ───────────────────────────────────────────────────────────────────────
+
+    fn look(&mut self, at: usize) {
+        let settle_window = if self.bug == Some(Bug::NoSettling) {
+            SignedDuration::ZERO
+        } else {
+            SignedDuration::from_mins(2)
+        };
+        let memory = self.replicas[at].memory.clone();
+        let (uptime, status, status_version) = (self.uptime(), self.status.clone(), self.status_version);
+        // As good as random: no two intents have it in common.
+        let draw = u64::from(self.versions) * 10 + at as u64;
+        let (uid, generation) = (self.uid.to_string(), i64::from(self.trigger));
+        let trigger = Some(self.trigger.to_string());
+        let pass = self.replicas[at].pass.as_mut().unwrap();
+        pass.status_version = status_version;
+        pass.observed = Some(Observed {
+            limits: Limits {
+                settle_window,
+                minimum_interval: SignedDuration::from_mins(10),
+                check_period: SignedDuration::from_hours(1),
+            },
+            resource: ResourceView {
+                namespace: "ns".into(),
+                name: "name".into(),
+                uid,
+                generation,
+                deleting: false,
+                request: None,
+                adopt: None,
+            },
+            wanted: Ok(Wanted {
+                app: app(),
+                app_name: None,
+                seed: SeedView::None,
+                schedule: None,
+                initial: None,
+                trigger,
+                suspend: false,
+                target: TargetStatus {
+                    name: "secret".into(),
+                    key: "appCode".into(),
+                },
+            }),
+            status,
+            secret: seen(pass.secret.as_ref()),
+            former: SecretView::Absent,
+            cloud: Cloud::NotAsked,
+            siblings: Vec::new(),
+            memory,
+            secret_refused: None,
+            nudged: false,
+            may_mutate: true,
+            uptime,
+            draw,
+        });
+    }
+
+    fn ask(&mut self, at: usize) {
+        let (codes, updated_at, uptime) = (self.codes.clone(), self.updated_at, self.uptime());
+        let observed = self.observed(at);
+        observed.uptime = uptime;
+        observed.cloud = Cloud::Read(AppReading {
+            name: None,
+            is_supported: true,
+            is_owned: None,
+            updated_at: Some(updated_at),
+            codes,
+            masked: false,
+        });
+    }
+
+    fn write(&mut self, at: usize, record: Record, code: Option<Fingerprint>, is_intent: bool, is_lost: bool) {
+        let intent = record.intent.clone().filter(|_| is_intent);
+        let decided_on = self
+            .observed(at)
+            .secret
+            .ours()
+            .map(|secret| secret.resource_version.clone());
+        let present = self.secret.as_ref().map(|secret| secret.version.to_string());
+        if decided_on != present && self.bug != Some(Bug::NoFence) {
+            return self.end(at); // a conflict: all is read again
+        }
+        self.versions += 1;
+        let code = code.inspect(|code| self.written.push(*code));
+        let kept = self.secret.as_ref().and_then(|secret| secret.code);
+        let stored = Stored {
+            version: self.versions,
+            record,
+            code: code.or(kept),
+        };
+        if !(is_intent && self.bug == Some(Bug::NoIntent)) {
+            self.secret = Some(stored.clone());
+        }
+        if is_lost {
+            return self.end(at);
+        }
+        let is_code = code.is_some();
+        let observed = self.observed(at);
+        observed.secret = seen(Some(&stored));
+        match intent {
+            Some(intent) => {
+                observed.memory.not_applied = Some(Attempt::of(&intent));
+                observed.memory.marked = Some(Attempt::of(&intent));
+                observed.memory.settling = None;
+            }
+            None if is_code => {
+                observed.memory.held = None;
+                observed.memory.settling = None;
+            }
+            None => observed.cloud = Cloud::NotAsked,
+        }
+    }
+
+    fn mutate(&mut self, at: usize, intent: &Intent, fate: Fate) {
+        self.observed(at).memory.marked = None;
+        self.observed(at).memory.not_applied = None;
+        if !matches!(fate, Fate::Well) {
+            self.faults -= 1;
+        }
+        let is_base_live = intent.base.is_some_and(|base| self.codes.contains(&base));
+        let is_gone = intent.call == Call::Reset && !is_base_live;
+        match fate {
+            Fate::Refused => {}
+            Fate::Late => self.in_flight = Some(intent.clone()),
+            _ => self.apply(intent, fate),
+        }
+        self.ask(at);
+        let is_well = matches!(fate, Fate::Well);
+        let is_not_applied = matches!(fate, Fate::Refused) || (is_gone && is_well);
+        let is_mistaken = self.bug == Some(Bug::LostIsNotApplied) && !is_well;
+        let observed = self.observed(at);
+        if let (true, false, Cloud::Read(app)) = (is_well, is_gone, &observed.cloud) {
+            let reading = Reading {
+                listed: &app.codes,
+                updated_at: app.updated_at,
+                claimed: &[],
+            };
+            if let Verdict::Ours(code) = intent.resolve(reading) {
+                observed.memory.held = Some(Held {
+                    intent: intent.clone(),
+                    code,
+                });
+            }
+            return;
+        }
+        if is_not_applied || is_mistaken {
+            observed.memory.not_applied = Some(Attempt::of(intent));
+        }
+        observed.cloud = Cloud::NotAsked;
+    }
+
+    /// What the cloud does with a call.
+    fn apply(&mut self, intent: &Intent, fate: Fate) {
+        match (intent.call, intent.base) {
+            (Call::Reset, Some(base)) => {
+                if let Some(place) = self.codes.iter().position(|code| *code == base) {
+                    self.codes.remove(place);
+                    self.updated_at += 1;
+                    self.mutations += 1;
+                    if matches!(fate, Fate::Half) {
+                        self.halves += 1;
+                    } else {
+                        self.make_code();
+                    }
+                }
+            }
+            _ => {
+                self.mutations += 1;
+                self.make_code();
+            }
+        }
+    }
+
+    fn land(&mut self, fate: Fate) {
+        if let Some(intent) = self.in_flight.take() {
+            self.apply(&intent, fate);
+        }
+    }
+
+    /// Ends a pass without a report: what is remembered stays.
+    fn end(&mut self, at: usize) {
+        let mut memory = self.observed(at).memory.clone();
+        memory.marked = None;
+        let done = self.observed(at).secret.ours().map_or(0, |secret| secret.record.number);
+        let completed = self.status.rotation_number.unwrap_or(0);
+        memory.held = memory.held.filter(|held| held.intent.number > done.max(completed));
+        self.replicas[at] = Replica { memory, pass: None };
+    }
+
+    fn report(&mut self, at: usize, step: &Step) {
+        let now = self.now();
+        let pass = self.replicas[at].pass.as_ref().unwrap();
+        let observed = pass.observed.as_ref().unwrap();
+        let folded = Pass {
+            observed,
+            step,
+            happened: &[],
+            plain: None,
+            history_limit: 10,
+            draw: 0.5,
+        };
+        let new = fold(folded, now);
+        if pass.status_version == self.status_version && new != self.status {
+            self.status = new;
+            self.status_version += 1;
+        }
+        self.end(at);
+    }
+
+    // ── what must hold ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// What does not hold in this state, though it must.
+    pub fn wrong(&self) -> Option<String> {
+        let wanted =
+            u8::from(self.scenario == Scenario::Add) + self.triggers - u8::from(self.scenario == Scenario::Add);
+        if self.mutations > wanted.max(1) + self.halves + u8::from(self.is_secret_lost) {
+            return Some(format!("I2: {} changes for {wanted} reasons", self.mutations));
+        }
+        let rank = |code: &Fingerprint| self.ever.iter().position(|made| made == code);
+        if !self.written.iter().map(rank).is_sorted() {
+            return Some("I3: an older code was written over a newer one".into());
+        }
+        // Documented limits: a half reset together with a stranger's code, and an added code whose answer was lost.
+        let is_limit = self.halves > 0 || self.scenario == Scenario::Add;
+        if !is_limit && self.written.iter().any(|code| self.strangers.contains(code)) {
+            return Some("I6: a stranger's code was taken".into());
+        }
+        let secret = self.secret.as_ref()?;
+        let is_live = secret.code.is_none_or(|code| self.codes.contains(&code));
+        let is_open = secret
+            .record
+            .open_intent(self.status.rotation_number.unwrap_or(0))
+            .is_some();
+        (!is_live && !is_open && !self.is_secret_lost).then(|| "I1: a dead code and no open intent".into())
+    }
+
+    /// Runs without faults until nothing changes any more.
+    pub fn rest(&self) -> Result<Self, String> {
+        let mut world = self.clone();
+        (world.faults, world.acts) = (0, 0);
+        world.land(Fate::Well);
+        for _ in 0..12 {
+            for at in 0..world.replicas.len() {
+                for _ in 0..60 {
+                    world = world.steps(at).remove(0);
+                    if let Some(wrong) = world.wrong() {
+                        return Err(format!("on the way to rest: {wrong}\n  {}", world.trace()));
+                    }
+                    if world.replicas[at].pass.is_none() {
+                        break;
+                    }
+                }
+                if world.replicas[at].pass.is_some() {
+                    return Err("I4: a pass does not end".into());
+                }
+            }
+            world.tick();
+        }
+        let is_stopped = world.status.is_true(ConditionType::Stalled);
+        let code = world.secret.as_ref().and_then(|secret| secret.code);
+        let is_live = code.is_some_and(|code| world.codes.contains(&code));
+        if world.status.is_true(ConditionType::Ready) && !is_live {
+            return Err("I1: Ready with a dead code at rest".into());
+        }
+        if !is_stopped && !(is_live && world.status.is_true(ConditionType::Ready)) {
+            return Err(format!("I4: neither ready nor stopped: {:?}", world.status.conditions));
+        }
+        if !is_stopped && world.status.last_handled_trigger != Some(world.trigger.to_string()) {
+            return Err(format!("I8: handled {:?}", world.status.last_handled_trigger));
+        }
+        let may_stop = world.is_secret_lost || !world.strangers.is_empty();
+        if is_stopped && !may_stop {
+            return Err(format!("stopped without need: {:?}", world.status.conditions));
+        }
+        Ok(world)
+    }
+}
+
+fn seen(stored: Option<&Stored>) -> SecretView {
+    stored.map_or(SecretView::Absent, |stored| {
+        SecretView::Ours(OurSecret {
+            resource_version: stored.version.to_string(),
+            record: stored.record.clone(),
+            code: stored.code,
+            locked: None,
+        })
+    })
+}
+
+fn named(step: &Step) -> String {
+    match step {
+        Step::AskCloud => "reads the app".into(),
+        Step::CreateSecret { .. } => "creates the Secret".into(),
+        Step::WriteIntent { record, .. } => {
+            let attempt = record
+                .intent
+                .as_ref()
+                .map(|intent| (intent.number, intent.attempt, intent.call));
+            format!("writes the intent {attempt:?}")
+        }
+        Step::Mutate(intent) => format!("calls {:?}", intent.call),
+        Step::WriteCode { code, why, .. } => format!("writes code {} ({why:?})", code.short()),
+        Step::BeginSettling(_) => "begins to settle".into(),
+        other => format!("rests: {other:?}"),
+    }
+}
