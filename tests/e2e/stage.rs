@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 const NAMESPACE: &str = "appcode-system";
 const ACCOUNT: &str = "appcode-operator";
 /// Bound on anything that is waited for; far above what it takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A running control plane with the operator installed, and a cloud.
 pub struct Stage {

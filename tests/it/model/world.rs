@@ -318,7 +318,7 @@ impl World {
             Step::CreateSecret { record, .. } | Step::WriteIntent { record, .. } => {
                 let is_intent = name.contains("intent");
                 let mut next = vec![self.then(name.clone(), |world| {
-                    world.write(at, record.clone(), None, is_intent, false)
+                    world.write(at, record.clone(), None, is_intent, false);
                 })];
                 if self.faults > 0 {
                     next.push(self.then(format!("{name}, answer lost"), |world| {
@@ -330,7 +330,7 @@ impl World {
             }
             Step::WriteCode { code, record, .. } => {
                 let mut next = vec![self.then(name.clone(), |world| {
-                    world.write(at, record.clone(), Some(code), false, false)
+                    world.write(at, record.clone(), Some(code), false, false);
                 })];
                 if self.faults > 0 {
                     next.push(self.then(format!("{name}, answer lost"), |world| {
@@ -525,23 +525,21 @@ impl World {
 
     /// What the cloud does with a call.
     fn apply(&mut self, intent: &Intent, fate: Fate) {
-        match (intent.call, intent.base) {
-            (Call::Reset, Some(base)) => {
-                if let Some(place) = self.codes.iter().position(|code| *code == base) {
-                    self.codes.remove(place);
-                    self.updated_at += 1;
-                    self.mutations += 1;
-                    if matches!(fate, Fate::Half) {
-                        self.halves += 1;
-                    } else {
-                        self.make_code();
-                    }
-                }
-            }
-            _ => {
-                self.mutations += 1;
-                self.make_code();
-            }
+        let (Call::Reset, Some(base)) = (intent.call, intent.base) else {
+            self.mutations += 1;
+            self.make_code();
+            return;
+        };
+        let Some(place) = self.codes.iter().position(|code| *code == base) else {
+            return;
+        };
+        self.codes.remove(place);
+        self.updated_at += 1;
+        self.mutations += 1;
+        if matches!(fate, Fate::Half) {
+            self.halves += 1;
+        } else {
+            self.make_code();
         }
     }
 
@@ -636,7 +634,8 @@ impl World {
         if world.status.is_true(ConditionType::Ready) && !is_live {
             return Err("I1: Ready with a dead code at rest".into());
         }
-        if !is_stopped && !(is_live && world.status.is_true(ConditionType::Ready)) {
+        let is_ready = is_live && world.status.is_true(ConditionType::Ready);
+        if !is_stopped && !is_ready {
             return Err(format!("I4: neither ready nor stopped: {:?}", world.status.conditions));
         }
         if !is_stopped && world.status.last_handled_trigger != Some(world.trigger.to_string()) {
