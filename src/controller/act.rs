@@ -349,7 +349,9 @@ pub(super) async fn mutate(ctx: &Context, pass: &mut Pass, intent: &Intent) -> R
                 error = &error as &dyn std::error::Error, category = error.category(), request_id = error.request_id,
                 rotation_id = %intent.rotation_id, app_id = %intent.app.app_id, "the call did not succeed"
             );
-            if error.is_not_applied() {
+            // "Not found" while the base is listed is a contradiction, not a proof. Taken for one, the call would be made
+            // again at once, and again; so it is settled by reading and paced like an unknown outcome.
+            if error.is_not_applied() && error.kind != CloudErrorKind::NotFound {
                 pass.observed.memory.not_applied = Some(Attempt::of(intent));
             }
             pass.observed.cloud = match error.kind {

@@ -500,7 +500,7 @@ impl World {
         }
         self.ask(at);
         let is_well = matches!(fate, Fate::Well);
-        let is_not_applied = matches!(fate, Fate::Refused) || (is_gone && is_well);
+        let is_not_applied = matches!(fate, Fate::Refused);
         let is_mistaken = self.bug == Some(Bug::LostIsNotApplied) && !is_well;
         let observed = self.observed(at);
         if let (true, false, Cloud::Read(app)) = (is_well, is_gone, &observed.cloud) {

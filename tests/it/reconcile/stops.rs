@@ -1,7 +1,7 @@
 //! What stops a resource until a person acts, and how little is done meanwhile.
 
 use appcode_operator::api::{ADOPT_FINGERPRINT, ConditionType, Phase};
-use cloud_simulator::{AppType, Fault, NewApp, Operation};
+use cloud_simulator::{AppType, Fault, NewApp, Operation, Reply};
 use jiff::SignedDuration;
 use pretty_assertions::assert_eq;
 use serde_json::json;
@@ -357,4 +357,21 @@ async fn an_unreadable_seed_is_told() {
     world.stage.create_secret("seed", &[("code", &code)]);
     world.run_for(SignedDuration::from_mins(5)).await;
     world.assert_ready();
+}
+
+#[tokio::test]
+async fn a_reset_that_is_not_found_although_its_base_is_listed_is_not_repeated_at_once() {
+    let mut world = World::settled().await;
+    world.stage.set_trigger("one");
+    let not_found = Fault::status_before(Reply::from(404).code("ModelArts.3923")).at(Operation::Reset);
+    world.stage.cloud.with(|cloud| cloud.inject(not_found));
+    world.run_for(SignedDuration::from_hours(12)).await;
+    // A pause that doubles from the settle window up to four hours leaves room for about ten.
+    let tried = world.calls(Operation::Reset);
+    assert!((1..=12).contains(&tried), "{tried} resets were tried in 12 hours");
+
+    world.stage.cloud.with(cloud_simulator::Cloud::clear_all);
+    world.run_for(SignedDuration::from_hours(5)).await;
+    world.assert_ready();
+    assert_eq!(world.mutations(), 1);
 }
