@@ -60,8 +60,11 @@ async fn run() -> Result<Ending> {
     };
     let ending = show(&stage, limit, interrupted).await;
     eprintln!("\nStopping everything that was started ...");
-    stage.strike().await?;
-    ending
+    let struck = stage.strike().await;
+    // What went wrong first matters more.
+    let ending = ending?;
+    struck?;
+    Ok(ending)
 }
 
 fn limit(text: Option<&str>) -> Result<Option<Duration>> {
@@ -113,10 +116,10 @@ async fn show(stage: &Stage, limit: Option<Duration>, interrupted: impl Future<O
         }
     };
     screen.close();
-    println!(
-        "\nThe story, as the events of the resource tell it:\n\n{}",
-        stage.events()?
-    );
+    println!("\nThe story, as the events of the resource tell it:\n");
+    for event in stage.events()? {
+        println!("{}", screen::told(&event));
+    }
     let resets = stage.resets();
     if limit.is_some()
         && matches!(ending, Ending::InTime)
@@ -124,6 +127,6 @@ async fn show(stage: &Stage, limit: Option<Duration>, interrupted: impl Future<O
     {
         bail!("{problem}\n{}", stage.log_tail());
     }
-    println!("{resets} rotations, counted by the simulated cloud.");
+    println!("\n{resets} rotations, counted by the simulated cloud.");
     Ok(ending)
 }

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use appcode_operator::api::{ConditionType, Trigger, instant};
 use jiff::Timestamp;
+use k8s_openapi::api::events::v1::Event;
 
 use crate::manifests::{NAME, NAMESPACE, SECRET};
 use crate::observe::{Answer, Scene};
@@ -25,10 +26,11 @@ pub struct Screen {
     guide: Guide,
     is_terminal: bool,
     has_colour: bool,
+    /// The picture without the commands, which are of no use once the demo is over.
     last: String,
     /// For plain lines: rotations already told, and the caption told last.
     told: usize,
-    caption: String,
+    caption: &'static str,
 }
 
 impl Screen {
@@ -41,13 +43,17 @@ impl Screen {
             has_colour,
             last: String::new(),
             told: 0,
-            caption: String::new(),
+            caption: "",
         };
         if is_terminal {
             // The alternate screen, no cursor, long lines cut off instead of wrapped.
             write("\x1b[?1049h\x1b[?25l\x1b[?7l");
         } else {
-            write(&format!("{}\n\n{}\n\n", screen.title(), screen.commands().join("\n")));
+            write(&format!(
+                "{}\n\n{}\n\n",
+                screen.title(),
+                screen.commands("until the demo ends").join("\n")
+            ));
         }
         screen
     }
@@ -56,7 +62,8 @@ impl Screen {
         if !self.is_terminal {
             return self.tell(scene, story);
         }
-        let picture = self.picture(scene, story);
+        self.last = self.picture(scene, story);
+        let picture = format!("{}\n\n{}", self.last, self.commands(&story.ending()).join("\n"));
         let mut lines: Vec<&str> = picture.lines().collect();
         let rows = rows();
         if lines.len() > rows {
@@ -68,7 +75,6 @@ impl Screen {
             .map(|line| format!("{line}\x1b[K"))
             .collect();
         write(&format!("\x1b[H{}\x1b[J", drawn.join("\r\n")));
-        self.last = picture;
     }
 
     /// Gives the terminal back and leaves the last picture on it.
@@ -81,12 +87,15 @@ impl Screen {
 
     fn picture(&self, scene: &Scene, story: &Story) -> String {
         let mut lines = vec![self.paint(BOLD, &self.title()), String::new()];
-        lines.push(self.paint(CYAN, &format!("AppCodeRotation {NAMESPACE}/{NAME}")));
+        lines.push(self.paint(
+            CYAN,
+            &format!("AppCodeRotation {NAMESPACE}/{NAME}, app {}", self.guide.app),
+        ));
         lines.extend(self.columns(scene));
         lines.push(String::new());
-        lines.push(self.paint(CYAN, &format!("Secret {NAMESPACE}/{SECRET}")));
         let secret = scene.secret.as_deref().unwrap_or("not there yet");
-        lines.push(format!("  fingerprint of the code  {}", self.paint(BOLD, secret)));
+        let heading = self.paint(CYAN, &format!("Secret {NAMESPACE}/{SECRET}"));
+        lines.push(format!("{heading}  fingerprint {}", self.paint(BOLD, secret)));
         lines.push(String::new());
         lines.push(self.paint(CYAN, "What an inference service answers"));
         lines.push(self.answer("old code", scene.old.as_ref()));
@@ -101,9 +110,6 @@ impl Screen {
         }
         lines.push(String::new());
         lines.push(self.paint(YELLOW, &format!("> {}", story.caption())));
-        lines.push(String::new());
-        lines.extend(self.commands());
-        lines.push(self.paint(DIM, "Ctrl-C ends everything."));
         lines.join("\n")
     }
 
@@ -113,7 +119,7 @@ impl Screen {
     }
 
     /// The columns of `kubectl get`, with times counted down.
-    fn columns(&self, scene: &Scene) -> [String; 2] {
+    fn columns(&self, scene: &Scene) -> [String; 3] {
         let status = &scene.status;
         let phase = status
             .phase
@@ -134,17 +140,14 @@ impl Screen {
         let message = status
             .condition(ConditionType::Ready)
             .map_or("", |condition| &condition.message);
-        let head = format!(
-            "  {:<10} {:<7} {:<14} {:<14} {}",
-            "PHASE", "READY", "LAST ROTATION", "NEXT ROTATION", "MESSAGE"
-        );
+        let head = format!("  {:<10} {:<7} {:<14} NEXT ROTATION", "PHASE", "READY", "LAST ROTATION");
         let colour = if is_ready { GREEN } else { YELLOW };
         let row = format!(
-            "  {} {} {last:<14} {next:<14} {message}",
+            "  {} {} {last:<14} {next}",
             self.paint(colour, &format!("{phase:<10}")),
             self.paint(colour, &format!("{ready:<7}")),
         );
-        [self.paint(DIM, &head), row]
+        [self.paint(DIM, &head), row, self.paint(DIM, &format!("  {message}"))]
     }
 
     fn answer(&self, name: &str, answer: Option<&Answer>) -> String {
@@ -159,9 +162,9 @@ impl Screen {
         )
     }
 
-    fn commands(&self) -> Vec<String> {
+    fn commands(&self, ending: &str) -> Vec<String> {
         let mut lines = vec![
-            self.paint(CYAN, "Try it in another terminal"),
+            self.paint(CYAN, &format!("Try it in another terminal ({ending})")),
             format!("  export KUBECONFIG={}", self.guide.kubeconfig),
         ];
         lines.extend(
@@ -173,10 +176,10 @@ impl Screen {
         lines.extend([
             format!("  kubectl -n {NAMESPACE} get acr -w"),
             format!("  kubectl -n {NAMESPACE} describe acr {NAME}"),
-            format!(
-                "  kubectl -n {NAMESPACE} annotate acr {NAME} --overwrite appcode.dev/rotate-requested-at=$(date +%s)"
-            ),
-            format!("  kubectl -n {NAMESPACE} get secret {SECRET} -o yaml"),
+            // In two lines, so that it can be copied from a terminal of 80 columns.
+            format!("  kubectl -n {NAMESPACE} annotate acr {NAME} --overwrite \\"),
+            "      appcode.dev/rotate-requested-at=$(date +%s)".to_owned(),
+            format!("  kubectl -n {NAMESPACE} describe secret {SECRET}"),
             self.paint(DIM, &format!("The operator's log: {}", self.guide.log)),
         ]);
         lines
@@ -186,29 +189,25 @@ impl Screen {
     fn tell(&mut self, scene: &Scene, story: &Story) {
         let seconds = story.elapsed().as_secs_f64();
         let caption = story.caption();
-        let gist = caption.split(" Ends in").next().unwrap_or_default().to_owned();
         let fresh = story.rotations().get(self.told..).unwrap_or_default();
         for seen in fresh {
-            let mut line = format!("[{seconds:5.1}s]{}\n", rotation(seen));
-            line += &format!(
-                "         Secret {SECRET}: fingerprint {}\n",
-                scene.secret.as_deref().unwrap_or("-")
-            );
+            let secret = scene.secret.as_deref().unwrap_or("-");
+            let mut lines = vec![
+                format!("[{seconds:5.1}s]{}", rotation(seen)),
+                format!("          Secret {SECRET}: fingerprint {secret}"),
+            ];
             for (name, answer) in [("old", &scene.old), ("new", &scene.new)] {
-                if let Some(answer) = answer {
-                    line += &format!(
-                        "         {name} code {}: {}\n",
-                        answer.fingerprint,
-                        meaning(answer.status)
-                    );
-                }
+                let told = answer.as_ref();
+                lines.extend(
+                    told.map(|told| format!("          {name} code {}: {}", told.fingerprint, meaning(told.status))),
+                );
             }
-            write(&line);
+            write(&(lines.join("\n") + "\n"));
         }
         self.told = story.rotations().len();
-        if gist != self.caption {
-            write(&format!("[{seconds:5.1}s]  {gist}\n"));
-            self.caption = gist;
+        if caption != self.caption {
+            write(&format!("[{seconds:5.1}s]  {caption}\n"));
+            self.caption = caption;
         }
     }
 
@@ -247,6 +246,17 @@ fn rotation(seen: &Seen) -> String {
     };
     let time = entry.completed_at.0.strftime("%H:%M:%S");
     format!("  #{:<3} {time}  {}  {why}", entry.number, entry.fingerprint)
+}
+
+/// An event in two lines.
+pub fn told(event: &Event) -> String {
+    let time = event
+        .event_time
+        .as_ref()
+        .map(|time| time.0.strftime("%H:%M:%S").to_string());
+    let text = |field: &Option<String>| field.clone().unwrap_or_default();
+    let (kind, reason, note) = (text(&event.type_), text(&event.reason), text(&event.note));
+    format!("  {}  {kind}  {reason}\n            {note}", time.unwrap_or_default())
 }
 
 /// Height of the terminal.

@@ -1,18 +1,20 @@
 //! Everything that the demo starts, and how it ends again.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use appcode_operator::api::AppCodeRotation;
 use cloud_simulator::{App, Seed, Simulator};
 use control_plane::{ControlPlane, Identity};
+use k8s_openapi::api::events::v1::Event;
 use kube::CustomResourceExt;
+use serde_json::Value;
 
 use crate::manifests::{self, NAME, NAMESPACE, OPERATOR, SECRET};
 use crate::tools::output;
@@ -129,23 +131,16 @@ impl Stage {
         kubectl(&self.plane, &get, "")
     }
 
-    /// What the operator told about the resource.
-    pub fn events(&self) -> Result<String> {
-        let columns = "custom-columns=TIME:.eventTime,TYPE:.type,REASON:.reason,NOTE:.note";
+    /// What the operator told about the resource, oldest first.
+    pub fn events(&self) -> Result<Vec<Event>> {
         let chosen = format!("regarding.name={NAME}");
         let kind = "events.v1.events.k8s.io";
-        let get = [
-            "get",
-            kind,
-            "-n",
-            NAMESPACE,
-            "--field-selector",
-            &chosen,
-            "--sort-by=.eventTime",
-            "-o",
-            columns,
-        ];
-        kubectl(&self.plane, &get, "")
+        let get = ["get", kind, "-n", NAMESPACE, "--field-selector", &chosen, "-o", "json"];
+        let mut found: Value = serde_json::from_str(&kubectl(&self.plane, &get, "")?)?;
+        let items = found.get_mut("items").map(Value::take).unwrap_or_default();
+        let mut events: Vec<Event> = serde_json::from_value(items)?;
+        events.sort_by_key(|event| event.event_time.as_ref().map(|time| time.0));
+        Ok(events)
     }
 
     /// An error if the operator has ended.
@@ -176,6 +171,7 @@ impl Stage {
         let on_path = std::env::var_os("PATH")
             .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join("kubectl").is_file()));
         Guide {
+            app: self.app.app_id.clone(),
             release: self.plane.binaries().minor().map(|minor| format!("1.{minor}")),
             kubeconfig: self.plane.admin_kubeconfig().display().to_string(),
             kubectl: (!on_path).then(|| program.display().to_string()),
@@ -194,6 +190,8 @@ impl Stage {
 
 /// What the screen tells about the stage.
 pub struct Guide {
+    /// Id of the app.
+    pub app: String,
     /// Release of the API server.
     pub release: Option<String>,
     /// The administrator's kubeconfig.
@@ -221,7 +219,8 @@ impl Operator {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("APPCODE_")) {
             command.env_remove(name);
         }
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        // Ctrl-C is ours to heed: it is ended in order, before the API server.
+        command.process_group(0);
         command.env("KUBECONFIG", kubeconfig).env("NO_COLOR", "1");
         command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
         let child = command
@@ -248,7 +247,7 @@ impl Drop for Operator {
     }
 }
 
-fn free_address() -> Result<std::net::SocketAddr> {
+fn free_address() -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").context("no port is free on loopback")?;
     Ok(listener.local_addr()?)
 }

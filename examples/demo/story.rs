@@ -74,17 +74,24 @@ impl Story {
     }
 
     /// What a newcomer should know now.
-    pub fn caption(&self) -> String {
+    pub fn caption(&self) -> &'static str {
         let seen = |trigger| self.seen(trigger).is_some();
-        let next = match (self.triggered.is_some(), seen(Trigger::Spec), seen(Trigger::Schedule)) {
+        match (self.triggered.is_some(), seen(Trigger::Spec), seen(Trigger::Schedule)) {
             _ if self.rotations.is_empty() => "First sight: the code that the app had is about to be replaced.",
             (false, _, _) => "The first code is in its Secret. In a moment spec.rotationTrigger is changed.",
             (true, false, _) => "spec.rotationTrigger was changed: the code is rotated once more.",
             (true, true, false) => "The changed trigger rotated once. The schedule comes next by itself.",
-            (true, true, true) => "Now the schedule goes on, every 15 seconds. Try the commands below.",
-        };
+            (true, true, true) => "Now the schedule goes on, every 15 seconds. Your turn: try the commands.",
+        }
+    }
+
+    /// What ends the demo.
+    pub fn ending(&self) -> String {
         let left = self.limit.map(|limit| limit.saturating_sub(self.elapsed()).as_secs());
-        left.map_or_else(|| next.to_owned(), |left| format!("{next} Ends in {left}s."))
+        left.map_or_else(
+            || "Ctrl-C here ends everything".to_owned(),
+            |left| format!("ends by itself in {left}s"),
+        )
     }
 
     /// Whether all happened that had time to happen.
@@ -92,7 +99,7 @@ impl Story {
         let missing = |what: &str| {
             let limit = self.limit.unwrap_or_default().as_secs();
             Err(format!(
-                "{what} within DEMO_SECONDS={limit}; the cloud counted {resets} resets"
+                "{what} within DEMO_SECONDS={limit}; resets counted by the cloud: {resets}"
             ))
         };
         if resets == 0 || self.rotations.is_empty() {
