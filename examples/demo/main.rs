@@ -127,6 +127,6 @@ async fn show(stage: &Stage, limit: Option<Duration>, interrupted: impl Future<O
     {
         bail!("{problem}\n{}", stage.log_tail());
     }
-    println!("\n{resets} rotations, counted by the simulated cloud.");
+    println!("\nRotations counted by the simulated cloud: {resets}.");
     Ok(ending)
 }
