@@ -1,5 +1,5 @@
 //! Everything a real rotation needs, on this machine: a control plane, a simulated cloud, and the operator's own program
-//! under its own identity, with the rights that `deploy/` gives it. Shared by the tests and the demo.
+//! under its own identity, with the rights that `deploy/` gives it.
 
 use std::fs::File;
 use std::io::Write;
