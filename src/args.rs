@@ -217,10 +217,15 @@ impl Args {
             namespaces: self.watch_namespaces.clone(),
             concurrency: usize::from(self.concurrency),
             grace: self.shutdown_grace.unsigned_abs(),
-            // A call that starts later than this after its mark could still be under way when another reader's settle
-            // window ends.
-            prompt: Duration::from_secs(5).min(self.settle_window.unsigned_abs() / 2),
+            prompt: self.prompt(),
         })
+    }
+
+    /// Latest start of a call after its mark, and latest sending after its start. Both and the request deadline together
+    /// stay inside the settle window of whoever sees the mark.
+    fn prompt(&self) -> Duration {
+        let slack = self.settle_window.saturating_sub(self.request_deadline).unsigned_abs();
+        Duration::from_secs(20).min(slack / 4)
     }
 
     /// How the cloud's client connects.
@@ -232,6 +237,7 @@ impl Args {
         Ok(HttpOptions {
             connect_timeout: self.connect_timeout.unsigned_abs(),
             request_deadline: self.request_deadline.unsigned_abs(),
+            send_within: self.prompt(),
             extra_ca_pem: self.ca_file.as_ref().map(read).transpose()?,
             proxy: self.proxy.clone(),
             allow_insecure_loopback: self.allow_insecure_loopback,
@@ -270,6 +276,24 @@ mod tests {
         assert!(error.contains("--request-deadline"), "{error}");
         assert!(args(&["--minimum-interval=1m"]).settings().is_err());
         assert!(args(&["--caller-rate=0"]).settings().is_err());
+    }
+
+    #[test]
+    fn a_call_that_starts_as_late_as_it_may_ends_inside_the_settle_window() {
+        for (window, deadline) in [("2m", "30s"), ("31s", "30s"), ("1h", "10s"), ("6s", "2s")] {
+            let flags = [
+                format!("--settle-window={window}"),
+                format!("--request-deadline={deadline}"),
+            ];
+            let args = args(&[&flags[0], &flags[1], "--connect-timeout=1s", "--minimum-interval=2h"]);
+            let (settings, http) = (args.settings().unwrap(), args.http_options().unwrap());
+            let end = settings.prompt + http.send_within + http.request_deadline;
+            assert!(
+                end < settings.limits.settle_window.unsigned_abs(),
+                "{window} {deadline}"
+            );
+            assert!(settings.prompt > Duration::ZERO && http.send_within > Duration::ZERO);
+        }
     }
 
     #[test]

@@ -32,8 +32,8 @@ use crate::validate::{Rules, Validated};
 
 /// More steps than any pass needs; a pass that takes them is a fault of ours and must not spin.
 const MOST_STEPS: usize = 32;
-/// How soon a pass is repeated while a code is held in memory only.
-const HELD_RETRY: Duration = Duration::from_secs(2);
+/// How soon a pass is repeated while a code is held in memory only: at first, and when that has gone on for long.
+const HELD_RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 
 /// What the operator was started with.
 #[derive(Clone, Debug)]
@@ -157,6 +157,11 @@ impl Context {
         lock(&self.memories).get(key).cloned().unwrap_or_default()
     }
 
+    /// Forgets a resource that is gone, unless its code is still to be saved.
+    fn forget(&self, key: &Key) {
+        lock(&self.memories).retain(|other, kept| other != key || kept.memory.held.is_some());
+    }
+
     fn remember(&self, key: &Key, kept: Remembered) {
         let mut memories = lock(&self.memories);
         if kept.memory == Memory::default() {
@@ -211,17 +216,24 @@ impl Error {
 pub async fn reconcile(ctx: &Context, turn: &Turn) -> Result<Duration, Error> {
     // Reads the Secrets, then the resource (I/O, may fail).
     let Some(mut pass) = observe::observe(ctx, turn).await? else {
+        ctx.forget(&turn.key);
         return Ok(Duration::MAX);
     };
     // Plans (pure) and acts (I/O, may fail) until there is nothing to do but wait.
     let outcome = work(ctx, &mut pass).await;
     // What a later pass needs is kept, whatever happened.
-    let is_held = pass.settle_memory();
+    let held_since = pass.settle_memory();
     ctx.remember(&turn.key, pass.remembered());
     let step = outcome?;
     // Folds all into status and events (I/O, may fail).
     let wait = report::report(ctx, &pass, &step).await?;
-    Ok(if is_held { wait.min(HELD_RETRY) } else { wait })
+    Ok(held_since.map_or(wait, |since| wait.min(held_retry(ctx, since))))
+}
+
+/// The longer a code could not be saved, the less it matters when the next try comes: a quarter of that time later.
+fn held_retry(ctx: &Context, since: Duration) -> Duration {
+    let age = ctx.clock.uptime().saturating_sub(since);
+    (age / 4).clamp(HELD_RETRY.0, HELD_RETRY.1)
 }
 
 async fn work(ctx: &Context, pass: &mut observe::Pass) -> Result<Step, Error> {

@@ -333,10 +333,7 @@ impl Planner<'_> {
     }
 
     fn app(&self) -> Option<&AppReading> {
-        match &self.o.cloud {
-            Cloud::Read(app) => Some(app),
-            _ => None,
-        }
+        self.o.reading()
     }
 
     /// What forbids a change though it could be made: another name, another owner.

@@ -457,11 +457,12 @@ pub fn notes(pass: Pass<'_>, old: &AppCodeRotationStatus, new: &AppCodeRotationS
         .iter()
         .map(|happened| happened_note(happened, &app))
         .collect();
+    // By reason and generation, not by message: the wording of a refusal may change from one look to the next.
     let said = |status: &AppCodeRotationStatus| {
-        status
+        let stalled = status
             .condition(ConditionType::Stalled)
-            .filter(|c| c.status == "True")
-            .map(|c| (c.reason.clone(), c.message.clone()))
+            .filter(|condition| condition.status == "True");
+        stalled.map(|condition| (condition.reason.clone(), condition.observed_generation))
     };
     if let Step::Stop { reason, message, .. } = pass.step {
         if said(old) != said(new) {

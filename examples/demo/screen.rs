@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write, stdout};
 use std::process::{Command, Stdio};
 
-use appcode_operator::api::{ConditionType, Trigger, instant};
+use appcode_operator::api::{ConditionType, Trigger};
 use jiff::Timestamp;
 use k8s_openapi::api::events::v1::Event;
 
@@ -129,11 +129,11 @@ impl Screen {
             .condition(ConditionType::Ready)
             .map_or("-", |condition| &condition.status);
         let now = Timestamp::now();
-        let last = instant(status.last_rotation_time.as_ref()).map_or_else(
+        let last = status.last_rotation_time.as_ref().map(|time| time.0).map_or_else(
             || "-".to_owned(),
             |time| format!("{}s ago", now.duration_since(time).as_secs().max(0)),
         );
-        let next = instant(status.next_rotation_time.as_ref()).map_or_else(
+        let next = status.next_rotation_time.as_ref().map(|time| time.0).map_or_else(
             || "-".to_owned(),
             |time| format!("in {}s", time.duration_since(now).as_secs().max(0)),
         );

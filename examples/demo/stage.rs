@@ -22,7 +22,7 @@ use crate::tools::output;
 /// Short times, so that there is something to see.
 const FLAGS: &[&str] = &[
     "--allow-insecure-loopback",
-    "--settle-window=3s",
+    "--settle-window=4s",
     "--request-deadline=2s",
     "--connect-timeout=1s",
     "--minimum-interval=5s",

@@ -1,6 +1,5 @@
 //! The answer: everything under `status`, the condition types and the reasons.
 
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 
@@ -307,9 +306,6 @@ macro_rules! reasons {
         }
 
         impl Reason {
-            /// Every reason.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
-
             /// The word that stands in `reason`.
             pub fn as_str(self) -> &'static str {
                 match self {
@@ -397,9 +393,4 @@ impl AppCodeRotationStatus {
     pub fn is_true(&self, kind: ConditionType) -> bool {
         self.condition(kind).is_some_and(|condition| condition.status == "True")
     }
-}
-
-/// The instant of an optional time.
-pub fn instant(time: Option<&Time>) -> Option<Timestamp> {
-    time.map(|time| time.0)
 }

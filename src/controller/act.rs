@@ -281,6 +281,8 @@ pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, rec
     let attempt = Attempt::of(&intent);
     let namespace = pass.key.namespace().to_owned();
     let resource = pass.key.to_string();
+    // Others may see the mark from the moment it is applied, which is some time before its answer is here.
+    let marked_at = ctx.clock.uptime();
     let (result, replaced) = match pass.secret(name).clone() {
         SecretView::Ours(OurSecret {
             resource_version,
@@ -298,7 +300,7 @@ pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, rec
     };
     let is_written = written(ctx, pass, name, result, "write the intent").await?;
     if is_written {
-        pass.marked_at = ctx.clock.uptime();
+        pass.marked_at = marked_at;
         // Only a mark that is certainly our own: after a conflict or a lost answer the same number may be another
         // replica's, whose call is on its way.
         pass.observed.memory.not_applied = Some(attempt.clone());
@@ -503,10 +505,7 @@ async fn written(
 
 /// Remembers a negative and the reading that it rests on.
 pub(super) fn begin_settling(ctx: &Context, pass: &mut Pass, question: Question) {
-    let codes = match &pass.observed.cloud {
-        Cloud::Read(app) => app.codes.clone(),
-        _ => Vec::new(),
-    };
+    let codes = pass.observed.reading().map(|app| app.codes.clone()).unwrap_or_default();
     pass.observed.uptime = ctx.uptime();
     pass.observed.memory.settling = Some(Settling {
         question,

@@ -41,8 +41,8 @@ pub(super) struct Pass {
 }
 
 impl Pass {
-    /// Drops what only this pass could use. Returns whether a code is still held in memory only.
-    pub(super) fn settle_memory(&mut self) -> bool {
+    /// Drops what only this pass could use. Returns since when a code is held in memory only, if one is.
+    pub(super) fn settle_memory(&mut self) -> Option<Duration> {
         let memory = &mut self.observed.memory;
         memory.marked = None;
         let recorded = self.observed.book().map_or(0, |(_, secret)| secret.record.number);
@@ -54,7 +54,7 @@ impl Pass {
         if memory.held.is_none() {
             self.held = None;
         }
-        memory.held.is_some()
+        self.held.as_ref().map(|(_, since)| *since)
     }
 
     pub(super) fn remembered(&self) -> Remembered {
@@ -103,7 +103,11 @@ pub(super) async fn look_again(ctx: &Context, pass: &mut Pass) -> Result<(), Err
         return Ok(());
     };
     fresh.happened.append(&mut pass.happened);
-    fresh.app_guard = pass.app_guard.take();
+    // The lock is kept for the app that it is for; the spec may name another one by now.
+    let app = |pass: &Pass| pass.validated.as_ref().map(|validated| validated.app.clone());
+    if app(&fresh) == app(pass) {
+        fresh.app_guard = pass.app_guard.take();
+    }
     *pass = fresh;
     Ok(())
 }

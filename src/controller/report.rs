@@ -11,7 +11,7 @@ use kube::{Resource, ResourceExt};
 use super::observe::Pass;
 use super::{ClusterError, Context, Error};
 use crate::api::{AppCodeRotation, AppCodeRotationStatus, MANAGER, PlainCode};
-use crate::plan::{Step, WriteReason};
+use crate::plan::Step;
 use crate::status::{self, Note, fold, is_worth_writing, notes};
 
 /// Tries of a status write that meets somebody else's change of the spec or metadata.
@@ -140,16 +140,4 @@ fn next_look(step: &Step, status: &AppCodeRotationStatus, now: Timestamp) -> Dur
     Duration::try_from(after)
         .unwrap_or_default()
         .saturating_add(Duration::from_millis(100))
-}
-
-/// What a write meant, for logs.
-impl WriteReason {
-    /// The word for logs and metric labels.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Persist => "persist",
-            Self::Adopt => "adopt",
-            Self::Repair => "repair",
-        }
-    }
 }

@@ -118,7 +118,10 @@ impl Feed {
             // A resource that a later listing shows for the first time was created while the watch was away.
             Event::InitApply(notice) => queue.apply(&notice, !*was_listed, *round),
             Event::Apply(notice) => queue.apply(&notice, false, *round),
-            Event::Delete(notice) => queue.remove(&notice.key()),
+            Event::Delete(notice) => {
+                queue.remove(&notice.key());
+                self.ctx.forget(&notice.key());
+            }
             Event::InitDone => {
                 queue.sweep(*round, |namespace| {
                     self.source.as_ref().is_none_or(|source| source == namespace)

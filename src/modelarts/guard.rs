@@ -35,7 +35,7 @@ pub struct GuardOptions {
     pub max_wait: Duration,
     /// How long rejected keys and tokens rest. Default 330 s, as a key is locked for 300 s after five failures.
     pub breaker_open: Duration,
-    /// How long a rejected password rests. Default 31 min: accounts may lock a user after three failures in an hour.
+    /// How long a rejected password rests. Default 32 min: accounts may lock a user after three failures in an hour.
     pub breaker_open_password: Duration,
 }
 

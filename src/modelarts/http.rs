@@ -1,6 +1,7 @@
 //! The real cloud: credentials to headers, calls to requests, answers to what they prove.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -22,6 +23,7 @@ const JSON: &str = "application/json";
 pub struct HttpAppCodes {
     transport: Transport,
     tokens: Tokens,
+    send_within: Duration,
     clock: Arc<dyn Clock>,
 }
 
@@ -34,6 +36,7 @@ impl HttpAppCodes {
         Ok(Self {
             transport: Transport::new(options)?,
             tokens: Tokens::default(),
+            send_within: options.send_within,
             clock,
         })
     }
@@ -109,7 +112,9 @@ impl AppCodes for HttpAppCodes {
 
 impl HttpAppCodes {
     async fn run(&self, target: &Target, plan: &Plan<'_>) -> Result<App, CloudError> {
+        let asked_at = self.clock.uptime();
         let mut token = self.token(target, None).await?;
+        self.in_time(plan, asked_at)?;
         let mut secrets = Secrets::of(target, plan.code);
         secrets.add_token(token.as_ref());
         let mut answer = self.send(target, plan, token.as_ref(), &secrets).await?;
@@ -119,12 +124,22 @@ impl HttpAppCodes {
         if let Some(serial) = stale.map(|token| token.serial) {
             // The answer proves that nothing was done, so this is not a repeat of a change.
             token = self.token(target, Some(serial)).await?;
+            self.in_time(plan, asked_at)?;
             secrets.add_token(token.as_ref());
             answer = self.send(target, plan, token.as_ref(), &secrets).await?;
         }
         let mut app = understand(plan.call, answer, target, &secrets)?;
         app.caller = token.and_then(|token| token.user_id);
         Ok(app)
+    }
+
+    /// Refuses to send a change that signing in has delayed.
+    fn in_time(&self, plan: &Plan<'_>, asked_at: Duration) -> Result<(), CloudError> {
+        if plan.call == Call::Show || self.clock.uptime().saturating_sub(asked_at) <= self.send_within {
+            return Ok(());
+        }
+        let message = format!("{}: not sent, since signing in took too long", plan.call.name());
+        Err(Failure::of(CloudErrorKind::NotSent).says(message))
     }
 
     /// The token of a password caller; another caller needs none.

@@ -31,6 +31,9 @@ pub struct HttpOptions {
     pub connect_timeout: Duration,
     /// Bound on one request from its start to the last byte of its answer. Default 30 s.
     pub request_deadline: Duration,
+    /// Latest that a change may be sent after it was asked for, signing in included; later it is not sent. Whoever
+    /// waits for its effect counts on this. Default 5 s.
+    pub send_within: Duration,
     /// PEM certificates that are trusted besides those of the system.
     pub extra_ca_pem: Option<Vec<u8>>,
     /// URL of a proxy for every request. None is used unless it is named here, whatever the environment says.
@@ -46,6 +49,7 @@ impl Default for HttpOptions {
         Self {
             connect_timeout: Duration::from_secs(5),
             request_deadline: Duration::from_secs(30),
+            send_within: Duration::from_secs(5),
             extra_ca_pem: None,
             proxy: None,
             allow_insecure_loopback: false,

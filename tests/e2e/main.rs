@@ -25,10 +25,10 @@ use crate::stage::Stage;
 
 /// Short times, so that a test takes seconds; every bound keeps its order.
 const FLAGS: &[&str] = &[
-    "--settle-window=3s",
+    "--settle-window=6s",
     "--request-deadline=2s",
     "--connect-timeout=1s",
-    "--minimum-interval=4s",
+    "--minimum-interval=7s",
     "--check-period=8s",
     "--caller-rate=50",
     "--total-rate=200",
@@ -61,28 +61,20 @@ impl Stage {
     }
 }
 
-fn condition(status: &Value, kind: &str) -> String {
-    let found = status["conditions"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .find(|condition| condition["type"] == kind);
-    found.map_or_else(String::new, |condition| {
-        condition["status"].as_str().unwrap().to_owned()
-    })
+fn find<'a>(status: &'a Value, kind: &str) -> Option<&'a Value> {
+    let conditions = status["conditions"].as_array()?;
+    conditions.iter().find(|condition| condition["type"] == kind)
 }
 
+/// The status of a condition; empty where there is none.
+fn condition(status: &Value, kind: &str) -> String {
+    find(status, kind).map_or_else(String::new, |found| found["status"].as_str().unwrap().to_owned())
+}
+
+/// Reason and message of a condition; empty where there is none.
 fn message(status: &Value, kind: &str) -> String {
-    let found = status["conditions"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .find(|condition| condition["type"] == kind);
-    found.map_or_else(String::new, |condition| {
-        format!(
-            "{}: {}",
-            condition["reason"].as_str().unwrap(),
-            condition["message"].as_str().unwrap()
-        )
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    find(status, kind).map_or_else(String::new, |found| {
+        format!("{}: {}", text(&found["reason"]), text(&found["message"]))
     })
 }

@@ -49,10 +49,10 @@ fn granted() -> BTreeSet<(String, String)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_costs_three_writes_and_one_event_and_every_granted_right_is_used() {
     let flags = [
-        "--settle-window=3s",
+        "--settle-window=6s",
         "--request-deadline=2s",
         "--connect-timeout=1s",
-        "--minimum-interval=4s",
+        "--minimum-interval=7s",
         "--check-period=10m",
         "--caller-rate=50",
     ];

@@ -9,7 +9,7 @@ async fn rotates_at_first_sight_by_schedule_by_trigger_by_annotation_and_for_ano
     let stage = stage().await;
     stage.namespace("a");
     let app = stage.app(1);
-    let schedule = json!({"interval": "4s", "jitter": "1s"});
+    let schedule = json!({"interval": "7s", "jitter": "1s"});
     stage.apply(&stage.rotation(
         "a",
         "one",

@@ -375,3 +375,22 @@ async fn a_reset_that_is_not_found_although_its_base_is_listed_is_not_repeated_a
     world.assert_ready();
     assert_eq!(world.mutations(), 1);
 }
+
+#[tokio::test]
+async fn a_refusal_whose_wording_changes_is_told_once() {
+    let mut world = World::new().await;
+    world.stage.delete_secret(CREDENTIALS);
+    world.stage.create_secret(
+        CREDENTIALS,
+        &[("accessKey", "unknown-key"), ("secretKey", "unknown-secret")],
+    );
+    world.stage.create_rotation(|_| ());
+    // Refused by the cloud, then held back by the breaker, then refused again, and so on.
+    world.run_for(SignedDuration::from_hours(2)).await;
+    let told = world
+        .events()
+        .iter()
+        .filter(|reason| *reason == "CredentialsRejected")
+        .count();
+    assert_eq!(told, 1);
+}
