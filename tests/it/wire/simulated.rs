@@ -296,3 +296,22 @@ async fn a_lost_answer_is_unknown_and_the_list_shows_what_became_of_it() {
     assert_eq!(texts(&world.client.show_app(&target).await.unwrap()), [world.live()]);
     assert_ne!(world.live(), before);
 }
+
+#[tokio::test]
+async fn a_change_that_signing_in_delays_is_not_sent() {
+    let world = world().await;
+    let options = HttpOptions {
+        send_within: Duration::ZERO,
+        ..options()
+    };
+    let client = HttpAppCodes::new(&options, Arc::new(SystemClock::start())).unwrap();
+    let target = world.target(world.password());
+    let code = AppCode::parse(world.live()).unwrap();
+    let error = client.reset_code(&target, &code, &echo()).await.unwrap_err();
+    assert_eq!(error.kind, CloudErrorKind::NotSent, "{error}");
+    assert_eq!(world.cloud.calls(Operation::Reset), 0);
+    let error = client.add_code(&target, &echo()).await.unwrap_err();
+    assert_eq!(error.kind, CloudErrorKind::NotSent, "{error}");
+    assert_eq!(world.cloud.calls(Operation::Add), 0);
+    client.show_app(&target).await.unwrap(); // a read may come late
+}
