@@ -365,6 +365,8 @@ reasons! {
     CodeNotListed,
     /// The cloud shows codes masked only.
     CodesMasked,
+    /// The code holds a slash or is a dot segment, so that no URL can name it and no call can reset it.
+    CodeNotAddressable,
     /// The app can hold no further code.
     CapacityExhausted,
     /// A Secret of the target's name exists and was not made for this resource.

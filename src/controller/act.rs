@@ -106,9 +106,13 @@ async fn read_siblings(ctx: &Context, pass: &mut Pass, app: &AppIdentity) -> Res
 fn take_in(ctx: &Context, pass: &mut Pass, app: App) {
     let Some(validated) = &pass.validated else { return };
     let mut codes: Vec<Fingerprint> = Vec::with_capacity(app.codes.len());
+    let mut unaddressable = Vec::new();
     for code in app.codes {
         let print = code.fingerprint(&validated.app);
         codes.push(print);
+        if !code.is_addressable() {
+            unaddressable.push(print);
+        }
         pass.codes.insert(print, code);
     }
     codes.sort_unstable();
@@ -120,6 +124,7 @@ fn take_in(ctx: &Context, pass: &mut Pass, app: App) {
         is_owned: app.owner.zip(app.caller).map(|(owner, caller)| owner == caller),
         updated_at: app.updated_at,
         codes,
+        unaddressable,
         masked: app.masked,
     });
 }

@@ -181,6 +181,8 @@ pub struct AppReading {
     pub updated_at: Option<i64>,
     /// Its codes, sorted, each once.
     pub codes: Vec<Fingerprint>,
+    /// Those of them that no URL can name, so that no call can replace them.
+    pub unaddressable: Vec<Fingerprint>,
     /// Whether a value was masked, so that `codes` is not the whole list.
     pub masked: bool,
 }

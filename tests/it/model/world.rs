@@ -439,6 +439,7 @@ impl World {
             is_owned: None,
             updated_at: Some(updated_at),
             codes,
+            unaddressable: Vec::new(),
             masked: false,
         });
     }

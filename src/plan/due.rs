@@ -1,0 +1,238 @@
+//! Which code a rotation starts from, and whether one is due.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::open::SIBLING_RETRY;
+use super::{AppReading, LOCAL_RETRY, Planner, Question, SeedView, Step, stop, wait};
+use crate::api::{InitialRotation, Reason, RotationStep, Strategy, Trigger};
+use crate::ids::{Fingerprint, RotationId};
+use crate::intent::{Call, Consumed, FORMAT_VERSION, Intent, known};
+use crate::secret::Record;
+
+impl Planner<'_> {
+    /// No code of this app is current yet: first sight, or another app.
+    pub(super) fn is_start(&self) -> bool {
+        self.story.current.is_none()
+    }
+
+    pub(super) fn starts_by_rotation(&self, app: &AppReading) -> bool {
+        let is_exposed = matches!(self.wanted.seed, SeedView::Known { inline: true, .. });
+        let default = if is_exposed || app.codes.is_empty() {
+            InitialRotation::Immediate
+        } else {
+            InitialRotation::WhenDue
+        };
+        self.story.retargeted || self.wanted.initial.unwrap_or(default) == InitialRotation::Immediate
+    }
+
+    /// The seed is another one than was last taken into account, and not simply the current code.
+    pub(super) fn is_seed_changed(&self) -> bool {
+        let Some(seed) = self.wanted.seed.fingerprint() else {
+            return false;
+        };
+        !self.is_start() && !self.story.is_seed(seed) && !self.story.is_current(Some(seed))
+    }
+
+    /// The code that is current, or that a start begins with; `None` only for an app without codes.
+    pub(super) fn base(&self, app: &AppReading) -> Result<Option<Fingerprint>, Box<Step>> {
+        let start = self.is_start() || self.is_seed_changed();
+        let named = match (&self.story.current, &self.wanted.seed) {
+            (Some(current), _) if !start => app.named(current).ok_or_else(|| current.clone()),
+            (_, SeedView::Known { fingerprint, .. }) => {
+                app.named(&fingerprint.to_string()).ok_or(fingerprint.to_string())
+            }
+            (_, SeedView::Unreadable(why)) => {
+                let message = format!(
+                    "The seed cannot be read: {why}. Mend spec.appCodeFrom, or remove it if the app has one code only."
+                );
+                return Err(Box::new(stop(Reason::CodeNotListed, message, LOCAL_RETRY)));
+            }
+            (_, SeedView::None) => match app.codes.as_slice() {
+                [] => return Ok(None),
+                [only] => Ok(*only),
+                _ => {
+                    return self
+                        .adopted(app)
+                        .map(Some)
+                        .ok_or_else(|| Box::new(self.ambiguous_start(app)));
+                }
+            },
+        };
+        match named {
+            Ok(code) => Ok(Some(code)),
+            Err(name) => {
+                if let Some(step) = self.unsettled(Question::NotListed { code: name.clone() }) {
+                    return Err(Box::new(step));
+                }
+                self.adopted(app)
+                    .map(Some)
+                    .ok_or_else(|| Box::new(self.not_listed(&name, start)))
+            }
+        }
+    }
+
+    /// The code that a person named as the answer to an ambiguity, if the cloud lists it.
+    pub(super) fn adopted(&self, app: &AppReading) -> Option<Fingerprint> {
+        app.named(self.o.resource.adopt.as_ref()?)
+    }
+
+    fn ambiguous_start(&self, app: &AppReading) -> Step {
+        let choices = app.codes.iter().map(Fingerprint::short).collect::<Vec<_>>().join(", ");
+        let message = format!(
+            "App {} has several codes and spec names none, so nothing is changed. Set spec.appCodeFrom, or answer: \
+             kubectl annotate acr {} appcode.dev/adopt-fingerprint=<one of {choices}>.",
+            self.wanted.app.app_id, self.o.resource.name
+        );
+        stop(Reason::AppCodeAmbiguous, message, self.o.limits.check_period)
+    }
+
+    fn not_listed(&self, code: &str, is_seed: bool) -> Step {
+        let short = code.get(..Fingerprint::SHORT).unwrap_or(code);
+        let what = if is_seed { "The seed" } else { "The current code" };
+        let message = format!(
+            "{what} (fingerprint {short}) is not among the codes that the cloud lists for app {}, so it was reset or \
+             deleted elsewhere; nothing is guessed and nothing is changed. Put the right code into spec.appCodeFrom, or \
+             name a listed one: kubectl annotate acr {} appcode.dev/adopt-fingerprint=<fingerprint>.",
+            self.wanted.app.app_id, self.o.resource.name
+        );
+        stop(Reason::CodeNotListed, message, self.o.limits.check_period)
+    }
+
+    /// A code that no call can name: found out before anything is written, since the call would be refused for ever.
+    fn unaddressable(&self, base: Fingerprint, app: &AppReading) -> Option<Step> {
+        app.unaddressable.contains(&base).then(|| {
+            let message = format!(
+                "Code {} of app {} holds a slash or is a dot segment, so that no URL can name it and it cannot be reset; \
+                 nothing is changed. Add another code to the app, delete this one, and name the new one in \
+                 spec.appCodeFrom.",
+                base.short(),
+                self.wanted.app.app_id
+            );
+            stop(Reason::CodeNotAddressable, message, self.o.limits.check_period)
+        })
+    }
+
+    /// Why a rotation is due now, if it is. Reasons that come together share one rotation; the chief one is told.
+    pub(super) fn due(&self) -> Option<(Trigger, Consumed)> {
+        let is_start = self.is_start();
+        let trigger = self
+            .wanted
+            .trigger
+            .clone()
+            .filter(|value| is_start || !self.story.is_trigger_handled(value));
+        let request = self
+            .o
+            .resource
+            .request
+            .clone()
+            .filter(|value| is_start || !self.story.is_request_handled(value));
+        let scheduled = self.next_scheduled().is_some_and(|at| at <= self.now);
+        let chief = if is_start {
+            let starts = self.app().is_none_or(|app| self.starts_by_rotation(app));
+            starts.then_some(if self.story.retargeted {
+                Trigger::Target
+            } else {
+                Trigger::Initial
+            })
+        } else if self.is_seed_changed() {
+            Some(Trigger::Target)
+        } else if trigger.is_some() {
+            Some(Trigger::Spec)
+        } else if request.is_some() {
+            Some(Trigger::Request)
+        } else {
+            scheduled.then_some(Trigger::Schedule)
+        };
+        chief.map(|chief| {
+            (
+                chief,
+                Consumed {
+                    trigger,
+                    request,
+                    seed: self.wanted.seed.fingerprint(),
+                },
+            )
+        })
+    }
+
+    pub(super) fn next_scheduled(&self) -> Option<Timestamp> {
+        let since = self.story.rotated_at?;
+        Some(self.wanted.schedule?.next(since, &self.o.resource.uid))
+    }
+
+    pub(super) fn minimum_interval_left(&self) -> Option<SignedDuration> {
+        let last = self.story.rotated_at.filter(|_| self.story.number > 0)?;
+        let left = self
+            .o
+            .limits
+            .minimum_interval
+            .saturating_sub(self.now.duration_since(last));
+        left.is_positive().then_some(left)
+    }
+
+    pub(super) fn due_rotation(&self) -> Option<Step> {
+        if self.wanted.suspend {
+            return None;
+        }
+        let app = self.app()?;
+        let (trigger, consumed) = self.due()?;
+        if let Some(left) = self.minimum_interval_left() {
+            let message = "A rotation is wanted; it starts once the operator's minimum interval has passed.";
+            return Some(wait(Reason::Waiting, message, left));
+        }
+        if self.is_sibling_open(app) {
+            let message = "A rotation of another resource on this app is open; this one starts after it.";
+            return Some(wait(Reason::Waiting, message, SIBLING_RETRY));
+        }
+        if let Some(step) = self
+            .newborn_sibling()
+            .filter(|_| self.is_start())
+            .or_else(|| self.not_now())
+        {
+            return Some(step);
+        }
+        let base = match self.base(app) {
+            Ok(base) => base,
+            Err(step) => return Some(*step),
+        };
+        if let Some(step) = base.and_then(|base| self.unaddressable(base, app)) {
+            return Some(step);
+        }
+        let record = self.record();
+        let before: Vec<Fingerprint> = record
+            .intent
+            .iter()
+            .flat_map(|old| old.known.iter().chain(&old.base))
+            .copied()
+            .collect();
+        let before: Vec<Fingerprint> = record.fingerprint.into_iter().chain(before).collect();
+        let intent = Intent {
+            format_version: FORMAT_VERSION,
+            rotation_id: RotationId::from_random(self.o.draw),
+            number: self.story.highest.saturating_add(1),
+            uid: self.o.resource.uid.clone(),
+            generation: self.o.resource.generation,
+            trigger,
+            consumed,
+            strategy: Strategy::Reset,
+            step: RotationStep::Started,
+            app: self.wanted.app.clone(),
+            base,
+            call: if base.is_some() { Call::Reset } else { Call::Add },
+            known: known(&app.codes, &before),
+            unclaimed: Vec::new(),
+            attempt: 1,
+            updated_at: app.updated_at,
+            started_at: self.now,
+            marked_at: self.now,
+            outcome: None,
+        };
+        Some(Step::WriteIntent {
+            secret: self.wanted.target.name.clone(),
+            record: Record {
+                intent: Some(intent),
+                ..record
+            },
+        })
+    }
+}

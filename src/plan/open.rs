@@ -1,0 +1,280 @@
+//! A rotation whose outcome is open: what a reading of the app says about it, and what is done then.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{AppReading, Cloud, Observed, Planner, Question, Step, WriteReason, stop, wait};
+use crate::api::{Outcome, Reason, RotationStep, Trigger};
+use crate::ids::Fingerprint;
+use crate::intent::{CAPACITY, Call, Intent, Verdict};
+use crate::secret::{OurSecret, Record, SecretView};
+
+/// How soon a resource is looked at again that waits for another one.
+pub(super) const SIBLING_RETRY: SignedDuration = SignedDuration::from_secs(5);
+/// Longest pause between two attempts of one rotation whose outcomes stay unknown.
+const ATTEMPT_PAUSE: SignedDuration = SignedDuration::from_hours(4);
+
+/// A deleted resource: a code that this process holds is still saved where its own open intent waits for it.
+pub(super) fn gone(o: &Observed, now: Timestamp) -> Step {
+    let (Some(held), SecretView::Ours(secret), Cloud::Read(app)) = (&o.memory.held, &o.secret, &o.cloud) else {
+        return if o.memory.held.is_some() && matches!(o.secret, SecretView::Ours(_)) && o.cloud == Cloud::NotAsked {
+            Step::AskCloud
+        } else {
+            Step::Gone
+        };
+    };
+    match &secret.record.intent {
+        Some(intent)
+            if intent.is_open()
+                && intent.rotation_id == held.intent.rotation_id
+                && app.codes.contains(&held.code)
+                && secret.locked.is_none() =>
+        {
+            Step::WriteCode {
+                secret: o.target_name(),
+                code: held.code,
+                record: persisted(&secret.record, intent, held.code, o.memory.outcome(intent), now),
+                why: WriteReason::Persist,
+            }
+        }
+        _ => Step::Gone,
+    }
+}
+
+/// The record after the rotation of `intent` made `code`.
+fn persisted(record: &Record, intent: &Intent, code: Fingerprint, outcome: Outcome, now: Timestamp) -> Record {
+    Record {
+        app: intent.app.clone(),
+        number: intent.number,
+        fingerprint: Some(code),
+        previous: intent.base.or(record.fingerprint),
+        rotated_at: Some(now),
+        seed: intent.consumed.seed.or(record.seed),
+        handled_trigger: intent
+            .consumed
+            .trigger
+            .clone()
+            .or_else(|| record.handled_trigger.clone()),
+        handled_request: intent
+            .consumed
+            .request
+            .clone()
+            .or_else(|| record.handled_request.clone()),
+        intent: Some(Intent {
+            step: RotationStep::Persisted,
+            outcome: Some(outcome),
+            ..intent.clone()
+        }),
+    }
+}
+
+impl Planner<'_> {
+    /// A code that only this process holds: saved while it is newer than all that is recorded, and listed.
+    pub(super) fn held_code(&self) -> Option<Step> {
+        let held = self.o.memory.held.as_ref()?;
+        let app = self.app()?;
+        let number = held.intent.number;
+        if number <= self.o.status.rotation_number.unwrap_or(0) || !app.codes.contains(&held.code) {
+            return None;
+        }
+        let persist = |secret: &OurSecret| Step::WriteCode {
+            secret: self.wanted.target.name.clone(),
+            code: held.code,
+            record: persisted(
+                &secret.record,
+                &held.intent,
+                held.code,
+                self.o.memory.outcome(&held.intent),
+                self.now,
+            ),
+            why: WriteReason::Persist,
+        };
+        match &self.o.secret {
+            _ if held.intent.app != self.wanted.app => None,
+            SecretView::Absent => Some(Step::CreateSecret {
+                secret: self.wanted.target.name.clone(),
+                record: Record {
+                    intent: Some(held.intent.clone()),
+                    ..self.record()
+                },
+            }),
+            SecretView::Ours(secret) => {
+                let intent = secret.record.intent.as_ref();
+                let is_own = intent.is_some_and(|i| i.is_open() && i.rotation_id == held.intent.rotation_id);
+                (is_own || secret.record.highest_number() < number).then(|| persist(secret))
+            }
+            SecretView::Foreign { .. } | SecretView::Unreadable(_) => None,
+        }
+    }
+
+    /// The open intent of this app, if there is one.
+    pub(super) fn open(&self) -> Option<&Intent> {
+        let completed = self.o.status.rotation_number.unwrap_or(0);
+        let intent = self.book()?.record.open_intent(completed)?;
+        (intent.app == self.wanted.app).then_some(intent)
+    }
+
+    pub(super) fn open_intent(&self) -> Option<Step> {
+        let intent = self.open()?;
+        let app = self.app()?;
+        if self.o.memory.is_marked(intent) {
+            return Some(Step::Mutate(intent.clone()));
+        }
+        if self.is_sibling_open(app) {
+            let message = "A rotation of another resource on this app is open; its outcome is awaited.";
+            return Some(wait(Reason::Waiting, message, SIBLING_RETRY));
+        }
+        let claimed = self.claimed();
+        let question = Question::Outcome {
+            rotation_id: intent.rotation_id.clone(),
+            attempt: intent.attempt,
+        };
+        match intent.resolve(app.reading(&claimed)) {
+            Verdict::Ours(code) => Some(self.persist(intent, code)),
+            Verdict::Repeat => {
+                if !self.o.memory.is_not_applied(intent) {
+                    if let Some(step) = self.unsettled(question) {
+                        return Some(step);
+                    }
+                    let pause = attempt_pause(self.o.limits.settle_window, intent.attempt);
+                    let left = pause.saturating_sub(self.now.duration_since(intent.marked_at));
+                    if left.is_positive() && left <= pause && self.is_repeatable(intent) {
+                        let message = "The last call had no effect; it is made again after a pause.";
+                        return Some(wait(Reason::Retrying, message, left));
+                    }
+                }
+                self.is_repeatable(intent)
+                    .then(|| self.attempt(intent, intent.call, app, &claimed))
+            }
+            Verdict::HalfReset => self.unsettled(question).or_else(|| {
+                if app.codes.len() >= CAPACITY {
+                    return Some(self.capacity());
+                }
+                Some(self.attempt(intent, Call::Add, app, &claimed))
+            }),
+            Verdict::Ambiguous => Some(match self.adopted(app) {
+                Some(code) => self.persist(intent, code),
+                None => self.ambiguous(intent.new_codes(app.reading(&claimed)).as_slice()),
+            }),
+        }
+    }
+
+    fn persist(&self, intent: &Intent, code: Fingerprint) -> Step {
+        Step::WriteCode {
+            secret: self.book_name(),
+            code,
+            record: persisted(&self.record(), intent, code, self.o.memory.outcome(intent), self.now),
+            why: WriteReason::Persist,
+        }
+    }
+
+    fn ambiguous(&self, new: &[Fingerprint]) -> Step {
+        let choices = new.iter().map(Fingerprint::short).collect::<Vec<_>>().join(", ");
+        let message = format!(
+            "Several codes appeared in app {} during a rotation and nothing tells which is ours ({choices}). \
+             Compare fingerprints (SHA-256 over app id, a zero byte and the code), then answer: \
+             kubectl annotate acr {} appcode.dev/adopt-fingerprint=<one of them>.",
+            self.wanted.app.app_id, self.o.resource.name
+        );
+        stop(Reason::AmbiguousOutcome, message, self.o.limits.check_period)
+    }
+
+    fn capacity(&self) -> Step {
+        let message = format!(
+            "App {} holds {CAPACITY} codes, the most it can, so none can be added. Delete one that is not used.",
+            self.wanted.app.app_id
+        );
+        stop(Reason::CapacityExhausted, message, self.o.limits.check_period)
+    }
+
+    /// One more attempt of the same rotation: the mark comes first, so two replicas cannot both repeat.
+    fn attempt(&self, intent: &Intent, call: Call, app: &AppReading, claimed: &[Fingerprint]) -> Step {
+        self.refusal()
+            .or_else(|| self.not_now())
+            .unwrap_or_else(|| Step::WriteIntent {
+                secret: self.book_name(),
+                record: Record {
+                    intent: Some(intent.next_attempt(call, app.reading(claimed), self.now)),
+                    ..self.record()
+                },
+            })
+    }
+
+    /// Whether the reasons of the intent still stand: same resource, not held, value not withdrawn. Adding a code to
+    /// finish a half reset needs no reason: it restores what was there.
+    fn is_repeatable(&self, intent: &Intent) -> bool {
+        if intent.call == Call::Add && intent.base.is_some() {
+            return true;
+        }
+        let consumed = &intent.consumed;
+        let stands = match intent.trigger {
+            Trigger::Initial => self.story.current.is_none(),
+            Trigger::Target => true,
+            Trigger::Schedule => self.wanted.schedule.is_some(),
+            Trigger::Spec | Trigger::Request => false,
+        };
+        let is_asked = (consumed.trigger.is_some() && consumed.trigger == self.wanted.trigger)
+            || (consumed.request.is_some() && consumed.request == self.o.resource.request);
+        intent.uid == self.o.resource.uid && !self.wanted.suspend && (stands || is_asked)
+    }
+
+    /// This process may not start a change: it is shutting down or does not lead.
+    pub(super) fn not_now(&self) -> Option<Step> {
+        (!self.o.may_mutate).then(|| {
+            wait(
+                Reason::Waiting,
+                "This process may not start a change now.",
+                SIBLING_RETRY,
+            )
+        })
+    }
+
+    // ── settling: a negative counts only when two readings agree, with time between them ───────────────────────────
+
+    /// What is left to do before the answer to `question` counts.
+    pub(super) fn unsettled(&self, question: Question) -> Option<Step> {
+        let app = self.app()?;
+        let window = self.o.limits.settle_window;
+        match &self.o.memory.settling {
+            Some(settling) if settling.question == question && settling.codes == app.codes => {
+                let left = window.saturating_sub(self.o.uptime.saturating_sub(settling.since));
+                left.is_positive().then(|| {
+                    let message =
+                        "What became of a call, or of a code, is not clear yet; the cloud is read again to be sure.";
+                    wait(Reason::Settling, message, left)
+                })
+            }
+            _ => Some(Step::BeginSettling(question)),
+        }
+    }
+
+    // ── siblings ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn claimed(&self) -> Vec<Fingerprint> {
+        self.o
+            .siblings
+            .iter()
+            .flat_map(|sibling| sibling.holds.iter().copied())
+            .collect()
+    }
+
+    /// Whether a sibling's rotation may still change the list. One whose base is listed long after its last mark has
+    /// had no effect and does not hold others up.
+    pub(super) fn is_sibling_open(&self, app: &AppReading) -> bool {
+        let late = self.o.limits.settle_window.saturating_mul(2);
+        self.o
+            .siblings
+            .iter()
+            .filter_map(|sibling| sibling.open.as_ref())
+            .any(|open| {
+                let is_old = self.now.duration_since(open.marked_at) > late;
+                !(is_old && open.base.is_some_and(|base| app.codes.contains(&base)))
+            })
+    }
+}
+
+/// Pause before attempt `attempt + 1` when the outcome of `attempt` stayed unknown: doubling, so that a cloud that
+/// answers and changes nothing is not asked for ever at one pace.
+fn attempt_pause(window: SignedDuration, attempt: u32) -> SignedDuration {
+    let doublings = attempt.saturating_sub(1).min(20);
+    window.saturating_mul(1 << doublings).min(ATTEMPT_PAUSE)
+}

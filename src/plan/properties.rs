@@ -1,0 +1,731 @@
+//! What holds for every observation, however it came about; and that every run without faults comes to rest.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use proptest::collection::vec;
+use proptest::option::{of, weighted};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::*;
+use crate::api::{
+    AppCodeRotationStatus, AppStatus, CurrentCode, InitialRotation, Outcome, RotationStep, Strategy as Kind,
+    TargetStatus, Trigger,
+};
+use crate::ids::{AppId, AppIdentity, ProjectId, RotationId};
+use crate::intent::{Call, Consumed, FORMAT_VERSION, Verdict};
+use crate::schedule::IntervalSchedule;
+use crate::status::{Pass, fold};
+
+const DRAW: u64 = 0xd0d0;
+const TARGET: &str = "target";
+const FORMER: &str = "former";
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap()
+}
+
+fn app(id: &str) -> AppIdentity {
+    AppIdentity {
+        endpoint: "https://cloud".into(),
+        project_id: ProjectId::parse("project").unwrap(),
+        app_id: AppId::parse(id).unwrap(),
+    }
+}
+
+fn code(number: u8) -> Fingerprint {
+    Fingerprint::of(&app("ours").app_id, &number.to_string())
+}
+
+// ── observations ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+fn any_code() -> BoxedStrategy<Fingerprint> {
+    (0u8..6).prop_map(code).boxed()
+}
+
+fn any_codes(most: usize) -> BoxedStrategy<Vec<Fingerprint>> {
+    vec(any_code(), 0..=most)
+        .prop_map(|mut codes| {
+            codes.sort_unstable();
+            codes.dedup();
+            codes
+        })
+        .boxed()
+}
+
+fn any_app() -> BoxedStrategy<AppIdentity> {
+    prop_oneof![5 => Just(app("ours")), 1 => Just(app("other"))].boxed()
+}
+
+fn any_time() -> BoxedStrategy<Timestamp> {
+    let seconds = vec![-400 * 3600, -30 * 3600, -3 * 3600, -660, -60, -1, 0, 3600];
+    select(seconds)
+        .prop_map(|seconds| now() + SignedDuration::from_secs(seconds))
+        .boxed()
+}
+
+fn any_value() -> BoxedStrategy<Option<String>> {
+    of(select(vec!["a".to_owned(), "b".to_owned()])).boxed()
+}
+
+fn any_intent() -> BoxedStrategy<Intent> {
+    use Trigger::{Initial, Request, Schedule, Spec, Target};
+    let asked = (
+        select(vec!["us", "another"]),
+        select(vec![Initial, Target, Spec, Request, Schedule]),
+        (any_value(), any_value(), of(any_code())),
+    );
+    let made = (
+        any_app(),
+        weighted(0.8, any_code()),
+        any::<bool>(),
+        any_codes(5),
+        any_codes(2),
+    );
+    let when = (any_time(), 1u32..4, 0i64..6, any::<bool>(), of(0i64..3));
+    (asked, made, when)
+        .prop_map(|((uid, trigger, consumed), made, when)| {
+            let ((app, base, adds, known, unclaimed), (at, attempt, number, is_open, updated_at)) = (made, when);
+            Intent {
+                format_version: FORMAT_VERSION,
+                rotation_id: RotationId::from_random(u64::try_from(number).unwrap()),
+                number,
+                uid: uid.into(),
+                generation: 1,
+                trigger,
+                consumed: Consumed {
+                    trigger: consumed.0,
+                    request: consumed.1,
+                    seed: consumed.2,
+                },
+                strategy: Kind::Reset,
+                step: if is_open {
+                    RotationStep::Started
+                } else {
+                    RotationStep::Persisted
+                },
+                app,
+                base,
+                call: if adds || base.is_none() { Call::Add } else { Call::Reset },
+                known,
+                unclaimed,
+                attempt,
+                updated_at,
+                started_at: at,
+                marked_at: at,
+                outcome: (!is_open).then_some(Outcome::Completed),
+            }
+        })
+        .boxed()
+}
+
+fn any_record() -> BoxedStrategy<Record> {
+    let codes = (weighted(0.8, any_code()), of(any_code()), of(any_code()));
+    let rest = (0i64..5, of(any_time()), any_value(), any_value());
+    (any_app(), codes, rest, of(any_intent()))
+        .prop_map(|(app, codes, rest, intent)| Record {
+            app,
+            number: rest.0,
+            fingerprint: codes.0,
+            previous: codes.1,
+            rotated_at: rest.1,
+            seed: codes.2,
+            handled_trigger: rest.2,
+            handled_request: rest.3,
+            intent,
+        })
+        .boxed()
+}
+
+fn any_secret() -> BoxedStrategy<SecretView> {
+    let ours = (
+        any_record(),
+        weighted(0.8, any_code()),
+        weighted(0.1, Just("it is immutable")),
+    );
+    prop_oneof![
+        6 => ours.prop_map(|(record, code, locked)| SecretView::Ours(OurSecret {
+            resource_version: "1".into(), record, code, locked
+        })),
+        2 => Just(SecretView::Absent),
+        1 => Just(SecretView::Foreign { why: "is not ours" }),
+        1 => Just(SecretView::Unreadable("unknown format".into())),
+    ]
+    .boxed()
+}
+
+fn any_status() -> BoxedStrategy<AppCodeRotationStatus> {
+    let current = of((any_code(), any_time()));
+    let values = (any_value(), any_value(), of(any_code()));
+    let rest = (of(0i64..5), of(1i64..3), of(any_time()), any_app(), any::<bool>());
+    (current, values, rest)
+        .prop_map(|(current, values, rest)| {
+            let (rotation_number, observed_generation, verified, app, has_moved) = rest;
+            AppCodeRotationStatus {
+                observed_generation,
+                rotation_number,
+                app: current.as_ref().map(|_| AppStatus {
+                    endpoint: app.endpoint,
+                    project_id: app.project_id.to_string(),
+                    app_id: app.app_id.to_string(),
+                }),
+                current: current.map(|(code, at)| CurrentCode {
+                    fingerprint: code.short(),
+                    rotated_at: Time(at),
+                }),
+                last_handled_trigger: values.0,
+                last_handled_request: values.1,
+                seed_fingerprint: values.2.map(|seed| seed.short()),
+                last_verified_time: verified.map(Time),
+                target: Some(TargetStatus {
+                    name: if has_moved { FORMER } else { TARGET }.into(),
+                    key: "appCode".into(),
+                }),
+                ..AppCodeRotationStatus::default()
+            }
+        })
+        .boxed()
+}
+
+fn any_wanted() -> BoxedStrategy<Wanted> {
+    let seed = prop_oneof![
+        2 => Just(SeedView::None),
+        1 => Just(SeedView::Unreadable("no such Secret".into())),
+        3 => (any_code(), any::<bool>()).prop_map(|(fingerprint, inline)| SeedView::Known { fingerprint, inline }),
+    ];
+    let schedule = of((24i64..200, 0i64..12)).prop_map(|hours| {
+        hours.map(|(interval, jitter)| IntervalSchedule {
+            interval: SignedDuration::from_hours(interval),
+            jitter: SignedDuration::from_hours(jitter),
+        })
+    });
+    let initial = of(select(vec![InitialRotation::Immediate, InitialRotation::WhenDue]));
+    let suspend = weighted(0.2, Just(())).prop_map(|it| it.is_some());
+    let name = weighted(0.1, Just("named".to_owned()));
+    (seed, schedule, initial, any_value(), suspend, name)
+        .prop_map(|(seed, schedule, initial, trigger, suspend, app_name)| Wanted {
+            app: app("ours"),
+            app_name,
+            seed,
+            schedule,
+            initial,
+            trigger,
+            suspend,
+            target: TargetStatus {
+                name: TARGET.into(),
+                key: "appCode".into(),
+            },
+        })
+        .boxed()
+}
+
+fn any_cloud() -> BoxedStrategy<Cloud> {
+    let rare = || weighted(0.1, Just(())).prop_map(|it| it.is_some());
+    let reading = (any_codes(5), of(0i64..3), rare(), rare(), rare(), of(any_code()));
+    prop_oneof![
+        1 => Just(Cloud::NotAsked),
+        1 => any::<bool>().prop_map(|is_final| Cloud::Failed(Failure {
+            reason: Reason::NotAuthorized,
+            message: "no".into(),
+            request_id: None,
+            is_final,
+            after: None,
+        })),
+        8 => reading.prop_map(|(codes, updated_at, masked, is_foreign, is_unsupported, odd)| Cloud::Read(AppReading {
+            name: Some("named".into()),
+            is_supported: !is_unsupported,
+            is_owned: is_foreign.then_some(false),
+            updated_at,
+            unaddressable: odd.into_iter().filter(|code| codes.contains(code)).take(usize::from(masked)).collect(),
+            codes,
+            masked,
+        })),
+    ]
+    .boxed()
+}
+
+fn any_sibling() -> BoxedStrategy<Sibling> {
+    let open = of((of(any_code()), any_time()));
+    (
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+        any_time(),
+        any_codes(2),
+        open,
+    )
+        .prop_map(|(is_older, is_judged, is_authorized, created, holds, open)| Sibling {
+            name: None,
+            is_older,
+            created,
+            is_judged,
+            is_authorized,
+            holds,
+            open: open.map(|(base, marked_at)| OpenSibling { base, marked_at }),
+        })
+        .boxed()
+}
+
+/// Half of the time what is remembered is about the intent on the Secret, and settled.
+fn any_memory(secret: &SecretView, cloud: &Cloud) -> BoxedStrategy<Memory> {
+    let intent = secret.ours().and_then(|secret| secret.record.intent.clone());
+    let own = intent
+        .clone()
+        .map_or_else(|| any_intent().boxed(), |own| Just(own).boxed());
+    let listed = match cloud {
+        Cloud::Read(app) => Just(app.codes.clone()).boxed(),
+        _ => any_codes(4).boxed(),
+    };
+    let settling = (listed, any::<bool>(), 0i64..240);
+    let flags = (weighted(0.2, Just(())), weighted(0.2, Just(())), any::<bool>());
+    (own, any_intent(), flags, of(settling), of(any_code()))
+        .prop_map(|(own, other, flags, settling, held)| {
+            let intent = if flags.2 { own } else { other };
+            Memory {
+                marked: flags.0.map(|()| Attempt::of(&intent)),
+                not_applied: flags.1.map(|()| Attempt::of(&intent)),
+                settling: settling.map(|(codes, is_outcome, since)| Settling {
+                    question: if is_outcome {
+                        Question::Outcome {
+                            rotation_id: intent.rotation_id.clone(),
+                            attempt: intent.attempt,
+                        }
+                    } else {
+                        Question::NotListed {
+                            code: code(0).to_string(),
+                        }
+                    },
+                    since: SignedDuration::from_secs(since),
+                    codes,
+                }),
+                held: held.map(|code| Held { intent, code }),
+            }
+        })
+        .boxed()
+}
+
+fn any_observed() -> BoxedStrategy<Observed> {
+    let former = prop_oneof![3 => Just(SecretView::Absent).boxed(), 1 => any_secret()];
+    let views = (any_secret(), former, any_cloud()).prop_flat_map(|(secret, former, cloud)| {
+        let memory = any_memory(&secret, &cloud);
+        (Just(secret), Just(former), Just(cloud), memory)
+    });
+    let rare = |share: f64| weighted(share, Just(())).prop_map(|it| it.is_some());
+    let around = (
+        any_status(),
+        any_wanted(),
+        vec(any_sibling(), 0..2),
+        any_value(),
+        weighted(0.2, any_code()),
+    );
+    let flags = (rare(0.05), rare(0.1), rare(0.9), any::<bool>(), rare(0.05));
+    (views.boxed(), around.boxed(), flags)
+        .prop_map(|((secret, former, cloud, memory), around, flags)| {
+            let (status, wanted, siblings, request, adopt) = around;
+            let (deleting, is_write_refused, may_mutate, nudged, is_spec_refused) = flags;
+            let has_moved = status.target.as_ref().is_some_and(|target| target.name == FORMER);
+            let refusal = || Refusal {
+                reason: Reason::InvalidSpec,
+                message: "wrong".into(),
+            };
+            Observed {
+                limits: Limits {
+                    settle_window: SignedDuration::from_mins(2),
+                    minimum_interval: SignedDuration::from_mins(10),
+                    check_period: SignedDuration::from_hours(1),
+                },
+                resource: ResourceView {
+                    namespace: "ns".into(),
+                    name: "name".into(),
+                    uid: "us".into(),
+                    generation: 2,
+                    deleting,
+                    request,
+                    adopt: adopt.map(|code| code.short()),
+                },
+                wanted: if is_spec_refused { Err(refusal()) } else { Ok(wanted) },
+                status,
+                secret,
+                former: if has_moved { former } else { SecretView::Absent },
+                cloud,
+                siblings,
+                memory,
+                secret_refused: is_write_refused.then(|| "forbidden".into()),
+                nudged,
+                may_mutate,
+                uptime: SignedDuration::from_secs(240),
+                draw: DRAW,
+            }
+        })
+        .boxed()
+}
+
+// ── what is asked of them ──────────────────────────────────────────────────────────────────────────────────────────
+
+/// The Secret that a step writes, with its new record.
+fn written(step: &Step) -> Option<(&str, &Record)> {
+    match step {
+        Step::CreateSecret { secret, record }
+        | Step::WriteIntent { secret, record }
+        | Step::WriteCode { secret, record, .. } => Some((secret, record)),
+        _ => None,
+    }
+}
+
+fn view<'a>(o: &'a Observed, name: &str) -> &'a SecretView {
+    if name == o.target_name() { &o.secret } else { &o.former }
+}
+
+/// The intent that a step starts, if it starts a rotation; and the one that it repeats, if it repeats one.
+fn started(o: &Observed, step: &Step) -> (Option<Intent>, Option<(Intent, Intent)>) {
+    let Step::WriteIntent { secret, record } = step else {
+        return (None, None);
+    };
+    let intent = record.intent.clone().unwrap();
+    if intent.rotation_id == RotationId::from_random(DRAW) {
+        return (Some(intent), None);
+    }
+    let before = view(o, secret).ours().and_then(|secret| secret.record.intent.clone());
+    (None, Some((before.expect("only what is there is repeated"), intent)))
+}
+
+/// Whether anything asks for a rotation, read off what was observed without the help of the code under test.
+fn has_reason(o: &Observed, wanted: &Wanted) -> bool {
+    let record = o.book().map(|(_, secret)| &secret.record);
+    let in_record = record.filter(|record| record.app == wanted.app);
+    let in_status = o
+        .status
+        .app
+        .as_ref()
+        .is_some_and(|app| app.app_id == wanted.app.app_id.as_str());
+    let shown = o.status.current.as_ref().filter(|_| in_status);
+    let has_current = in_record.is_some_and(|record| record.fingerprint.is_some()) || shown.is_some();
+    let is_new = |value: &Option<String>, record: Option<&String>, status: Option<&String>| {
+        value.is_some() && value.as_ref() != record && value.as_ref() != status
+    };
+    let trigger = is_new(
+        &wanted.trigger,
+        record.and_then(|record| record.handled_trigger.as_ref()),
+        o.status.last_handled_trigger.as_ref(),
+    );
+    let request = is_new(
+        &o.resource.request,
+        record.and_then(|record| record.handled_request.as_ref()),
+        o.status.last_handled_request.as_ref(),
+    );
+    let times = in_record.and_then(|record| record.rotated_at).into_iter();
+    let mut times = times.chain(shown.map(|shown| shown.rotated_at.0));
+    let scheduled = wanted
+        .schedule
+        .is_some_and(|schedule| times.any(|time| time + schedule.interval <= now()));
+    let seed = wanted.seed.fingerprint().is_some_and(|seed| {
+        let recorded = in_record.and_then(|record| record.seed);
+        recorded != Some(seed) && (!in_status || o.status.seed_fingerprint != Some(seed.short()))
+    });
+    !has_current || trigger || request || scheduled || seed
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    #[test]
+    fn the_same_observation_gives_the_same_step(o in any_observed()) {
+        prop_assert_eq!(plan(&o, now()), plan(&o.clone(), now()));
+    }
+
+    #[test]
+    fn nothing_starts_before_it_is_due(o in any_observed()) {
+        let step = plan(&o, now());
+        if let (Some(intent), _) = started(&o, &step) {
+            let wanted = o.wanted.as_ref().unwrap();
+            prop_assert!(has_reason(&o, wanted), "no reason for {:?}", intent.trigger);
+            prop_assert!(!wanted.suspend && o.may_mutate && !o.resource.deleting);
+            prop_assert_eq!(&intent.app, &wanted.app);
+            prop_assert_eq!(&intent.consumed.trigger.is_some(), &intent.consumed.trigger.as_ref().is_some_and(|value| {
+                Some(value) == wanted.trigger.as_ref()
+            }));
+            let record = o.book().map(|(_, secret)| &secret.record);
+            prop_assert!(record.is_none_or(|record| intent.number > record.highest_number()));
+            prop_assert!(intent.number > o.status.rotation_number.unwrap_or(0));
+            let listed = &o.reading().unwrap().codes;
+            prop_assert!(intent.base.is_none_or(|base| listed.contains(&base)), "only a listed code is replaced");
+            prop_assert!(listed.iter().all(|code| intent.known.contains(code) || Some(*code) == intent.base));
+        }
+    }
+
+    #[test]
+    fn a_call_goes_out_only_right_after_its_mark(o in any_observed()) {
+        if let Step::Mutate(intent) = plan(&o, now()) {
+            let (_, secret) = o.book().unwrap();
+            prop_assert_eq!(secret.record.intent.as_ref(), Some(&intent));
+            prop_assert!(intent.is_open() && o.memory.is_marked(&intent));
+            prop_assert_eq!(&intent.app, &o.wanted.as_ref().unwrap().app);
+            prop_assert!(matches!(&o.cloud, Cloud::Read(app) if !app.masked && app.is_supported));
+        }
+    }
+
+    #[test]
+    fn a_repeat_follows_a_proof_or_two_agreeing_reads(o in any_observed()) {
+        let step = plan(&o, now());
+        if let (_, Some((before, intent))) = started(&o, &step) {
+            let app = o.reading().unwrap();
+            prop_assert_eq!(intent.attempt, before.attempt + 1);
+            prop_assert_eq!(&intent.rotation_id, &before.rotation_id);
+            prop_assert!(before.is_open() && before.app == o.wanted.as_ref().unwrap().app);
+            prop_assert!(app.codes.iter().all(|code| intent.known.contains(code) || Some(*code) == intent.base));
+            let is_settled = o.memory.settling.as_ref().is_some_and(|settling| {
+                settling.codes == app.codes && o.uptime - settling.since >= o.limits.settle_window
+            });
+            prop_assert!(is_settled || o.memory.is_not_applied(&before));
+            if intent.call == Call::Reset {
+                prop_assert!(intent.base.is_some_and(|base| app.codes.contains(&base)), "the base is a compare-and-swap");
+            }
+            // Held back, only a code that is missing is put back.
+            if o.wanted.as_ref().unwrap().suspend {
+                prop_assert!(intent.call == Call::Add && intent.base.is_some_and(|base| !app.codes.contains(&base)));
+            }
+            prop_assert!(o.may_mutate);
+        }
+    }
+
+    #[test]
+    fn what_is_not_ours_is_never_touched(o in any_observed()) {
+        let step = plan(&o, now());
+        let Some((name, record)) = written(&step) else { return Ok(()) };
+        prop_assert!(name == TARGET || o.status.target.as_ref().is_some_and(|target| target.name == name));
+        let is_creation = matches!(step, Step::CreateSecret { .. });
+        match view(&o, name) {
+            SecretView::Absent => prop_assert!(!matches!(step, Step::WriteCode { .. }), "a create carries no code"),
+            SecretView::Ours(secret) => {
+                prop_assert!(!is_creation);
+                prop_assert_eq!(secret.locked, None);
+                prop_assert!(record.number >= secret.record.number, "numbers never go back");
+                prop_assert!(record.highest_number() >= secret.record.highest_number() || record.intent.is_none());
+            }
+            other => prop_assert!(false, "{:?} is not ours", other),
+        }
+        prop_assert_eq!(&record.app, &app("ours"));
+        let is_persist = matches!(step, Step::WriteCode { why: WriteReason::Persist, .. });
+        prop_assert!(!o.resource.deleting || is_persist);
+    }
+
+    #[test]
+    fn only_a_listed_code_is_written_and_never_another_owners(o in any_observed()) {
+        if let Step::WriteCode { code, record, why, .. } = plan(&o, now()) {
+            let app = o.reading().unwrap();
+            prop_assert!(app.codes.contains(&code) && !app.masked && app.is_supported);
+            prop_assert_eq!(record.fingerprint, Some(code));
+            if why == WriteReason::Persist {
+                prop_assert!(record.number > o.status.rotation_number.unwrap_or(0));
+                let intent = record.intent.as_ref().unwrap();
+                prop_assert!(!intent.is_open() && intent.number == record.number);
+            } else {
+                let claims = |sibling: &Sibling| sibling.is_older && sibling.is_authorized && sibling.holds.contains(&code);
+                prop_assert!(!o.siblings.iter().any(claims), "the older resource keeps its code");
+            }
+        }
+    }
+
+    #[test]
+    fn a_refused_spec_or_a_forbidden_write_changes_nothing(o in any_observed()) {
+        let step = plan(&o, now());
+        if o.wanted.is_err() && !o.resource.deleting {
+            let is_refusal = matches!(step, Step::Stop { reason: Reason::InvalidSpec, .. });
+            prop_assert!(is_refusal, "{:?}", step);
+        } else if o.secret_refused.is_some() && !o.resource.deleting && o.former == SecretView::Absent {
+            prop_assert!(written(&step).is_none() && !matches!(step, Step::Mutate(_)));
+        }
+    }
+
+    #[test]
+    fn every_pause_is_longer_than_nothing(o in any_observed()) {
+        if let Step::Wait { after, .. } | Step::BackOff { after } | Step::Stop { after, .. } | Step::Rest { after } = plan(&o, now()) {
+            prop_assert!(after.is_positive());
+        }
+    }
+}
+
+// ── rest ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// A cloud and an API server that do what they are asked.
+struct Model {
+    o: Observed,
+    codes: Vec<Fingerprint>,
+    made: u8,
+    now: Timestamp,
+    changes: usize,
+}
+
+impl Model {
+    /// Everything as in `o`; nothing is remembered and nobody else is there.
+    fn of(o: Observed) -> Self {
+        let codes = o.reading().map(|app| app.codes.clone()).unwrap_or_default();
+        let o = Observed {
+            memory: Memory::default(),
+            siblings: Vec::new(),
+            secret_refused: None,
+            may_mutate: true,
+            ..o
+        };
+        Self {
+            o,
+            codes,
+            made: 100,
+            now: now(),
+            changes: 0,
+        }
+    }
+
+    fn read(&self) -> Cloud {
+        Cloud::Read(AppReading {
+            name: Some("named".into()),
+            is_supported: true,
+            is_owned: None,
+            updated_at: Some(i64::from(self.made)),
+            codes: self.codes.clone(),
+            unaddressable: Vec::new(),
+            masked: false,
+        })
+    }
+
+    fn write(&mut self, name: &str, record: Record, code: Option<Fingerprint>) {
+        let is_target = name == self.o.target_name();
+        let slot = if is_target {
+            &mut self.o.secret
+        } else {
+            &mut self.o.former
+        };
+        let kept = slot.ours().and_then(|secret| secret.code);
+        *slot = SecretView::Ours(OurSecret {
+            resource_version: "1".into(),
+            record,
+            code: code.or(kept),
+            locked: None,
+        });
+    }
+
+    /// Does what `controller::act` does. Returns whether the pass goes on.
+    fn act(&mut self, step: &Step) -> bool {
+        match step.clone() {
+            Step::AskCloud => self.o.cloud = self.read(),
+            Step::CreateSecret { secret, record } => {
+                self.write(&secret, record, None);
+                self.o.cloud = Cloud::NotAsked;
+            }
+            Step::WriteIntent { secret, record } => {
+                let attempt = Attempt::of(record.intent.as_ref().unwrap());
+                self.write(&secret, record, None);
+                self.o.memory.marked = Some(attempt);
+                self.o.memory.settling = None;
+            }
+            Step::Mutate(intent) => {
+                self.o.memory.marked = None;
+                self.changes += 1;
+                self.made += 1;
+                self.codes
+                    .retain(|code| intent.call == Call::Add || Some(*code) != intent.base);
+                self.codes.push(code(self.made));
+                self.codes.sort_unstable();
+                self.o.cloud = self.read();
+                let app = self.o.reading().unwrap();
+                if let Verdict::Ours(code) = intent.resolve(app.reading(&[])) {
+                    self.o.memory.held = Some(Held { intent, code });
+                }
+            }
+            Step::WriteCode {
+                secret, code, record, ..
+            } => {
+                self.write(&secret, record, Some(code));
+                self.o.memory.held = None;
+                self.o.memory.settling = None;
+            }
+            Step::BeginSettling(question) => {
+                self.o.memory.settling = Some(Settling {
+                    question,
+                    since: self.o.uptime,
+                    codes: self.codes.clone(),
+                });
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// One pass, its report and the pause after it. Returns the step that ended it, or none if it does not end.
+    fn pass(&mut self) -> Option<Step> {
+        self.o.cloud = Cloud::NotAsked;
+        self.o.draw += 1;
+        for _ in 0..16 {
+            let step = plan(&self.o, self.now);
+            if self.act(&step) {
+                continue;
+            }
+            let pass = Pass {
+                observed: &self.o,
+                step: &step,
+                happened: &[],
+                plain: None,
+                history_limit: 3,
+                draw: 0.5,
+            };
+            self.o.status = fold(pass, self.now);
+            self.o.nudged = false;
+            if self
+                .o
+                .status
+                .target
+                .as_ref()
+                .is_some_and(|target| target.name == TARGET)
+            {
+                self.o.former = SecretView::Absent;
+            }
+            let after = match &step {
+                Step::Wait { after, .. }
+                | Step::BackOff { after }
+                | Step::Stop { after, .. }
+                | Step::Rest { after } => *after,
+                _ => SignedDuration::ZERO,
+            };
+            self.now += after + SignedDuration::from_secs(1);
+            self.o.uptime += after + SignedDuration::from_secs(1);
+            return Some(step);
+        }
+        None
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2048))]
+
+    #[test]
+    fn without_faults_every_run_comes_to_rest_after_a_few_changes_at_most(o in any_observed()) {
+        let mut model = Model::of(o);
+        let mut last = None;
+        for _ in 0..12 {
+            let step = model.pass();
+            prop_assert!(step.is_some(), "a pass does not end");
+            last = step;
+            if matches!(last, Some(Step::Rest { .. } | Step::Stop { .. } | Step::Gone)) {
+                break;
+            }
+        }
+        prop_assert!(matches!(last, Some(Step::Rest { .. } | Step::Stop { .. } | Step::Gone)), "no rest: {last:?}");
+        // What was open is finished, and then what is due is done.
+        prop_assert!(model.changes <= 3, "{} changes", model.changes);
+        if let Some(Step::Rest { .. }) = last {
+            let Ok(wanted) = &model.o.wanted else { unreachable!("a refused spec stops") };
+            let has_schedule = wanted.schedule.is_some();
+            let before = (model.changes, model.o.secret.clone());
+            if !wanted.suspend {
+                let held = model.o.secret.ours().and_then(|secret| secret.code);
+                prop_assert!(held.is_some_and(|code| model.codes.contains(&code)), "at rest without a live code");
+            }
+            for _ in 0..4 {
+                model.pass();
+            }
+            if !has_schedule {
+                prop_assert_eq!((model.changes, model.o.secret), before, "rest is not left without a reason");
+            }
+        }
+    }
+}

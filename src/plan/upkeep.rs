@@ -1,0 +1,160 @@
+//! The Secret as it should be: which code it holds, what its record says, and whose it is.
+
+use jiff::SignedDuration;
+
+use super::{Book, LOCAL_RETRY, Planner, Sibling, Step, WriteReason, stop, wait};
+use crate::api::Reason;
+use crate::ids::Fingerprint;
+use crate::secret::{OurSecret, Record, SecretView};
+
+/// How long an older resource that was not looked at yet is waited for.
+const NEWBORN: SignedDuration = SignedDuration::from_secs(60);
+
+impl Planner<'_> {
+    /// Takes a seed over, repairs, moves to another Secret; or says that the current code is not listed.
+    pub(super) fn secret_in_order(&self) -> Option<Step> {
+        let app = self.app()?;
+        let base = match self.base(app) {
+            Ok(base) => base,
+            Err(step) => return Some(*step),
+        };
+        if let Some(step) = self.conflict(base) {
+            return Some(step);
+        }
+        let current = base?;
+        if self.is_start() {
+            if self.starts_by_rotation(app) {
+                return None;
+            }
+            if let Some(step) = self.newborn_sibling() {
+                return Some(step);
+            }
+        } else if self.is_seed_changed() {
+            return None;
+        }
+        let record = self.record_of(current);
+        let name = self.wanted.target.name.clone();
+        match &self.o.secret {
+            SecretView::Absent => Some(Step::CreateSecret { secret: name, record }),
+            SecretView::Ours(secret) if secret.code != Some(current) || !is_recorded(secret, &record) => {
+                let why = if self.is_start() || secret.record.rotated_at.is_none() {
+                    WriteReason::Adopt
+                } else {
+                    WriteReason::Repair
+                };
+                let record = Record {
+                    rotated_at: record.rotated_at.or(Some(self.now)),
+                    ..record
+                };
+                Some(Step::WriteCode {
+                    secret: name,
+                    code: current,
+                    record,
+                    why,
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// The record for a Secret that holds `current`, which no rotation of this pass made.
+    fn record_of(&self, current: Fingerprint) -> Record {
+        let record = self.record();
+        let is_start = self.is_start();
+        Record {
+            app: self.wanted.app.clone(),
+            number: self.story.number,
+            fingerprint: Some(current),
+            rotated_at: if is_start { None } else { self.story.rotated_at },
+            seed: self.wanted.seed.fingerprint().or(record.seed),
+            handled_trigger: if is_start {
+                self.wanted.trigger.clone()
+            } else {
+                self.story.handled_trigger.clone()
+            },
+            handled_request: if is_start {
+                self.o.resource.request.clone()
+            } else {
+                self.story.handled_request.clone()
+            },
+            ..record
+        }
+    }
+
+    /// The record that the next one grows from.
+    pub(super) fn record(&self) -> Record {
+        match self.book() {
+            Some(book) if book.record.app == self.wanted.app => book.record.clone(),
+            Some(book) => Record {
+                number: book.record.number,
+                handled_trigger: book.record.handled_trigger.clone(),
+                handled_request: book.record.handled_request.clone(),
+                ..Record::new(self.wanted.app.clone())
+            },
+            None => Record {
+                number: self.story.number,
+                handled_trigger: self.story.handled_trigger.clone(),
+                handled_request: self.story.handled_request.clone(),
+                ..Record::new(self.wanted.app.clone())
+            },
+        }
+    }
+
+    /// The Secret whose record counts: of the one in spec and the one before, the one with the higher number.
+    pub(super) fn book(&self) -> Option<&OurSecret> {
+        self.o.book().map(|(_, secret)| secret)
+    }
+
+    pub(super) fn book_name(&self) -> String {
+        match self.o.book() {
+            Some((Book::Former, _)) => self
+                .o
+                .status
+                .target
+                .as_ref()
+                .map_or_else(|| self.wanted.target.name.clone(), |t| t.name.clone()),
+            _ => self.wanted.target.name.clone(),
+        }
+    }
+
+    // ── other resources on the same code ───────────────────────────────────────────────────────────────────────────
+
+    fn conflict(&self, base: Option<Fingerprint>) -> Option<Step> {
+        let base = base?;
+        let winner = self
+            .o
+            .siblings
+            .iter()
+            .find(|s| s.is_older && s.is_authorized && s.holds.contains(&base))?;
+        let who = winner.name.as_ref().map_or_else(
+            || "an older resource in another namespace".to_owned(),
+            |name| format!("the older AppCodeRotation {name}"),
+        );
+        let message = format!(
+            "Code {} of app {} is already rotated by {who}. Delete one of the two, or name another code.",
+            base.short(),
+            self.wanted.app.app_id
+        );
+        Some(stop(Reason::Conflict, message, LOCAL_RETRY))
+    }
+
+    /// An older resource of the same app that nobody has looked at yet might claim the same code.
+    pub(super) fn newborn_sibling(&self) -> Option<Step> {
+        let is_newborn = |s: &Sibling| s.is_older && !s.is_judged && self.now.duration_since(s.created) < NEWBORN;
+        let message = "An older resource on the same app has not been looked at yet; it goes first.";
+        self.o
+            .siblings
+            .iter()
+            .any(is_newborn)
+            .then(|| wait(Reason::Waiting, message, SignedDuration::from_secs(1)))
+    }
+}
+
+/// Whether the Secret's record already says what it should.
+fn is_recorded(secret: &OurSecret, record: &Record) -> bool {
+    secret.record.app == record.app
+        && secret.record.fingerprint == record.fingerprint
+        && secret.record.number == record.number
+        && secret.record.seed == record.seed
+        && secret.record.rotated_at.is_some()
+}
