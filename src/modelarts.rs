@@ -6,6 +6,7 @@
 
 mod failure;
 mod guard;
+mod handshake;
 mod http;
 mod refusal;
 mod scrub;

@@ -13,7 +13,7 @@ use super::failure::{Failure, Secrets, refused};
 use super::refusal::{Call, Refusal};
 use super::sign::{self, Signable};
 use super::token::{Fresh, Token, Tokens};
-use super::transport::{Answer, HttpOptions, HttpSetupError, Outgoing, SendError, Transport};
+use super::transport::{Answer, HttpOptions, HttpSetupError, Outgoing, SendError, Transport, host};
 use super::{App, AppCode, AppCodes, CloudError, CloudErrorKind, Credentials, Echo, Target, wire};
 use crate::clock::Clock;
 
@@ -209,7 +209,10 @@ impl HttpAppCodes {
     ) -> Result<Answer, CloudError> {
         let not_sent = |text: &str| Failure::of(CloudErrorKind::NotSent).says(text.to_owned());
         let origin = &target.endpoint.modelarts;
-        let host = host(origin).ok_or_else(|| not_sent("the endpoint is not a URL"))?;
+        let host = Url::parse(origin)
+            .ok()
+            .and_then(|url| host(&url))
+            .ok_or_else(|| not_sent("the endpoint is not a URL"))?;
         let headers = self
             .headers(target, plan, token, &host)
             .ok_or_else(|| not_sent("the credentials hold characters that no header can carry"))?;
@@ -287,16 +290,6 @@ fn secret_value(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text).ok()?;
     value.set_sensitive(true);
     Some(value)
-}
-
-/// The authority as the HTTP stack writes it into `Host`: with the port only if it is not the scheme's own.
-fn host(origin: &str) -> Option<String> {
-    let url = Url::parse(origin).ok()?;
-    let host = url.host_str()?;
-    Some(
-        url.port()
-            .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")),
-    )
 }
 
 /// The refusal in an answer whose status is not success.

@@ -3,7 +3,6 @@
 //! Nothing here knows what the calls mean. It knows what an error proves about sending: the request has certainly not
 //! been sent, or it may have been taken.
 
-use std::error::Error as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +11,13 @@ use http::header::{DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use jiff::Timestamp;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, ClientBuilder, Method, Url, redirect, retry, tls};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 
-use super::refusal;
+use super::{handshake, refusal};
 
 /// Longest body that is read of an answer.
 pub(super) const MAX_BODY: usize = 64 * 1024;
@@ -65,7 +67,7 @@ pub enum HttpSetupError {
     #[error("the connect time-out must be above zero and below the request deadline")]
     Deadlines,
     /// The extra certificates cannot be read.
-    #[error("the extra CA file holds no readable PEM certificate")]
+    #[error("the extra CA file must hold PEM certificates: one at least, and none that cannot be read")]
     ExtraCa,
     /// The proxy's URL cannot be read.
     #[error("the proxy is not a URL")]
@@ -115,7 +117,9 @@ pub(super) struct Answer {
 pub(super) struct Transport {
     reads: Client,
     changes: Client,
+    connect_timeout: Duration,
     deadline: Duration,
+    has_proxy: bool,
 }
 
 impl Transport {
@@ -132,7 +136,9 @@ impl Transport {
         Ok(Self {
             reads,
             changes,
+            connect_timeout: options.connect_timeout,
             deadline: options.request_deadline,
+            has_proxy: options.proxy.is_some(),
         })
     }
 
@@ -148,6 +154,7 @@ impl Transport {
             // A URL parser resolves dot segments; what it would send must be what was signed.
             .filter(|url| url.path() == request.path && url.query().unwrap_or_default() == request.query)
             .ok_or_else(|| SendError::NotSent("the call has no URL of its own".into()))?;
+        let peer = self.peer(&url);
         let client = if request.method == Method::GET {
             &self.reads
         } else {
@@ -160,7 +167,7 @@ impl Transport {
         if let Some(body) = request.body {
             call = call.body(body.to_vec());
         }
-        let mut response = call.send().await.map_err(|error| self.send_error(error))?;
+        let mut response = call.send().await.map_err(|error| self.send_error(error, &peer))?;
         let headers = response.headers();
         let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let retry_after = text(RETRY_AFTER).and_then(|value| refusal::retry_after(value, text(DATE), now));
@@ -179,25 +186,48 @@ impl Transport {
         })
     }
 
-    fn send_error(&self, error: reqwest::Error) -> SendError {
+    /// Who may have failed when a connection to `url` did.
+    fn peer(&self, url: &Url) -> String {
+        let proxy = if self.has_proxy { " (or its proxy)" } else { "" };
+        format!("{}{proxy}", host(url).unwrap_or_default())
+    }
+
+    fn send_error(&self, error: reqwest::Error, peer: &str) -> SendError {
         let error = error.without_url();
         if error.is_builder() {
             return SendError::NotSent("the request could not be built".into());
         }
-        // The innermost cause is the one that says something: connection refused, unknown issuer, name not known.
-        let mut cause = error.source();
-        while let Some(inner) = cause.and_then(std::error::Error::source) {
-            cause = Some(inner);
-        }
-        let cause = cause.map(ToString::to_string).unwrap_or_default();
         if error.is_connect() {
-            SendError::NotSent(format!("no connection: {cause}"))
-        } else if error.is_timeout() {
+            return SendError::NotSent(if let Some(problem) = handshake::problem(&error, peer) {
+                format!("no connection: {problem}")
+            } else if error.is_timeout() {
+                let bound = self.connect_timeout.as_secs_f32();
+                format!("no connection to {peer} within {bound} s, TLS handshake included")
+            } else {
+                format!("no connection to {peer}: {}", innermost(&error))
+            });
+        }
+        if error.is_timeout() {
             SendError::Unknown(format!("no answer within {} s", self.deadline.as_secs_f32()))
         } else {
-            SendError::Unknown(format!("no answer: {cause}"))
+            SendError::Unknown(format!("no answer: {}", innermost(&error)))
         }
     }
+}
+
+/// The cause that says something: connection refused, name not known.
+fn innermost(error: &reqwest::Error) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.last().map(ToString::to_string).unwrap_or_default()
+}
+
+/// The authority as the HTTP stack writes it into `Host`: with the port only if it is not the scheme's own.
+pub(super) fn host(url: &Url) -> Option<String> {
+    let host = url.host_str()?;
+    Some(
+        url.port()
+            .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")),
+    )
 }
 
 fn builder(options: &HttpOptions) -> Result<ClientBuilder, HttpSetupError> {
@@ -219,16 +249,25 @@ fn builder(options: &HttpOptions) -> Result<ClientBuilder, HttpSetupError> {
             allow_loopback: options.allow_insecure_loopback,
         }));
     if let Some(pem) = &options.extra_ca_pem {
-        let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(|_| HttpSetupError::ExtraCa)?;
-        if certificates.is_empty() {
-            return Err(HttpSetupError::ExtraCa);
-        }
-        builder = builder.tls_certs_merge(certificates);
+        builder = builder.tls_certs_merge(certificates(pem).ok_or(HttpSetupError::ExtraCa)?);
     }
     if let Some(proxy) = &options.proxy {
         builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(|_| HttpSetupError::Proxy)?);
     }
     Ok(builder)
+}
+
+/// The certificates in `pem`: at least one, each fit to be trusted.
+fn certificates(pem: &[u8]) -> Option<Vec<reqwest::Certificate>> {
+    // Left to the client, one that cannot be read would be told as TLS that cannot be set up at all.
+    let mut roots = RootCertStore::empty();
+    let mut certificates = Vec::new();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.ok()?;
+        certificates.push(reqwest::Certificate::from_der(&certificate).ok()?);
+        roots.add(certificate).ok()?;
+    }
+    (!certificates.is_empty()).then_some(certificates)
 }
 
 /// Reads the body up to [`MAX_BODY`], by count and not by what the answer announces.
@@ -349,12 +388,13 @@ mod tests {
             &b""[..],
             b"canary",
             b"-----BEGIN CERTIFICATE-----\ncanary\n-----END CERTIFICATE-----\n",
+            b"-----BEGIN CERTIFICATE-----\nY2FuYXJ5\n-----END CERTIFICATE-----\n",
         ] {
             let options = HttpOptions {
                 extra_ca_pem: Some(pem.to_vec()),
                 ..default()
             };
-            assert!(refused(options).is_some_and(|error| !error.to_string().contains("canary")));
+            assert_eq!(refused(options), Some(HttpSetupError::ExtraCa));
         }
         let proxy = HttpOptions {
             proxy: Some("http://canary:canary@".into()),

@@ -6,9 +6,10 @@ mod once;
 mod requests;
 mod server;
 mod simulated;
+mod tls;
 mod tokens;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use appcode_operator::clock::Clock;
@@ -19,7 +20,7 @@ use appcode_operator::modelarts::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use self::server::{Reply, Server};
+use self::server::{Reply, Seen, Server};
 
 const PROJECT: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f9";
 const APP: &str = "5d0c7a52b3f64e0f9a1c2b3d4e5f6071";

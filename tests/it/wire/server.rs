@@ -113,7 +113,8 @@ impl Server {
         })
     }
 
-    fn listen(seen: Arc<Mutex<Vec<Seen>>>, serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
+    /// Every connection is given to `serve`, which may add to `seen`.
+    pub fn listen(seen: Arc<Mutex<Vec<Seen>>>, serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let origin = format!("http://{}", listener.local_addr().unwrap());
         let connections = Arc::new(AtomicUsize::new(0));
@@ -180,7 +181,7 @@ fn serve(stream: TcpStream, record: &Mutex<Vec<Seen>>, reply: &dyn Fn(&Seen) -> 
     Ok(())
 }
 
-fn read_request(reader: &mut BufReader<TcpStream>, earlier: usize) -> std::io::Result<Option<Seen>> {
+pub fn read_request(reader: &mut impl BufRead, earlier: usize) -> std::io::Result<Option<Seen>> {
     let mut line = String::new();
     if reader.read_line(&mut line)? == 0 {
         return Ok(None);
