@@ -26,7 +26,7 @@ pub use self::run::{Health, run, take_turn};
 use crate::clock::Clock;
 use crate::ids::AppIdentity;
 use crate::modelarts::{AppCode, AppCodes};
-use crate::plan::{Limits, Memory, Step, plan};
+use crate::plan::{Cloud, Limits, Memory, Step, plan};
 use crate::status::BACKOFF_CAP;
 use crate::validate::{Rules, Validated};
 
@@ -157,6 +157,22 @@ impl Context {
         lock(&self.memories).get(key).cloned().unwrap_or_default()
     }
 
+    /// Takes in that a resource was deleted. It keeps its turns while a code of it is still to be saved.
+    pub fn deleted(&self, key: &Key) {
+        if self.is_held(key) {
+            self.queue.outlive(key);
+        } else {
+            self.queue.remove(key);
+            self.forget(key);
+        }
+    }
+
+    fn is_held(&self, key: &Key) -> bool {
+        lock(&self.memories)
+            .get(key)
+            .is_some_and(|kept| kept.memory.held.is_some())
+    }
+
     /// Forgets a resource that is gone, unless its code is still to be saved.
     fn forget(&self, key: &Key) {
         lock(&self.memories).retain(|other, kept| other != key || kept.memory.held.is_some());
@@ -208,16 +224,25 @@ impl Error {
     }
 }
 
-/// One pass over one resource. Returns how long until the next one.
+/// When a resource has its next turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Next {
+    /// How long until then, at least.
+    pub after: Duration,
+    /// Whether somebody's change has not been seen through yet, so that back-off does not hold then either.
+    pub nudged: bool,
+}
+
+/// One pass over one resource. Returns when it has its next turn; never, if it is gone.
 ///
 /// # Errors
 /// When the API server failed; all that must not be lost is on the Secret or remembered.
 #[tracing::instrument(skip_all, fields(namespace = turn.key.namespace(), name = turn.key.name()))]
-pub async fn reconcile(ctx: &Context, turn: &Turn) -> Result<Duration, Error> {
+pub async fn reconcile(ctx: &Context, turn: &Turn) -> Result<Option<Next>, Error> {
     // Reads the Secrets, then the resource (I/O, may fail).
     let Some(mut pass) = observe::observe(ctx, turn).await? else {
         ctx.forget(&turn.key);
-        return Ok(Duration::MAX);
+        return Ok(None);
     };
     // Plans (pure) and acts (I/O, may fail) until there is nothing to do but wait.
     let outcome = work(ctx, &mut pass).await;
@@ -227,7 +252,10 @@ pub async fn reconcile(ctx: &Context, turn: &Turn) -> Result<Duration, Error> {
     let step = outcome?;
     // Folds all into status and events (I/O, may fail).
     let wait = report::report(ctx, &pass, &step).await?;
-    Ok(held_since.map_or(wait, |since| wait.min(held_retry(ctx, since))))
+    let retry = held_since.map(|since| held_retry(ctx, since));
+    let after = wait.into_iter().chain(retry).min();
+    let nudged = turn.nudged && matches!(pass.observed.cloud, Cloud::Postponed(_));
+    Ok(after.map(|after| Next { after, nudged }))
 }
 
 /// The longer a code could not be saved, the less it matters when the next try comes: a quarter of that time later.
@@ -252,6 +280,7 @@ async fn work(ctx: &Context, pass: &mut observe::Pass) -> Result<Step, Error> {
                 why,
             } => act::write_code(ctx, pass, &secret, code, record, why).await?,
             Step::BeginSettling(question) => act::begin_settling(ctx, pass, question),
+            Step::Drop => act::drop_held(pass),
             end => return Ok(end),
         }
     }

@@ -210,6 +210,11 @@ pub trait AppCodes: Send + Sync {
 pub enum CloudErrorKind {
     /// No byte of the request was taken: DNS, connect, TLS, or a refusal on our side before sending.
     NotSent,
+    /// Not sent: other calls of the operator go first. Nothing is wrong.
+    Postponed {
+        /// When its turn may come.
+        after: Duration,
+    },
     /// Refused before any work, for now.
     Throttled {
         /// What the answer asks for, clamped to 1 s to 15 min.
@@ -255,6 +260,7 @@ impl CloudError {
     pub fn category(&self) -> &'static str {
         match self.kind {
             CloudErrorKind::NotSent => "not_sent",
+            CloudErrorKind::Postponed { .. } => "postponed",
             CloudErrorKind::Throttled { .. } => "throttled",
             CloudErrorKind::CredentialsRejected => "credentials_rejected",
             CloudErrorKind::LockedOut { .. } => "locked_out",

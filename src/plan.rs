@@ -18,7 +18,7 @@ mod upkeep;
 use jiff::{SignedDuration, Timestamp};
 
 pub use self::observed::*;
-use self::open::gone;
+use self::open::{rescue, unsettled};
 pub use self::story::Story;
 use crate::api::Reason;
 use crate::ids::Fingerprint;
@@ -63,6 +63,8 @@ pub enum Step {
     },
     /// Remember that a negative was seen; it counts only once a later reading agrees.
     BeginSettling(Question),
+    /// Forget the code that only this process holds: something newer is recorded, or the cloud lists it no more.
+    Drop,
     /// Nothing can be done before some time has passed.
     Wait {
         /// What is waited for.
@@ -72,7 +74,7 @@ pub enum Step {
         /// How long, at least.
         after: SignedDuration,
     },
-    /// An earlier failure still holds everything back; nothing was learned.
+    /// An earlier failure or the operator's own pace holds everything back; nothing was learned.
     BackOff {
         /// How long still.
         after: SignedDuration,
@@ -114,11 +116,14 @@ pub enum WriteReason {
 /// What to do next.
 pub fn plan(o: &Observed, now: Timestamp) -> Step {
     if o.resource.deleting {
-        return gone(o, now);
+        return rescue(o, now).unwrap_or(Step::Gone);
     }
     let wanted = match &o.wanted {
         Ok(wanted) => wanted,
-        Err(refusal) => return stop(refusal.reason, refusal.message.clone(), LOCAL_RETRY.saturating_mul(60)),
+        Err(refusal) => {
+            let refused = || stop(refusal.reason, refusal.message.clone(), LOCAL_RETRY.saturating_mul(60));
+            return rescue(o, now).unwrap_or_else(refused);
+        }
     };
     let planner = Planner {
         o,
@@ -167,17 +172,23 @@ impl Planner<'_> {
 
     /// A Secret that may not be written stops everything, unless an open rotation waits on the Secret it had before.
     fn unusable_secret(&self) -> Option<Step> {
-        let name = &self.wanted.target.name;
-        if self.open().is_some() && self.book_name() != *name {
-            return None;
-        }
-        match &self.o.secret {
+        // The outcome of an open rotation goes where its intent is.
+        let (name, secret) = match (self.open(), self.o.book()) {
+            (Some(_), Some((Book::Former, _))) => (&self.book_name(), &self.o.former),
+            _ => (&self.wanted.target.name, &self.o.secret),
+        };
+        match secret {
             SecretView::Foreign { why } => Some(stop(
                 Reason::SecretConflict,
                 format!(
                     "Secret {name} exists and {why}, so it is left alone and nothing is rotated. \
                      Delete that Secret, or name another one in spec.target.name."
                 ),
+                LOCAL_RETRY,
+            )),
+            SecretView::Forbidden(why) => Some(stop(
+                Reason::SecretNotWritable,
+                format!("The operator may not read Secret {name}: {why}. Mend its rights in this namespace."),
                 LOCAL_RETRY,
             )),
             SecretView::Unreadable(why) => Some(stop(
@@ -211,8 +222,14 @@ impl Planner<'_> {
         let is_new = status.observed_generation != Some(self.o.resource.generation) || self.o.nudged;
         let left = until.duration_since(self.now);
         // A time far ahead was written by a clock that has since been set back.
-        let holds = left.is_positive() && left <= SignedDuration::from_hours(2);
-        let has_work = matches!(self.o.cloud, Cloud::Read(_)) || self.o.memory.held.is_some();
+        let longest = SignedDuration::from_hours(2).max(self.o.limits.check_period.saturating_mul(2));
+        let holds = left.is_positive() && left <= longest;
+        // An intent that status does not show was written after the failure, by a process that ended before it reported.
+        let shown = status.rotation.as_ref().map(|rotation| rotation.rotation_id.as_str());
+        let is_unreported = self
+            .open()
+            .is_some_and(|intent| shown != Some(intent.rotation_id.as_str()));
+        let has_work = matches!(self.o.cloud, Cloud::Read(_)) || self.o.memory.held.is_some() || is_unreported;
         (holds && !is_new && !has_work).then_some(Step::BackOff { after: left })
     }
 
@@ -261,6 +278,12 @@ impl Planner<'_> {
     fn cloud_trouble(&self) -> Option<Step> {
         let app = match &self.o.cloud {
             Cloud::NotAsked => return None,
+            Cloud::Postponed(after) if self.open().is_some() => {
+                let message =
+                    "Other calls of the same credentials go first; the outcome of a call is found out after them.";
+                return Some(wait(Reason::Waiting, message, *after));
+            }
+            Cloud::Postponed(after) => return Some(Step::BackOff { after: *after }),
             Cloud::Failed(failure) => return Some(failure.step(self.o.limits.check_period)),
             Cloud::Read(app) => app,
         };

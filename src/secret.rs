@@ -184,6 +184,8 @@ pub enum SecretView {
     },
     /// It is ours but its record cannot be used.
     Unreadable(String),
+    /// The API server does not let us read it: why.
+    Forbidden(String),
 }
 
 impl SecretView {
@@ -191,7 +193,7 @@ impl SecretView {
     pub fn ours(&self) -> Option<&OurSecret> {
         match self {
             Self::Ours(secret) => Some(secret),
-            Self::Absent | Self::Foreign { .. } | Self::Unreadable(_) => None,
+            Self::Absent | Self::Foreign { .. } | Self::Unreadable(_) | Self::Forbidden(_) => None,
         }
     }
 }

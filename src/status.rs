@@ -117,8 +117,8 @@ fn publish(status: &mut AppCodeRotationStatus, pass: Pass<'_>, wanted: &Wanted, 
                 app_id: wanted.app.app_id.to_string(),
             });
             status.seed_fingerprint = record.seed.map(|seed| seed.short());
-            status.last_handled_trigger.clone_from(&record.handled_trigger);
-            status.last_handled_request.clone_from(&record.handled_request);
+            status.last_handled_trigger = story.handled_trigger;
+            status.last_handled_request = story.handled_request;
         }
         if let (Some(intent), Cloud::Read(app)) = (&record.intent, &o.cloud) {
             let is_left = |code: &&Fingerprint| app.codes.contains(code) && record.fingerprint != Some(**code);
@@ -265,7 +265,7 @@ fn is_fresh(o: &Observed, now: Timestamp) -> bool {
 
 fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_new_generation: bool, now: Timestamp) {
     let o = pass.observed;
-    let secret = o.target_name();
+    let secret = &o.target;
     let mut set = |kind, value, reason, message: &str| set_condition(status, kind, value, reason, message, now);
 
     // Once too old to rely on, it stays unknown until the cloud is reached: it did not become wrong by another failure.
@@ -322,7 +322,7 @@ fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_new_generat
         Cloud::Read(_) => set(
             ConditionType::Authorized,
             "True",
-            Reason::CodeListed,
+            Reason::CredentialsAccepted,
             "The cloud took the credentials.",
         ),
         Cloud::Failed(failure) if is_about_credentials(failure.reason) => {
@@ -421,15 +421,17 @@ pub fn is_worth_writing(
         }
         status
     };
-    let is_checked = match (&old.last_verified_time, &new.last_verified_time) {
+    // Checks come up to a tenth early; half a period tells a check from a pass in between.
+    let half = SignedDuration::from_secs(check_period.as_secs() / 2);
+    let has_moved = |old: Option<&Time>, new: Option<&Time>| match (old, new) {
         (None, Some(_)) => true,
-        // Checks come up to a tenth early; half a period tells a check from a pass in between.
-        (Some(old), Some(new)) => {
-            new.0.duration_since(old.0).abs() >= SignedDuration::from_secs(check_period.as_secs() / 2)
-        }
+        (Some(old), Some(new)) => new.0.duration_since(old.0).abs() >= half,
         _ => false,
     };
-    is_checked || timeless(old) != timeless(new)
+    let next = |status: &'_ AppCodeRotationStatus| status.failures.as_ref().and_then(|it| it.next_attempt_time.clone());
+    has_moved(old.last_verified_time.as_ref(), new.last_verified_time.as_ref())
+        || has_moved(next(old).as_ref(), next(new).as_ref())
+        || timeless(old) != timeless(new)
 }
 
 /// An event for people.
@@ -455,8 +457,9 @@ pub fn notes(pass: Pass<'_>, old: &AppCodeRotationStatus, new: &AppCodeRotationS
     let mut notes: Vec<Note> = pass
         .happened
         .iter()
-        .map(|happened| happened_note(happened, &app))
+        .filter_map(|happened| happened_note(happened, &app))
         .collect();
+    notes.extend(rotated_note(pass, old, new, &app));
     // By reason and generation, not by message: the wording of a refusal may change from one look to the next.
     let said = |status: &AppCodeRotationStatus| {
         let stalled = status
@@ -491,44 +494,63 @@ pub fn notes(pass: Pass<'_>, old: &AppCodeRotationStatus, new: &AppCodeRotationS
     notes
 }
 
-fn happened_note(happened: &Happened, app: &str) -> Note {
+/// Told when status first shows the rotation, so that a write that was lost or repeated on the way loses or doubles
+/// nothing. A status that was wiped tells nothing new.
+fn rotated_note(pass: Pass<'_>, old: &AppCodeRotationStatus, new: &AppCodeRotationStatus, app: &str) -> Option<Note> {
+    let o = pass.observed;
+    let is_persist = |happened: &Happened| {
+        matches!(
+            happened,
+            Happened::Wrote {
+                why: WriteReason::Persist,
+                ..
+            }
+        )
+    };
+    if old.rotation_number.is_none() && !pass.happened.iter().any(is_persist) {
+        return None;
+    }
+    let number = new
+        .rotation_number
+        .filter(|_| new.rotation_number > old.rotation_number)?;
+    let (_, book) = o.book()?;
+    let intent = book.record.intent.as_ref().filter(|intent| intent.number == number)?;
+    let text = format!(
+        "Rotated the code of app {app} (trigger {}, rotation {}, number {number}); its fingerprint is now {}.",
+        intent.trigger.as_str(),
+        intent.rotation_id,
+        book.record.fingerprint?.short()
+    );
+    Some(note(false, Reason::Rotated, "Rotate", text))
+}
+
+fn happened_note(happened: &Happened, app: &str) -> Option<Note> {
     match happened {
         Happened::Wrote {
-            code,
             why: WriteReason::Persist,
-            intent: Some(intent),
             ..
-        } => {
-            let text = format!(
-                "Rotated the code of app {app} (trigger {}, rotation {}, number {}); its fingerprint is now {}.",
-                intent.trigger.as_str(),
-                intent.rotation_id,
-                intent.number,
-                code.short()
-            );
-            note(false, Reason::Rotated, "Rotate", text)
-        }
+        } => None,
         Happened::Wrote {
             code,
             why: WriteReason::Adopt,
             ..
         } => {
             let text = format!("Took over code {} of app {app} without rotating it.", code.short());
-            note(false, Reason::Adopted, "Adopt", text)
+            Some(note(false, Reason::Adopted, "Adopt", text))
         }
         Happened::Wrote { code, .. } => {
             let text = format!(
                 "Wrote code {} of app {app} into the Secret again, which did not hold it.",
                 code.short()
             );
-            note(false, Reason::Repaired, "Repair", text)
+            Some(note(false, Reason::Repaired, "Repair", text))
         }
         Happened::Abandoned(intent) => {
             let text = format!(
                 "Left rotation {} of app {} behind, because the resource names another app now.",
                 intent.rotation_id, intent.app.app_id
             );
-            note(true, Reason::Abandoned, "Abandon", text)
+            Some(note(true, Reason::Abandoned, "Abandon", text))
         }
     }
 }

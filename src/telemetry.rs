@@ -6,6 +6,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::args::LogFormat;
+use crate::modelarts::scrub;
 
 /// Crates whose lines below `warn` may hold URLs or header values. A code is part of the reset URL.
 const QUIET: &[&str] = &[
@@ -37,4 +38,13 @@ pub fn start(format: LogFormat, filter: &str) -> Result<(), ParseError> {
     };
     tracing_subscriber::registry().with(lines.with_filter(filter)).init();
     Ok(())
+}
+
+/// An error and its causes in one line, for a log field. The line formats differ in whether they show causes at all.
+///
+/// Causes may quote what an API server or a library was given, so they go through the scrubber like every other text.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    let texts: Vec<String> = chain.map(ToString::to_string).collect();
+    scrub(&texts.join(": "), &[])
 }

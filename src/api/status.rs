@@ -29,7 +29,7 @@ pub struct AppCodeRotationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
 
-    /// Rotations that were completed. It only grows.
+    /// Number of the last completed rotation. It only grows; a rotation that was given up leaves a gap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation_number: Option<i64>,
 
@@ -319,6 +319,8 @@ macro_rules! reasons {
 reasons! {
     /// The code in the Secret was listed by the cloud when last asked.
     CodeListed,
+    /// The cloud took the credentials.
+    CredentialsAccepted,
     /// A rotation was completed.
     Rotated,
     /// The seed was taken over without a rotation.
@@ -363,6 +365,8 @@ reasons! {
     AppCodeAmbiguous,
     /// The code that should be current is not listed by the cloud.
     CodeNotListed,
+    /// The seed is needed and cannot be read.
+    SeedUnreadable,
     /// The cloud shows codes masked only.
     CodesMasked,
     /// The code holds a slash or is a dot segment, so that no URL can name it and no call can reset it.

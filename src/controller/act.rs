@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Secret;
 use secrecy::SecretString;
 
-use super::observe::{Pass, asker, identity, look_again, sibling};
+use super::observe::{Pass, asker, identity, look_again, readable, sibling};
 use super::{Context, Error, cluster::ClusterError};
 use crate::api::Reason;
 use crate::ids::{AppIdentity, Fingerprint};
@@ -15,6 +15,7 @@ use crate::modelarts::{App, AppCode, AppType, Caller, CloudError, CloudErrorKind
 use crate::plan::{AppReading, Attempt, Cloud, Failure, Held, Question, Settling, WriteReason};
 use crate::secret::{CodeChange, OurSecret, Record, SecretView, new_secret, patch, view};
 use crate::status::{BACKOFF_CAP, Happened};
+use crate::telemetry::causes;
 
 /// An app holds five codes at most, so it has at most four other owners.
 const MOST_SIBLINGS: usize = 4;
@@ -32,24 +33,24 @@ pub(super) async fn ask_cloud(ctx: &Context, pass: &mut Pass) -> Result<(), Erro
         pass.app_guard = Some(ctx.app_lock(&validated.app).lock_owned().await);
     }
     let secret = ctx.cluster.secret(pass.key.namespace(), &validated.credentials).await;
-    let secret = secret.map_err(|source| Error::Cluster {
+    let secret = readable(secret).map_err(|source| Error::Cluster {
         doing: "read the credentials Secret",
         source,
     })?;
-    let caller = match credentials(secret.as_ref()) {
+    let may_not = |why| format!("the operator may not read it: {why}");
+    let secret = secret.map_err(may_not);
+    let caller = match secret
+        .as_ref()
+        .map_err(Clone::clone)
+        .and_then(|secret| credentials(secret.as_ref()))
+    {
         Ok(credentials) => Caller {
             source: format!("{}/{}", pass.key.namespace(), validated.credentials),
-            version: version(secret.as_ref()),
+            version: version(secret.as_ref().ok().and_then(Option::as_ref)),
             credentials,
         },
         Err(lack) => {
-            pass.observed.cloud = Cloud::Failed(Failure {
-                reason: Reason::CredentialsMissing,
-                message: format!("Credentials Secret {}: {lack}.", validated.credentials),
-                request_id: None,
-                is_final: true,
-                after: Some(CREDENTIALS_RETRY),
-            });
+            pass.observed.cloud = Cloud::Failed(lacking(&validated.credentials, &lack));
             return Ok(());
         }
     };
@@ -59,7 +60,10 @@ pub(super) async fn ask_cloud(ctx: &Context, pass: &mut Pass) -> Result<(), Erro
         workspace: validated.workspace.clone(),
         caller,
     };
-    read_siblings(ctx, pass, &target.app).await?;
+    if let Some(failure) = read_siblings(ctx, pass, &target.app).await? {
+        pass.observed.cloud = Cloud::Failed(failure);
+        return Ok(());
+    }
     let answer = ctx.cloud.show_app(&target).await;
     pass.target = Some(target);
     match answer {
@@ -72,17 +76,29 @@ pub(super) async fn ask_cloud(ctx: &Context, pass: &mut Pass) -> Result<(), Erro
         }
         Err(error) => {
             tracing::debug!(
-                error = &error as &dyn std::error::Error,
+                error = %causes(&error),
                 category = error.category(),
                 "the app was not read"
             );
-            pass.observed.cloud = Cloud::Failed(failure(&error, pass));
+            pass.observed.cloud = failed(&error, pass);
         }
     }
     Ok(())
 }
 
-async fn read_siblings(ctx: &Context, pass: &mut Pass, app: &AppIdentity) -> Result<(), Error> {
+/// What credentials that cannot be used mean for the resource.
+fn lacking(secret: &str, lack: &str) -> Failure {
+    Failure {
+        reason: Reason::CredentialsMissing,
+        message: format!("Credentials Secret {secret}: {lack}."),
+        request_id: None,
+        is_final: true,
+        after: Some(CREDENTIALS_RETRY),
+    }
+}
+
+/// Reads the other resources of the app. Returns why that is not allowed, if so: without them nothing is safe to decide.
+async fn read_siblings(ctx: &Context, pass: &mut Pass, app: &AppIdentity) -> Result<Option<Failure>, Error> {
     let failed = |source| Error::Cluster {
         doing: "read another resource of the app",
         source,
@@ -90,7 +106,21 @@ async fn read_siblings(ctx: &Context, pass: &mut Pass, app: &AppIdentity) -> Res
     let mut siblings = Vec::new();
     for neighbour in ctx.queue.neighbours(&pass.key, MOST_SIBLINGS) {
         let namespace = neighbour.key.namespace();
-        let secret = ctx.cluster.secret(namespace, &neighbour.target).await.map_err(failed)?;
+        let secret = ctx.cluster.secret(namespace, &neighbour.target).await;
+        let secret = match readable(secret).map_err(failed)? {
+            Ok(secret) => secret,
+            Err(why) => {
+                return Ok(Some(Failure {
+                    reason: Reason::Waiting,
+                    message: format!(
+                        "The operator may not read the Secret of another resource on this app: {why}. Mend its rights."
+                    ),
+                    request_id: None,
+                    is_final: false,
+                    after: None,
+                }));
+            }
+        };
         let Some(them) = ctx.cluster.rotation(&neighbour.key).await.map_err(failed)? else {
             continue;
         };
@@ -99,7 +129,7 @@ async fn read_siblings(ctx: &Context, pass: &mut Pass, app: &AppIdentity) -> Res
         }
     }
     pass.observed.siblings = siblings;
-    Ok(())
+    Ok(None)
 }
 
 /// Makes a reading of what the cloud said; the codes themselves stay in the pass.
@@ -169,6 +199,14 @@ fn credentials(secret: Option<&Secret>) -> Result<Credentials, String> {
         .ok_or_else(|| "it needs accessKey and secretKey, or domainName, userName and password, or token".to_owned())
 }
 
+/// What a failed call leaves to know.
+fn failed(error: &CloudError, pass: &Pass) -> Cloud {
+    match error.kind {
+        CloudErrorKind::Postponed { after } => Cloud::Postponed(SignedDuration::try_from(after).unwrap_or(BACKOFF_CAP)),
+        _ => Cloud::Failed(failure(error, pass)),
+    }
+}
+
 /// What a failed call means for the resource, in words for the person who must act.
 fn failure(error: &CloudError, pass: &Pass) -> Failure {
     let (app, credentials) = match &pass.validated {
@@ -227,7 +265,7 @@ fn failure(error: &CloudError, pass: &Pass) -> Failure {
                 after,
             )
         }
-        CloudErrorKind::NotSent | CloudErrorKind::UnknownOutcome => (
+        CloudErrorKind::NotSent | CloudErrorKind::Postponed { .. } | CloudErrorKind::UnknownOutcome => (
             Reason::Retrying,
             format!("The cloud gave no answer that can be used for app {app}: {said}."),
             false,
@@ -280,7 +318,7 @@ pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, rec
     };
     // Waiting for the limiter comes first: a marked call goes out at once or never.
     if let Err(error) = ctx.cloud.admit(&target).await {
-        pass.observed.cloud = Cloud::Failed(failure(&error, pass));
+        pass.observed.cloud = failed(&error, pass);
         return Ok(());
     }
     let attempt = Attempt::of(&intent);
@@ -310,7 +348,7 @@ pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, rec
         // replica's, whose call is on its way.
         pass.observed.memory.not_applied = Some(attempt.clone());
         pass.observed.memory.marked = Some(attempt);
-        pass.observed.memory.settling = None;
+        pass.observed.memory.settling.clear();
         let left = replaced
             .filter(|old| old.is_open() && old.app != intent.app)
             .map(Happened::Abandoned);
@@ -348,12 +386,18 @@ pub(super) async fn mutate(ctx: &Context, pass: &mut Pass, intent: &Intent) -> R
     let answered_at = ctx.clock.uptime();
     match answer {
         Ok(app) => {
+            let is_masked = app.masked;
             take_in(ctx, pass, app);
-            hold(pass, intent, answered_at);
+            if is_masked {
+                // The change took effect, and only a read may ask for codes in plain text.
+                pass.observed.cloud = Cloud::NotAsked;
+            } else {
+                hold(pass, intent, answered_at);
+            }
         }
         Err(error) => {
             tracing::warn!(
-                error = &error as &dyn std::error::Error, category = error.category(), request_id = error.request_id,
+                error = %causes(&error), category = error.category(), request_id = error.request_id,
                 rotation_id = %intent.rotation_id, app_id = %intent.app.app_id, "the call did not succeed"
             );
             // "Not found" while the base is listed is a contradiction, not a proof. Taken for one, the call would be made
@@ -363,7 +407,7 @@ pub(super) async fn mutate(ctx: &Context, pass: &mut Pass, intent: &Intent) -> R
             }
             pass.observed.cloud = match error.kind {
                 CloudErrorKind::UnknownOutcome | CloudErrorKind::NotFound => Cloud::NotAsked,
-                _ => Cloud::Failed(failure(&error, pass)),
+                _ => failed(&error, pass),
             };
         }
     }
@@ -384,9 +428,6 @@ fn hold(pass: &mut Pass, intent: &Intent, answered_at: Duration) {
         updated_at: app.updated_at,
         claimed: &claimed,
     };
-    if app.masked {
-        return;
-    }
     if let Verdict::Ours(code) = intent.resolve(reading)
         && let Some(value) = pass.codes.get(&code)
     {
@@ -412,22 +453,25 @@ pub(super) async fn write_code(
         (None, Some(held), Some((value, _))) if held.code == code => value.clone(),
         _ => return Err(Error::UnknownCode),
     };
-    let SecretView::Ours(OurSecret { resource_version, .. }) = pass.secret(name).clone() else {
+    let SecretView::Ours(OurSecret {
+        resource_version,
+        code: was,
+        ..
+    }) = pass.secret(name).clone()
+    else {
         return look_again(ctx, pass).await;
     };
     let Some(validated) = pass.validated.clone() else {
         return Err(Error::UnknownCode);
     };
-    let former_key = pass
-        .observed
-        .status
-        .target
-        .as_ref()
-        .filter(|former| former.name == name)
-        .map(|former| former.key.clone());
+    let is_target = name == validated.target.name;
+    let shown = pass.observed.status.target.clone().filter(|shown| shown.name == name);
+    let shown_key = shown.as_ref().map(|shown| shown.key.as_str());
+    let key = &validated.target.key;
     let change = CodeChange {
-        key: &validated.target.key,
-        former_key: former_key.as_deref(),
+        // A Secret that spec no longer names keeps the key that its readers know.
+        key: shown_key.filter(|_| !is_target).unwrap_or(key),
+        former_key: shown_key.filter(|_| is_target),
         code: &value,
     };
     let patch = patch(&resource_version, &pass.key.to_string(), &record, Some(change));
@@ -462,14 +506,17 @@ pub(super) async fn write_code(
             pass.observed.memory.held = None;
             pass.held = None;
         }
-        pass.observed.memory.settling = None;
-        pass.in_secret = Some(value).filter(|_| validated.plaintext && name == validated.target.name);
-        pass.happened.push(Happened::Wrote {
-            code,
-            why,
-            intent: rotation,
-            exposure_millis,
-        });
+        pass.observed.memory.settling.clear();
+        pass.in_secret = Some(value).filter(|_| validated.plaintext && is_target);
+        // Only the record was brought up to date, which is nothing to tell.
+        if why != WriteReason::Repair || was != Some(code) {
+            pass.happened.push(Happened::Wrote {
+                code,
+                why,
+                intent: rotation,
+                exposure_millis,
+            });
+        }
     }
     Ok(())
 }
@@ -490,7 +537,7 @@ async fn written(
             let former = pass.observed.status.app.as_ref().and_then(identity);
             let key = pass.key.to_string();
             let seen = view(Some(&secret), asker(&validated, &key, former.as_ref()));
-            if name == pass.observed.target_name() {
+            if name == pass.observed.target {
                 pass.observed.secret = seen;
             } else {
                 pass.observed.former = seen;
@@ -512,9 +559,20 @@ async fn written(
 pub(super) fn begin_settling(ctx: &Context, pass: &mut Pass, question: Question) {
     let codes = pass.observed.reading().map(|app| app.codes.clone()).unwrap_or_default();
     pass.observed.uptime = ctx.uptime();
-    pass.observed.memory.settling = Some(Settling {
+    pass.observed.memory.begin_settling(Settling {
         question,
         since: pass.observed.uptime,
         codes,
     });
+}
+
+/// Forgets a code that can no longer be saved.
+pub(super) fn drop_held(pass: &mut Pass) {
+    if let Some(held) = pass.observed.memory.held.take() {
+        tracing::warn!(
+            fingerprint = %held.code.short(), rotation_id = %held.intent.rotation_id, app_id = %held.intent.app.app_id,
+            "a code was not saved: something newer is recorded, or the cloud lists it no more"
+        );
+    }
+    pass.held = None;
 }

@@ -8,8 +8,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use tokio::sync::OwnedMutexGuard;
 
-use super::{Context, Error, Key, Remembered, Turn};
-use crate::api::{ADOPT_FINGERPRINT, AppCodeRotation, AppStatus, ROTATE_REQUESTED_AT, Reason};
+use super::{ClusterError, Context, Error, Key, Remembered, Turn};
+use crate::api::{ADOPT_FINGERPRINT, AppCodeRotation, AppStatus, ROTATE_REQUESTED_AT};
 use crate::ids::{AppId, AppIdentity, Fingerprint, ProjectId};
 use crate::modelarts::{AppCode, Echo, Target};
 use crate::plan::{Cloud, Observed, Refusal, ResourceView, SeedView, Wanted};
@@ -67,7 +67,7 @@ impl Pass {
 
     /// The Secret of that name as this pass knows it.
     pub(super) fn secret(&self, name: &str) -> &SecretView {
-        if name == self.observed.target_name() {
+        if name == self.observed.target {
             &self.observed.secret
         } else {
             &self.observed.former
@@ -123,27 +123,29 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
     if is_gone && kept.memory.held.is_none() {
         return Ok(None);
     }
-    let checked = match (&resource, kept.validated) {
+    let checked = match (&resource, &kept.validated) {
         (Some(resource), _) => validate(resource, &ctx.settings.rules),
-        (None, Some(validated)) => Ok(validated),
+        (None, Some(validated)) => Ok(validated.clone()),
         (None, None) => return Ok(None),
     };
     let wanted = match &checked {
         Ok(validated) => Ok(wanted(validated, read_seed(ctx, key, validated).await?)),
         Err(problems) => Err(refusal(problems)),
     };
+    // A code that only this process holds is saved as the spec said that it was made for.
+    let validated = checked.ok().or(kept.validated);
     let status = resource
         .as_ref()
         .and_then(|resource| resource.status.clone())
         .unwrap_or_default();
-    let validated = checked.ok();
     let text = key.to_string();
     let former_app = status.app.as_ref().and_then(identity);
     let see = |name: &str| match &validated {
-        Some(validated) => {
-            let secret = secrets.get(name).and_then(Option::as_ref);
-            view(secret, asker(validated, &text, former_app.as_ref()))
-        }
+        Some(validated) => match secrets.get(name) {
+            Some(Err(why)) => SecretView::Forbidden(why.clone()),
+            Some(Ok(secret)) => view(secret.as_ref(), asker(validated, &text, former_app.as_ref())),
+            None => SecretView::Absent,
+        },
         None => SecretView::Absent,
     };
     let target = validated
@@ -158,7 +160,7 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         .as_ref()
         .filter(|validated| validated.plaintext)
         .and_then(|validated| {
-            let secret = secrets.get(&target)?.as_ref()?;
+            let secret = secrets.get(&target)?.as_ref().ok()?.as_ref()?;
             code_in(secret, &validated.target.key)
         });
     let observed = Observed {
@@ -166,6 +168,7 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         resource: resource_view(key, resource.as_ref(), is_gone),
         wanted,
         secret: see(&target),
+        target,
         former: former.as_deref().map_or(SecretView::Absent, see),
         status,
         cloud: Cloud::NotAsked,
@@ -193,8 +196,18 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
     }))
 }
 
-/// Secrets by name; none where there is no such Secret.
-type Secrets = HashMap<String, Option<Secret>>;
+/// Secrets by name; none where there is no such Secret, and why where it may not be read.
+type Secrets = HashMap<String, Result<Option<Secret>, String>>;
+
+/// A Secret that was read, or why it may not be read: that does not pass by itself, so it belongs into status.
+pub(super) fn readable(
+    read: Result<Option<Secret>, ClusterError>,
+) -> Result<Result<Option<Secret>, String>, ClusterError> {
+    match read {
+        Err(ClusterError::Refused(why)) => Ok(Err(why)),
+        read => read.map(Ok),
+    }
+}
 
 /// The Secret before the resource, always: then a number in status is never older than the Secret beside it. Which
 /// Secrets matter is known for sure only from the resource, so a surprise there means one more round.
@@ -205,7 +218,7 @@ async fn read(ctx: &Context, key: &Key) -> Result<(Secrets, Option<AppCodeRotati
         let mut secrets = Secrets::new();
         for name in names {
             let secret = ctx.cluster.secret(key.namespace(), &name).await;
-            secrets.insert(name, secret.map_err(failed("read the target Secret"))?);
+            secrets.insert(name, readable(secret).map_err(failed("read the target Secret"))?);
         }
         let resource = ctx.cluster.rotation(key).await.map_err(failed("read the resource"))?;
         let Some(resource) = resource else {
@@ -223,21 +236,8 @@ async fn read(ctx: &Context, key: &Key) -> Result<(Secrets, Option<AppCodeRotati
 }
 
 fn refusal(problems: &[Problem]) -> Refusal {
-    let is_about_endpoint = problems
-        .iter()
-        .all(|problem| problem.reason == Reason::EndpointNotAllowed);
-    Refusal {
-        reason: if is_about_endpoint {
-            Reason::EndpointNotAllowed
-        } else {
-            Reason::InvalidSpec
-        },
-        message: problems
-            .iter()
-            .map(|problem| problem.message.as_str())
-            .collect::<Vec<_>>()
-            .join("; "),
-    }
+    let Problem { reason, message } = Problem::sum_up(problems);
+    Refusal { reason, message }
 }
 
 fn resource_view(key: &Key, resource: Option<&AppCodeRotation>, is_gone: bool) -> ResourceView {
@@ -283,13 +283,14 @@ async fn read_seed(ctx: &Context, key: &Key, validated: &Validated) -> Result<Se
         },
         Seed::Secret { name, key: field } => {
             let secret = ctx.cluster.secret(key.namespace(), name).await;
-            let secret = secret.map_err(|source| Error::Cluster {
+            let secret = readable(secret).map_err(|source| Error::Cluster {
                 doing: "read the seed's Secret",
                 source,
             })?;
             match secret {
-                None => SeedView::Unreadable(format!("Secret {name} does not exist")),
-                Some(secret) => match code_in(&secret, field) {
+                Err(why) => SeedView::Unreadable(format!("the operator may not read Secret {name}: {why}")),
+                Ok(None) => SeedView::Unreadable(format!("Secret {name} does not exist")),
+                Ok(Some(secret)) => match code_in(&secret, field) {
                     Some(code) => SeedView::Known {
                         fingerprint: code.fingerprint(&validated.app),
                         inline: false,
@@ -359,6 +360,9 @@ pub(super) fn sibling(
         created: created(them),
         is_judged: status.observed_generation.is_some(),
         is_authorized: status.is_true(ConditionType::Authorized),
+        is_refused: status
+            .condition(ConditionType::Authorized)
+            .is_some_and(|it| it.status == "False"),
         holds,
         open,
     })

@@ -17,6 +17,9 @@ use tokio::sync::Notify;
 use super::notice::Notice;
 use crate::clock::Clock;
 
+/// Longer than any process lives, and short enough to be added to.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// `namespace/name` of a resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Arc<str>);
@@ -70,7 +73,12 @@ struct Entry {
     /// The Secret that spec names, where it is not the resource's own name.
     target: Option<Box<str>>,
     due: Option<Duration>,
+    /// Whether somebody changed it and no pass has seen that through.
     nudged: bool,
+    /// Whether it stands in the line of those that go first.
+    is_urgent: bool,
+    /// Whether the resource is gone, and only a code that was not saved keeps it here.
+    is_deleted: bool,
     failures: u16,
     /// Round of the watch's listing that saw it last.
     round: u32,
@@ -132,6 +140,8 @@ impl Queue {
                 target,
                 due: None,
                 nudged: false,
+                is_urgent: false,
+                is_deleted: false,
                 failures: 0,
                 round,
             };
@@ -144,6 +154,7 @@ impl Queue {
             return;
         };
         entry.round = round;
+        entry.is_deleted = false;
         entry.created = notice.created;
         entry.target = target;
         let former = std::mem::replace(&mut entry.app, app);
@@ -164,19 +175,24 @@ impl Queue {
         self.lock().remove(key);
     }
 
-    /// Forgets what the listing of `round` did not see in the namespaces that `is_listed` names.
-    pub fn sweep(&self, round: u32, is_listed: impl Fn(&str) -> bool) {
+    /// Keeps a resource that was deleted, and gives it a turn now, until [`Queue::finished`].
+    pub fn outlive(&self, key: &Key) {
+        let now = self.clock.uptime();
         let mut inner = self.lock();
-        let is_gone = |(key, entry): &(&Key, &Entry)| entry.round != round && is_listed(key.namespace());
-        let gone: Vec<Key> = inner
-            .entries
-            .iter()
-            .filter(is_gone)
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in &gone {
-            inner.remove(key);
+        if let Some(entry) = inner.entries.get_mut(key) {
+            entry.is_deleted = true;
+            inner.wake(key, now, true);
         }
+        drop(inner);
+        self.changed.notify_one();
+    }
+
+    /// What the listing of `round` did not see in the namespaces that `is_listed` names.
+    pub fn unseen(&self, round: u32, is_listed: impl Fn(&str) -> bool) -> Vec<Key> {
+        let inner = self.lock();
+        let is_unseen = |(key, entry): &(&Key, &Entry)| entry.round != round && is_listed(key.namespace());
+        let unseen = inner.entries.iter().filter(is_unseen);
+        unseen.map(|(key, _)| key.clone()).collect()
     }
 
     /// The next resource, as soon as there is one whose time has come.
@@ -217,6 +233,7 @@ impl Queue {
             return Err(Duration::ZERO);
         };
         let nudged = std::mem::take(&mut entry.nudged);
+        entry.is_urgent = false;
         if let Some(due) = entry.due.take() {
             inner.due.remove(&(due, key.clone()));
         }
@@ -224,20 +241,30 @@ impl Queue {
         Ok(Turn { key, nudged })
     }
 
-    /// A turn is over; the next one comes after `wait`, or at once if something changed meanwhile.
-    pub fn done(&self, key: &Key, wait: Duration) {
-        self.end(key, |_| wait);
+    /// A turn is over; the next one comes after `wait`, or at once if something changed meanwhile. It is `nudged` again
+    /// if this one has not seen a change through.
+    pub fn done(&self, key: &Key, wait: Duration, nudged: bool) {
+        self.end(key, nudged, |_| wait);
     }
 
-    /// A turn failed; the next one comes after `pause` of the number of failures in a row.
-    pub fn failed(&self, key: &Key, pause: impl FnOnce(u32) -> Duration) {
-        self.end(key, |entry| {
+    /// A turn is over and found nothing left to do: a resource that is gone is forgotten.
+    pub fn finished(&self, key: &Key) {
+        let is_deleted = self.lock().entries.get(key).is_some_and(|entry| entry.is_deleted);
+        if is_deleted {
+            self.remove(key);
+        }
+        self.end(key, false, |_| NEVER);
+    }
+
+    /// A turn failed; the next one comes after `pause` of the number of failures in a row, and is `nudged` as this was.
+    pub fn failed(&self, key: &Key, nudged: bool, pause: impl FnOnce(u32) -> Duration) {
+        self.end(key, nudged, |entry| {
             entry.failures = entry.failures.saturating_add(1);
             pause(u32::from(entry.failures))
         });
     }
 
-    fn end(&self, key: &Key, wait: impl FnOnce(&mut Entry) -> Duration) {
+    fn end(&self, key: &Key, nudged: bool, wait: impl FnOnce(&mut Entry) -> Duration) {
         let now = self.clock.uptime();
         let mut inner = self.lock();
         let again = inner.running.remove(key).unwrap_or_default();
@@ -249,9 +276,15 @@ impl Queue {
         if entry.failures == failures {
             entry.failures = 0;
         }
+        entry.nudged |= nudged;
         inner.wake(key, if again { now } else { now.saturating_add(wait) }, again);
         drop(inner);
         self.changed.notify_one();
+    }
+
+    /// Whether a worker has it in hand.
+    pub fn is_running(&self, key: &Key) -> bool {
+        self.lock().running.contains_key(key)
     }
 
     /// The Secret that the spec of `key` named when the watch last saw it.
@@ -295,14 +328,16 @@ impl Inner {
             *again |= nudged;
             return;
         }
-        if let Some(due) = entry.due.take() {
+        let due = entry.due.take();
+        if let Some(due) = due {
             self.due.remove(&(due, key.clone()));
         }
         if nudged {
-            if !std::mem::replace(&mut entry.nudged, true) {
+            entry.nudged = true;
+            if !std::mem::replace(&mut entry.is_urgent, true) {
                 self.urgent.push_back(key.clone());
             }
-        } else {
+        } else if !entry.is_urgent {
             entry.due = Some(at);
             self.due.insert((at, key.clone()));
         }
@@ -395,7 +430,7 @@ mod tests {
         queue.apply(&notice("a", 1, "x"), false, 1);
         let turn = queue.pop().unwrap();
         queue.apply(&notice("a", 1, "x"), false, 1);
-        queue.done(&turn.key, Duration::from_secs(60));
+        queue.done(&turn.key, Duration::from_secs(60), false);
         queue.apply(&notice("a", 1, "x"), false, 1);
         assert_eq!(queue.pop(), Err(Duration::from_secs(60)));
     }
@@ -408,7 +443,7 @@ mod tests {
         assert!(!turn.nudged);
         queue.apply(&notice("a", 2, "x"), false, 1);
         assert!(queue.pop().is_err(), "never twice at a time");
-        queue.done(&turn.key, Duration::from_secs(60));
+        queue.done(&turn.key, Duration::from_secs(60), false);
         assert_eq!(
             queue.pop(),
             Ok(Turn {
@@ -428,7 +463,7 @@ mod tests {
         again.uid = "another".into();
         queue.apply(&again, true, 2);
         assert!(queue.pop().is_err());
-        queue.done(&turn.key, Duration::from_secs(60));
+        queue.done(&turn.key, Duration::from_secs(60), false);
         assert_eq!(queue.pop().unwrap().key, turn.key);
     }
 
@@ -439,17 +474,56 @@ mod tests {
         let key = Key::new("ns", "a");
         for expected in 1..4 {
             queue.pop().unwrap();
-            queue.failed(&key, |failures| {
+            queue.failed(&key, false, |failures| {
                 assert_eq!(failures, expected);
                 Duration::from_secs(1)
             });
             *clock.0.lock().unwrap() += Duration::from_secs(1);
         }
         queue.pop().unwrap();
-        queue.done(&key, Duration::ZERO);
+        queue.done(&key, Duration::ZERO, false);
         queue.pop().unwrap();
-        queue.failed(&key, |failures| Duration::from_secs(u64::from(failures)));
+        queue.failed(&key, false, |failures| Duration::from_secs(u64::from(failures)));
         assert_eq!(queue.pop(), Err(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_change_that_was_not_seen_through_is_not_forgotten_and_waits_its_time() {
+        let (queue, clock) = queue();
+        queue.apply(&notice("a", 1, "x"), false, 1);
+        let turn = queue.pop().unwrap();
+        queue.failed(&turn.key, turn.nudged, |_| Duration::from_secs(1));
+        assert_eq!(queue.pop(), Err(Duration::from_secs(1)));
+        *clock.0.lock().unwrap() += Duration::from_secs(1);
+        let turn = queue.pop().unwrap();
+        assert!(turn.nudged);
+        queue.done(&turn.key, Duration::from_secs(10), true);
+        assert_eq!(queue.pop(), Err(Duration::from_secs(10)));
+        queue.apply(&notice("a", 2, "x"), false, 1);
+        assert!(queue.pop().unwrap().nudged, "another change does not wait");
+    }
+
+    #[test]
+    fn a_deleted_resource_keeps_its_turns_until_it_is_finished() {
+        let (queue, _) = queue();
+        queue.apply(&notice("a", 1, "x"), true, 1);
+        let turn = queue.pop().unwrap();
+        queue.outlive(&turn.key);
+        queue.done(&turn.key, Duration::from_secs(1), false);
+        assert_eq!(queue.pop().unwrap().key, turn.key);
+        queue.finished(&turn.key);
+        assert_eq!(queue.len(), 0);
+    }
+
+    #[test]
+    fn a_resource_made_again_is_not_forgotten_with_the_old_one() {
+        let (queue, _) = queue();
+        queue.apply(&notice("a", 1, "x"), true, 1);
+        let turn = queue.pop().unwrap();
+        queue.outlive(&turn.key);
+        queue.apply(&notice("a", 2, "x"), false, 1);
+        queue.finished(&turn.key);
+        assert!(queue.pop().unwrap().nudged);
     }
 
     #[test]
@@ -458,7 +532,8 @@ mod tests {
         queue.apply(&notice("a", 1, "x"), true, 1);
         queue.apply(&notice("b", 1, "x"), true, 1);
         queue.apply(&notice("b", 1, "x"), true, 2);
-        queue.sweep(2, |_| true);
+        assert_eq!(queue.unseen(2, |_| true), [Key::new("ns", "a")]);
+        queue.remove(&Key::new("ns", "a"));
         assert_eq!(names(&queue), ["b"]);
         assert_eq!(queue.neighbours(&Key::new("ns", "b"), 4), []);
     }

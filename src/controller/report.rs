@@ -11,16 +11,18 @@ use kube::{Resource, ResourceExt};
 use super::observe::Pass;
 use super::{ClusterError, Context, Error};
 use crate::api::{AppCodeRotation, AppCodeRotationStatus, MANAGER, PlainCode};
+use crate::modelarts::scrub;
 use crate::plan::Step;
 use crate::status::{self, Note, fold, is_worth_writing, notes};
+use crate::telemetry::causes;
 
 /// Tries of a status write that meets somebody else's change of the spec or metadata.
 const TRIES: usize = 3;
 
-/// Folds the pass into status and events. Returns how long until the next pass.
-pub(super) async fn report(ctx: &Context, pass: &Pass, step: &Step) -> Result<Duration, Error> {
+/// Folds the pass into status and events. Returns how long until the next pass, if there is to be one.
+pub(super) async fn report(ctx: &Context, pass: &Pass, step: &Step) -> Result<Option<Duration>, Error> {
     let Some(resource) = &pass.resource else {
-        return Ok(Duration::MAX);
+        return Ok(None);
     };
     let now = ctx.clock.now();
     let plain = pass
@@ -43,15 +45,14 @@ pub(super) async fn report(ctx: &Context, pass: &Pass, step: &Step) -> Result<Du
     } else {
         true
     };
+    tracing::debug!(phase = ?new.phase, is_written, "reported");
+    if !is_written {
+        return Ok(Some(Duration::ZERO)); // the next pass tells what is still to be told
+    }
     for note in notes(folded, old, &new) {
         tell(ctx, resource, &note, now).await;
     }
-    tracing::debug!(phase = ?new.phase, is_written, "reported");
-    Ok(if is_written {
-        next_look(step, &new, now)
-    } else {
-        Duration::ZERO
-    })
+    Ok(next_look(step, &new, now))
 }
 
 /// Replaces the status. When somebody changed spec or metadata meanwhile the same status is written on top of that;
@@ -62,9 +63,14 @@ async fn write_status(
     resource: &AppCodeRotation,
     new: &AppCodeRotationStatus,
 ) -> Result<bool, Error> {
+    let shown: Vec<&str> = new.app_code.iter().map(|code| code.0.as_str()).collect();
     let failed = |source| Error::Cluster {
         doing: "write the status",
-        source,
+        source: match source {
+            // It may quote the value that it refuses.
+            ClusterError::Refused(why) => ClusterError::Refused(scrub(&why, &shown)),
+            source => source,
+        },
     };
     let mut base = resource.clone();
     for _ in 0..TRIES {
@@ -92,7 +98,7 @@ async fn tell(ctx: &Context, resource: &AppCodeRotation, note: &Note, now: Times
     let namespace = resource.namespace().unwrap_or_default();
     let event = Event {
         metadata: ObjectMeta {
-            name: Some(format!("{}.{:016x}", resource.name_any(), ctx.draw_number())),
+            name: Some(event_name(&resource.name_any(), ctx.draw_number())),
             namespace: Some(namespace.clone()),
             ..ObjectMeta::default()
         },
@@ -119,12 +125,18 @@ async fn tell(ctx: &Context, resource: &AppCodeRotation, note: &Note, now: Times
         tracing::info!(reason = note.reason.as_str(), "{}", note.text);
     }
     if let Err(error) = ctx.cluster.create_event(&namespace, &event).await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "the event was not taken");
+        tracing::warn!(error = %causes(&error), "the event was not taken");
     }
 }
 
+/// A name that no other event has. It may have 253 characters, as the resource's own name may.
+fn event_name(resource: &str, draw: u64) -> String {
+    let start = resource.get(..resource.len().min(236)).unwrap_or_default();
+    format!("{}.{draw:016x}", start.trim_end_matches(['.', '-']))
+}
+
 /// How long until the next pass.
-fn next_look(step: &Step, status: &AppCodeRotationStatus, now: Timestamp) -> Duration {
+fn next_look(step: &Step, status: &AppCodeRotationStatus, now: Timestamp) -> Option<Duration> {
     let after = match step {
         Step::Wait { after, .. } | Step::Stop { after, .. } | Step::Rest { after } | Step::BackOff { after } => *after,
         Step::Retry { .. } => {
@@ -134,10 +146,9 @@ fn next_look(step: &Step, status: &AppCodeRotationStatus, now: Timestamp) -> Dur
                 .and_then(|failures| failures.next_attempt_time.as_ref());
             next.map_or(SignedDuration::from_secs(5), |next| next.0.duration_since(now))
         }
-        _ => return Duration::MAX,
+        _ => return None,
     };
     // A tenth of a second late rather than a hair early: an early look would find nothing due.
-    Duration::try_from(after)
-        .unwrap_or_default()
-        .saturating_add(Duration::from_millis(100))
+    let after = Duration::try_from(after).unwrap_or_default();
+    Some(after.saturating_add(Duration::from_millis(100)))
 }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::notice::Notice;
 use super::{Context, Turn, pause_after, reconcile};
+use crate::telemetry::causes;
 
 /// Objects in one page of the listing: few enough that a page is a small part of resident memory.
 const PAGE_SIZE: u32 = 100;
@@ -70,7 +71,9 @@ pub async fn run(ctx: Arc<Context>, health: Arc<Health>, shutdown: CancellationT
     }
     shutdown.cancelled().await;
     ctx.stop();
-    while tasks.join_next().await.is_some() {}
+    let rest = async { while tasks.join_next().await.is_some() {} };
+    tokio::join!(rest, Box::pin(save_what_is_held(&ctx)));
+    // A turn that ended meanwhile may have left one more.
     Box::pin(save_what_is_held(&ctx)).await;
 }
 
@@ -103,7 +106,7 @@ impl Feed {
                 Err(error) => {
                     self.health.is_watching.store(false, Ordering::Relaxed);
                     tracing::warn!(
-                        error = &error as &dyn std::error::Error,
+                        error = %causes(&error),
                         "the watch failed; it is started again"
                     );
                 }
@@ -118,14 +121,12 @@ impl Feed {
             // A resource that a later listing shows for the first time was created while the watch was away.
             Event::InitApply(notice) => queue.apply(&notice, !*was_listed, *round),
             Event::Apply(notice) => queue.apply(&notice, false, *round),
-            Event::Delete(notice) => {
-                queue.remove(&notice.key());
-                self.ctx.forget(&notice.key());
-            }
+            Event::Delete(notice) => self.ctx.deleted(&notice.key()),
             Event::InitDone => {
-                queue.sweep(*round, |namespace| {
-                    self.source.as_ref().is_none_or(|source| source == namespace)
-                });
+                let is_ours = |namespace: &str| self.source.as_ref().is_none_or(|source| source == namespace);
+                for key in queue.unseen(*round, is_ours) {
+                    self.ctx.deleted(&key);
+                }
                 if !std::mem::replace(was_listed, true) && self.unlisted.fetch_sub(1, Ordering::SeqCst) == 1 {
                     self.health.is_listed.store(true, Ordering::Relaxed);
                     self.listed.cancel();
@@ -147,19 +148,21 @@ async fn work(ctx: Arc<Context>, shutdown: CancellationToken) {
 /// nothing else.
 pub async fn take_turn(ctx: &Arc<Context>, turn: Turn) {
     let key = turn.key.clone();
+    let nudged = turn.nudged;
     let pass = tokio::spawn({
         let ctx = Arc::clone(ctx);
         async move { Box::pin(reconcile(&ctx, &turn)).await }
     });
     match pass.await {
-        Ok(Ok(wait)) => ctx.queue.done(&key, wait),
+        Ok(Ok(Some(next))) => ctx.queue.done(&key, next.after, next.nudged),
+        Ok(Ok(None)) => ctx.queue.finished(&key),
         Ok(Err(error)) => {
-            tracing::warn!(resource = %key, category = error.category(), error = &error as &dyn std::error::Error, "the pass failed");
-            ctx.queue.failed(&key, |failures| pause_after(ctx, failures));
+            tracing::warn!(resource = %key, category = error.category(), error = %causes(&error), "the pass failed");
+            ctx.queue.failed(&key, nudged, |failures| pause_after(ctx, failures));
         }
         Err(error) => {
             tracing::error!(resource = %key, panicked = error.is_panic(), "the pass broke; this is a bug");
-            ctx.queue.failed(&key, |failures| pause_after(ctx, failures));
+            ctx.queue.failed(&key, nudged, |failures| pause_after(ctx, failures));
         }
     }
 }
@@ -181,10 +184,11 @@ async fn save_what_is_held(ctx: &Arc<Context>) {
             }
             return;
         }
-        for (key, _) in held {
+        // A turn that is under way saves its own.
+        for (key, _) in held.into_iter().filter(|(key, _)| !ctx.queue.is_running(key)) {
             let turn = Turn { key, nudged: true };
             if let Err(error) = Box::pin(reconcile(ctx, &turn)).await {
-                tracing::warn!(resource = %turn.key, error = &error as &dyn std::error::Error, "the code is not saved yet");
+                tracing::warn!(resource = %turn.key, error = %causes(&error), "the code is not saved yet");
             }
         }
         ctx.clock.sleep(Duration::from_millis(500)).await;

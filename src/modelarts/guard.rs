@@ -1,7 +1,7 @@
 //! Pace and breaker in front of the real client: how the operator as a whole stays within what the cloud allows.
 //!
 //! Calls wait for a token bucket of their credentials and for one over all; credentials that were rejected are not
-//! tried again for a while. Nobody waits long: a call whose turn is far off fails as throttled with the time to come
+//! tried again for a while. Nobody waits long: a call whose turn is far off is postponed with the time to come
 //! back, so that one slow account does not hold up the workers of others.
 
 use std::collections::HashMap;
@@ -31,7 +31,7 @@ pub struct GuardOptions {
     pub global_rate: f64,
     /// Calls that one credentials Secret may make at once after a rest. Default 5; over all it is ten times that.
     pub burst: u32,
-    /// Longest wait for a turn or for another call's try of the credentials; more is told as throttled. Default 10 s.
+    /// Longest wait for a turn or for another call's try of the credentials; a call that would wait longer is postponed. Default 10 s.
     pub max_wait: Duration,
     /// How long rejected keys and tokens rest. Default 330 s, as a key is locked for 300 s after five failures.
     pub breaker_open: Duration,
@@ -122,7 +122,7 @@ impl GuardedAppCodes {
             }
             let wait = caller.bucket.wait(uptime).max(over_all);
             if wait > self.options.max_wait {
-                return Err(throttled(wait, "its turn among the operator's calls is far off"));
+                return Err(postponed(wait, "its turn among the operator's calls is far off"));
             }
             caller.bucket.take(uptime);
             state.all.take(uptime);
@@ -152,7 +152,7 @@ impl GuardedAppCodes {
                     }
                     Entry::Closed(time) => return Err(closed(time)),
                     Entry::Busy if !may_wait || uptime >= deadline => {
-                        return Err(throttled(
+                        return Err(postponed(
                             DEFAULT_PAUSE,
                             "another call is still trying these credentials",
                         ));
@@ -206,6 +206,7 @@ impl GuardedAppCodes {
             // Refused for who they are or what they asked for, so the credentials were read and found good.
             CloudErrorKind::NotAuthorized | CloudErrorKind::AppNotFound | CloudErrorKind::NotFound => Verdict::Accepted,
             CloudErrorKind::NotSent
+            | CloudErrorKind::Postponed { .. }
             | CloudErrorKind::Throttled { .. }
             | CloudErrorKind::Refused
             | CloudErrorKind::UnknownOutcome => Verdict::Unknown,
@@ -277,13 +278,8 @@ fn closed(time: Duration) -> CloudError {
     own_error(CloudErrorKind::LockedOut { retry_after: time }, message)
 }
 
-fn throttled(wait: Duration, why: &str) -> CloudError {
-    own_error(
-        CloudErrorKind::Throttled {
-            retry_after: Some(wait),
-        },
-        &format!("not sent: {why}"),
-    )
+fn postponed(after: Duration, why: &str) -> CloudError {
+    own_error(CloudErrorKind::Postponed { after }, &format!("not sent: {why}"))
 }
 
 fn own_error(kind: CloudErrorKind, message: &str) -> CloudError {

@@ -72,6 +72,8 @@ impl Refusal {
         }
         match self.status {
             401 if self.is_key_locked() => CloudErrorKind::LockedOut { retry_after: KEY_LOCK },
+            // A token without a project of this region: the credentials are good, elsewhere.
+            401 if self.is_model_arts(&["0207", "0212"]) => CloudErrorKind::NotAuthorized,
             401 => CloudErrorKind::CredentialsRejected,
             403 if self.is_model_arts(&["0203", "0206"]) => CloudErrorKind::CredentialsRejected,
             403 => CloudErrorKind::NotAuthorized,

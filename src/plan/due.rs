@@ -2,8 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::open::SIBLING_RETRY;
-use super::{AppReading, LOCAL_RETRY, Planner, Question, SeedView, Step, stop, wait};
+use super::{AppReading, LOCAL_RETRY, Planner, Question, SeedView, Step, stop, unsettled, wait};
 use crate::api::{InitialRotation, Reason, RotationStep, Strategy, Trigger};
 use crate::ids::{Fingerprint, RotationId};
 use crate::intent::{Call, Consumed, FORMAT_VERSION, Intent, known};
@@ -45,7 +44,7 @@ impl Planner<'_> {
                 let message = format!(
                     "The seed cannot be read: {why}. Mend spec.appCodeFrom, or remove it if the app has one code only."
                 );
-                return Err(Box::new(stop(Reason::CodeNotListed, message, LOCAL_RETRY)));
+                return Err(Box::new(stop(Reason::SeedUnreadable, message, LOCAL_RETRY)));
             }
             (_, SeedView::None) => match app.codes.as_slice() {
                 [] => return Ok(None),
@@ -61,7 +60,7 @@ impl Planner<'_> {
         match named {
             Ok(code) => Ok(Some(code)),
             Err(name) => {
-                if let Some(step) = self.unsettled(Question::NotListed { code: name.clone() }) {
+                if let Some(step) = unsettled(self.o, Question::NotListed { code: name.clone() }) {
                     return Err(Box::new(step));
                 }
                 self.adopted(app)
@@ -182,7 +181,7 @@ impl Planner<'_> {
         }
         if self.is_sibling_open(app) {
             let message = "A rotation of another resource on this app is open; this one starts after it.";
-            return Some(wait(Reason::Waiting, message, SIBLING_RETRY));
+            return Some(wait(Reason::Waiting, message, self.sibling_pause()));
         }
         if let Some(step) = self
             .newborn_sibling()

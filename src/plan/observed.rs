@@ -31,7 +31,9 @@ pub struct Observed {
     pub wanted: Result<Wanted, Refusal>,
     /// The status as it was read.
     pub status: AppCodeRotationStatus,
-    /// The Secret that spec names. Read before the resource.
+    /// Name of the Secret that is the target: the one in spec, if the spec can be used.
+    pub target: String,
+    /// That Secret. Read before the resource.
     pub secret: SecretView,
     /// The Secret that status names, where that is another.
     pub former: SecretView,
@@ -133,6 +135,8 @@ pub struct Refusal {
 pub enum Cloud {
     /// It was not asked.
     NotAsked,
+    /// It was not asked: other calls of the same credentials go first, for at least this long.
+    Postponed(SignedDuration),
     /// It could not be asked, or refused.
     Failed(Failure),
     /// It described the app.
@@ -216,6 +220,8 @@ pub struct Sibling {
     pub is_judged: bool,
     /// Whether its credentials were taken by the cloud.
     pub is_authorized: bool,
+    /// Whether the cloud refused them: then nothing that it claims counts.
+    pub is_refused: bool,
     /// The codes that are its own: the one in its Secret and the base of its open rotation.
     pub holds: Vec<Fingerprint>,
     /// Its open rotation.
@@ -238,8 +244,8 @@ pub struct Memory {
     pub marked: Option<Attempt>,
     /// An attempt of this process that certainly had no effect.
     pub not_applied: Option<Attempt>,
-    /// A negative that waits for a second reading.
-    pub settling: Option<Settling>,
+    /// Negatives that wait for a second reading, one of each kind of question at most.
+    pub settling: Vec<Settling>,
     /// A code that an answer told and that is not in the Secret yet.
     pub held: Option<Held>,
 }
@@ -253,6 +259,20 @@ impl Memory {
     /// Whether the intent's present attempt certainly had no effect.
     pub fn is_not_applied(&self, intent: &Intent) -> bool {
         self.not_applied.as_ref().is_some_and(|attempt| attempt.is_of(intent))
+    }
+
+    /// The settling of `question`, if it was begun.
+    pub fn settling(&self, question: &Question) -> Option<&Settling> {
+        self.settling.iter().find(|settling| settling.question == *question)
+    }
+
+    /// Begins to settle a question, in the place of the last one of its kind. Each kind has a place of its own: two
+    /// questions that are open together would else put each other off for ever.
+    pub fn begin_settling(&mut self, settling: Settling) {
+        let kind = std::mem::discriminant(&settling.question);
+        self.settling
+            .retain(|other| std::mem::discriminant(&other.question) != kind);
+        self.settling.push(settling);
     }
 
     /// How the code of `intent` was learned, if it is persisted now.
@@ -338,7 +358,7 @@ impl Observed {
     pub fn reading(&self) -> Option<&AppReading> {
         match &self.cloud {
             Cloud::Read(app) => Some(app),
-            Cloud::NotAsked | Cloud::Failed(_) => None,
+            Cloud::NotAsked | Cloud::Postponed(_) | Cloud::Failed(_) => None,
         }
     }
 
@@ -351,15 +371,6 @@ impl Observed {
             (Some(target), _) => Some((Book::Target, target)),
             (None, Some(former)) => Some((Book::Former, former)),
             (None, None) => None,
-        }
-    }
-
-    /// Name of the Secret that spec names, also for a spec that is refused.
-    pub fn target_name(&self) -> String {
-        match (&self.wanted, &self.status.target) {
-            (Ok(wanted), _) => wanted.target.name.clone(),
-            (Err(_), Some(target)) => target.name.clone(),
-            (Err(_), None) => self.resource.name.clone(),
         }
     }
 }

@@ -2,41 +2,74 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{AppReading, Cloud, Observed, Planner, Question, Step, WriteReason, stop, wait};
+use super::{AppReading, Cloud, Observed, Planner, Question, Sibling, Step, WriteReason, stop, wait};
 use crate::api::{Outcome, Reason, RotationStep, Trigger};
 use crate::ids::Fingerprint;
 use crate::intent::{CAPACITY, Call, Intent, Verdict};
 use crate::secret::{OurSecret, Record, SecretView};
 
-/// How soon a resource is looked at again that waits for another one.
-pub(super) const SIBLING_RETRY: SignedDuration = SignedDuration::from_secs(5);
+/// How soon, and how late at most, a resource is looked at again that waits for another one.
+const SIBLING_RETRY: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(5), SignedDuration::from_mins(15));
 /// Longest pause between two attempts of one rotation whose outcomes stay unknown.
 const ATTEMPT_PAUSE: SignedDuration = SignedDuration::from_hours(4);
 
-/// A deleted resource: a code that this process holds is still saved where its own open intent waits for it.
-pub(super) fn gone(o: &Observed, now: Timestamp) -> Step {
-    let (Some(held), SecretView::Ours(secret), Cloud::Read(app)) = (&o.memory.held, &o.secret, &o.cloud) else {
-        return if o.memory.held.is_some() && matches!(o.secret, SecretView::Ours(_)) && o.cloud == Cloud::NotAsked {
-            Step::AskCloud
-        } else {
-            Step::Gone
-        };
+/// What is still done for a resource that is deleted or whose spec is refused: a code that only this process holds is
+/// saved where its own open intent waits for it.
+pub(super) fn rescue(o: &Observed, now: Timestamp) -> Option<Step> {
+    let held = o.memory.held.as_ref()?;
+    let completed = o.status.rotation_number.unwrap_or(0);
+    let waiting = o
+        .secret
+        .ours()
+        .filter(|secret| secret.locked.is_none())
+        .and_then(|secret| {
+            let intent = secret.record.open_intent(completed)?;
+            let is_wanted = o.wanted.as_ref().map_or(true, |wanted| wanted.app == intent.app);
+            let is_own = intent.rotation_id == held.intent.rotation_id && intent.app == held.intent.app;
+            (is_own && is_wanted).then_some((secret, intent))
+        });
+    let Some((secret, intent)) = waiting else {
+        // Nobody comes back for it; a refused spec may still be mended.
+        return o.resource.deleting.then_some(Step::Drop);
     };
-    match &secret.record.intent {
-        Some(intent)
-            if intent.is_open()
-                && intent.rotation_id == held.intent.rotation_id
-                && app.codes.contains(&held.code)
-                && secret.locked.is_none() =>
-        {
-            Step::WriteCode {
-                secret: o.target_name(),
-                code: held.code,
-                record: persisted(&secret.record, intent, held.code, o.memory.outcome(intent), now),
-                why: WriteReason::Persist,
+    match &o.cloud {
+        Cloud::NotAsked => Some(Step::AskCloud),
+        Cloud::Read(app) if app.masked || !app.is_supported || o.secret_refused.is_some() => None,
+        Cloud::Read(app) if app.codes.contains(&held.code) => Some(Step::WriteCode {
+            secret: o.target.clone(),
+            code: held.code,
+            record: persisted(&secret.record, intent, held.code, o.memory.outcome(intent), now),
+            why: WriteReason::Persist,
+        }),
+        Cloud::Read(_) => {
+            let code = held.code.to_string();
+            match unsettled(o, Question::NotListed { code }) {
+                Some(Step::Wait { .. }) => None,
+                Some(step) => Some(step),
+                None => Some(Step::Drop),
             }
         }
-        _ => Step::Gone,
+        Cloud::Postponed(_) | Cloud::Failed(_) => None,
+    }
+}
+
+/// What is left to do before the answer to `question` counts: a negative counts only when two readings agree, with the
+/// settle window between them.
+pub(super) fn unsettled(o: &Observed, question: Question) -> Option<Step> {
+    let codes = &o.reading()?.codes;
+    match o.memory.settling(&question) {
+        Some(settling) if settling.codes == *codes => {
+            let left = o
+                .limits
+                .settle_window
+                .saturating_sub(o.uptime.saturating_sub(settling.since));
+            left.is_positive().then(|| {
+                let message =
+                    "What became of a call, or of a code, is not clear yet; the cloud is read again to be sure.";
+                wait(Reason::Settling, message, left)
+            })
+        }
+        _ => Some(Step::BeginSettling(question)),
     }
 }
 
@@ -68,28 +101,19 @@ fn persisted(record: &Record, intent: &Intent, code: Fingerprint, outcome: Outco
 }
 
 impl Planner<'_> {
-    /// A code that only this process holds: saved while it is newer than all that is recorded, and listed.
+    /// A code that only this process holds: saved while it is newer than all that is recorded, and listed; else dropped.
     pub(super) fn held_code(&self) -> Option<Step> {
         let held = self.o.memory.held.as_ref()?;
         let app = self.app()?;
         let number = held.intent.number;
-        if number <= self.o.status.rotation_number.unwrap_or(0) || !app.codes.contains(&held.code) {
-            return None;
+        if held.intent.app != self.wanted.app || number <= self.o.status.rotation_number.unwrap_or(0) {
+            return Some(Step::Drop);
         }
-        let persist = |secret: &OurSecret| Step::WriteCode {
-            secret: self.wanted.target.name.clone(),
-            code: held.code,
-            record: persisted(
-                &secret.record,
-                &held.intent,
-                held.code,
-                self.o.memory.outcome(&held.intent),
-                self.now,
-            ),
-            why: WriteReason::Persist,
-        };
+        if !app.codes.contains(&held.code) {
+            let code = held.code.to_string();
+            return unsettled(self.o, Question::NotListed { code }).or(Some(Step::Drop));
+        }
         match &self.o.secret {
-            _ if held.intent.app != self.wanted.app => None,
             SecretView::Absent => Some(Step::CreateSecret {
                 secret: self.wanted.target.name.clone(),
                 record: Record {
@@ -97,19 +121,29 @@ impl Planner<'_> {
                     ..self.record()
                 },
             }),
-            SecretView::Ours(secret) => {
-                let intent = secret.record.intent.as_ref();
-                let is_own = intent.is_some_and(|i| i.is_open() && i.rotation_id == held.intent.rotation_id);
-                (is_own || secret.record.highest_number() < number).then(|| persist(secret))
+            SecretView::Ours(OurSecret {
+                record, locked: None, ..
+            }) => {
+                let open = record.open_intent(self.story.number);
+                let is_own = open.is_some_and(|intent| intent.rotation_id == held.intent.rotation_id);
+                if !is_own && record.highest_number() >= number {
+                    return Some(Step::Drop);
+                }
+                let outcome = self.o.memory.outcome(&held.intent);
+                Some(Step::WriteCode {
+                    secret: self.wanted.target.name.clone(),
+                    code: held.code,
+                    record: persisted(record, &held.intent, held.code, outcome, self.now),
+                    why: WriteReason::Persist,
+                })
             }
-            SecretView::Foreign { .. } | SecretView::Unreadable(_) => None,
+            _ => None, // `unusable_secret` has told why, and the code is kept
         }
     }
 
     /// The open intent of this app, if there is one.
     pub(super) fn open(&self) -> Option<&Intent> {
-        let completed = self.o.status.rotation_number.unwrap_or(0);
-        let intent = self.book()?.record.open_intent(completed)?;
+        let intent = self.book()?.record.open_intent(self.story.number)?;
         (intent.app == self.wanted.app).then_some(intent)
     }
 
@@ -121,7 +155,7 @@ impl Planner<'_> {
         }
         if self.is_sibling_open(app) {
             let message = "A rotation of another resource on this app is open; its outcome is awaited.";
-            return Some(wait(Reason::Waiting, message, SIBLING_RETRY));
+            return Some(wait(Reason::Waiting, message, self.sibling_pause()));
         }
         let claimed = self.claimed();
         let question = Question::Outcome {
@@ -132,7 +166,7 @@ impl Planner<'_> {
             Verdict::Ours(code) => Some(self.persist(intent, code)),
             Verdict::Repeat => {
                 if !self.o.memory.is_not_applied(intent) {
-                    if let Some(step) = self.unsettled(question) {
+                    if let Some(step) = unsettled(self.o, question) {
                         return Some(step);
                     }
                     let pause = attempt_pause(self.o.limits.settle_window, intent.attempt);
@@ -145,7 +179,7 @@ impl Planner<'_> {
                 self.is_repeatable(intent)
                     .then(|| self.attempt(intent, intent.call, app, &claimed))
             }
-            Verdict::HalfReset => self.unsettled(question).or_else(|| {
+            Verdict::HalfReset => unsettled(self.o, question).or_else(|| {
                 if app.codes.len() >= CAPACITY {
                     return Some(self.capacity());
                 }
@@ -223,47 +257,38 @@ impl Planner<'_> {
             wait(
                 Reason::Waiting,
                 "This process may not start a change now.",
-                SIBLING_RETRY,
+                SIBLING_RETRY.0,
             )
         })
-    }
-
-    // ── settling: a negative counts only when two readings agree, with time between them ───────────────────────────
-
-    /// What is left to do before the answer to `question` counts.
-    pub(super) fn unsettled(&self, question: Question) -> Option<Step> {
-        let app = self.app()?;
-        let window = self.o.limits.settle_window;
-        match &self.o.memory.settling {
-            Some(settling) if settling.question == question && settling.codes == app.codes => {
-                let left = window.saturating_sub(self.o.uptime.saturating_sub(settling.since));
-                left.is_positive().then(|| {
-                    let message =
-                        "What became of a call, or of a code, is not clear yet; the cloud is read again to be sure.";
-                    wait(Reason::Settling, message, left)
-                })
-            }
-            _ => Some(Step::BeginSettling(question)),
-        }
     }
 
     // ── siblings ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     fn claimed(&self) -> Vec<Fingerprint> {
-        self.o
-            .siblings
-            .iter()
+        self.credible_siblings()
             .flat_map(|sibling| sibling.holds.iter().copied())
             .collect()
+    }
+
+    /// Siblings whose word counts: a resource whose credentials the cloud refused cannot squat on an app.
+    fn credible_siblings(&self) -> impl Iterator<Item = &Sibling> {
+        self.o.siblings.iter().filter(|sibling| !sibling.is_refused)
+    }
+
+    /// The longer a sibling's rotation has been open, the less it matters when it is looked at again: a quarter of that
+    /// time later.
+    pub(super) fn sibling_pause(&self) -> SignedDuration {
+        let open = self.credible_siblings().filter_map(|sibling| sibling.open.as_ref());
+        let last = open.map(|open| open.marked_at).max();
+        let age = last.map_or(SignedDuration::ZERO, |at| self.now.duration_since(at));
+        (age / 4).clamp(SIBLING_RETRY.0, SIBLING_RETRY.1)
     }
 
     /// Whether a sibling's rotation may still change the list. One whose base is listed long after its last mark has
     /// had no effect and does not hold others up.
     pub(super) fn is_sibling_open(&self, app: &AppReading) -> bool {
         let late = self.o.limits.settle_window.saturating_mul(2);
-        self.o
-            .siblings
-            .iter()
+        self.credible_siblings()
             .filter_map(|sibling| sibling.open.as_ref())
             .any(|open| {
                 let is_old = self.now.duration_since(open.marked_at) > late;

@@ -10,6 +10,7 @@ use super::{Observed, Wanted};
 use crate::api::AppStatus;
 use crate::ids::{AppIdentity, Fingerprint};
 use crate::schedule::cut_to_now;
+use crate::secret::Record;
 
 /// The past of a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,14 +78,22 @@ impl Story {
         );
         let seed = in_record.and_then(|record| record.seed).map(|print| print.to_string());
         let seeds = both(seed.as_ref(), status.seed_fingerprint.as_ref().filter(|_| in_status));
-        let number = record_number.unwrap_or(0).max(status_number.unwrap_or(0));
+        let secrets = [o.secret.ours(), o.former.ours()];
+        let records = || secrets.iter().flatten().map(|secret| &secret.record);
+        let recorded_number = records().map(|record| record.number).max();
+        let number = recorded_number.unwrap_or(0).max(status_number.unwrap_or(0));
+        // Of two values that were both taken into account the one that stands now must not be forgotten.
+        let handled = |all: &[String], present: Option<&String>| {
+            let present = present.filter(|value| all.contains(value));
+            present.or(all.first()).cloned()
+        };
         Self {
             number,
-            highest: record.map_or(0, crate::secret::Record::highest_number).max(number),
+            highest: records().map(Record::highest_number).max().unwrap_or(0).max(number),
             current,
             rotated_at: cut_to_now(times.into_iter().flatten(), now),
-            handled_trigger: triggers.first().cloned(),
-            handled_request: requests.first().cloned(),
+            handled_trigger: handled(&triggers, wanted.trigger.as_ref()),
+            handled_request: handled(&requests, o.resource.request.as_ref()),
             retargeted: record.is_some_and(|record| record.app != wanted.app) || !in_status,
             seeds,
             triggers,

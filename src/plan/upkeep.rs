@@ -83,20 +83,13 @@ impl Planner<'_> {
 
     /// The record that the next one grows from.
     pub(super) fn record(&self) -> Record {
-        match self.book() {
-            Some(book) if book.record.app == self.wanted.app => book.record.clone(),
-            Some(book) => Record {
-                number: book.record.number,
-                handled_trigger: book.record.handled_trigger.clone(),
-                handled_request: book.record.handled_request.clone(),
-                ..Record::new(self.wanted.app.clone())
-            },
-            None => Record {
-                number: self.story.number,
-                handled_trigger: self.story.handled_trigger.clone(),
-                handled_request: self.story.handled_request.clone(),
-                ..Record::new(self.wanted.app.clone())
-            },
+        let recorded = self.book().map(|book| &book.record);
+        let recorded = recorded.filter(|record| record.app == self.wanted.app);
+        Record {
+            number: self.story.number,
+            handled_trigger: self.story.handled_trigger.clone(),
+            handled_request: self.story.handled_request.clone(),
+            ..recorded.map_or_else(|| Record::new(self.wanted.app.clone()), Clone::clone)
         }
     }
 

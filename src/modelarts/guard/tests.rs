@@ -168,13 +168,7 @@ async fn a_turn_that_is_far_off_is_told_instead_of_waited_for() {
     }
     for _ in 0..3 {
         let kind = kind(world.guard.show_app(&target()).await);
-        assert_eq!(
-            kind,
-            CloudErrorKind::Throttled {
-                retry_after: Some(SECOND)
-            },
-            "and takes no turn"
-        );
+        assert_eq!(kind, CloudErrorKind::Postponed { after: SECOND }, "and takes no turn");
     }
     assert_eq!((world.cloud.calls(), world.clock.uptime()), (2, Duration::ZERO));
 }
@@ -312,14 +306,12 @@ async fn nobody_waits_long_for_another_calls_try() {
     let _held = world.cloud.gate.acquire_many(1000).await.unwrap();
     let mut stuck = Box::pin(world.guard.show_app(&target));
     assert!(stuck.as_mut().now_or_never().is_none());
-    let throttled = CloudErrorKind::Throttled {
-        retry_after: Some(DEFAULT_PAUSE),
-    };
-    assert_eq!(kind(world.guard.show_app(&target).await), throttled);
+    let postponed = CloudErrorKind::Postponed { after: DEFAULT_PAUSE };
+    assert_eq!(kind(world.guard.show_app(&target).await), postponed);
     assert_eq!(world.clock.uptime(), 10 * SECOND);
     assert_eq!(
         kind(world.guard.reset_code_of(&target).await),
-        throttled,
+        postponed,
         "a change does not wait at all"
     );
     assert_eq!(world.clock.uptime(), 10 * SECOND);
@@ -357,12 +349,7 @@ async fn a_long_pause_is_told_at_once() {
     }]);
     assert!(world.guard.show_app(&target()).await.is_err());
     let again = kind(world.guard.show_app(&target()).await);
-    assert_eq!(
-        again,
-        CloudErrorKind::Throttled {
-            retry_after: Some(quarter)
-        }
-    );
+    assert_eq!(again, CloudErrorKind::Postponed { after: quarter });
     assert_eq!((world.cloud.calls(), world.clock.uptime()), (1, Duration::ZERO));
 }
 

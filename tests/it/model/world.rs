@@ -361,7 +361,8 @@ impl World {
                     .reading()
                     .map(|app| app.codes.clone())
                     .unwrap_or_default();
-                world.observed(at).memory.settling = Some(Settling { question, since, codes });
+                let settling = Settling { question, since, codes };
+                world.observed(at).memory.begin_settling(settling);
             })],
             end => vec![self.then(name, |world| world.report(at, &end))],
         }
@@ -416,6 +417,7 @@ impl World {
                 },
             }),
             status,
+            target: "secret".into(),
             secret: seen(pass.secret.as_ref()),
             former: SecretView::Absent,
             cloud: Cloud::NotAsked,
@@ -476,11 +478,11 @@ impl World {
             Some(intent) => {
                 observed.memory.not_applied = Some(Attempt::of(&intent));
                 observed.memory.marked = Some(Attempt::of(&intent));
-                observed.memory.settling = None;
+                observed.memory.settling.clear();
             }
             None if is_code => {
                 observed.memory.held = None;
-                observed.memory.settling = None;
+                observed.memory.settling.clear();
             }
             None => observed.cloud = Cloud::NotAsked,
         }

@@ -102,7 +102,7 @@ impl World {
             self.seen = change.version;
             let notice = notice(change.object);
             if change.kind == "DELETED" {
-                self.ctx.queue.remove(&notice.key());
+                self.ctx.deleted(&notice.key());
             } else {
                 self.ctx.queue.apply(&notice, false, 1);
             }
