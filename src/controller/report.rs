@@ -9,18 +9,19 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::{Resource, ResourceExt};
 
 use super::observe::Pass;
-use super::{ClusterError, Context, Error};
+use super::{ClusterError, Context, Error, UNSEEN_RETRY};
 use crate::api::{AppCodeRotation, AppCodeRotationStatus, MANAGER, PlainCode};
 use crate::plan::Step;
 use crate::status::{self, Note, fold, is_worth_writing, notes};
 
 /// Tries of a status write that meets somebody else's change of the spec or metadata.
 const TRIES: usize = 3;
+const WRITE_STATUS: &str = "write the status";
 
 /// Folds the pass into status and events. Returns how long until the next pass.
 pub(super) async fn report(ctx: &Context, pass: &Pass, step: &Step) -> Result<Duration, Error> {
     let Some(resource) = &pass.resource else {
-        return Ok(Duration::MAX);
+        return Ok(UNSEEN_RETRY);
     };
     let now = ctx.clock.now();
     let plain = pass
@@ -47,11 +48,14 @@ pub(super) async fn report(ctx: &Context, pass: &Pass, step: &Step) -> Result<Du
         tell(ctx, resource, &note, now).await;
     }
     tracing::debug!(phase = ?new.phase, is_written, "reported");
-    Ok(if is_written {
-        next_look(step, &new, now)
-    } else {
-        Duration::ZERO
-    })
+    if !is_written {
+        // Repeated soon, and ever later should it go on: whoever writes the status all the time must not make us spin.
+        return Err(Error::Cluster {
+            doing: WRITE_STATUS,
+            source: ClusterError::Conflict,
+        });
+    }
+    Ok(next_look(step, &new, now))
 }
 
 /// Replaces the status. When somebody changed spec or metadata meanwhile the same status is written on top of that;
@@ -63,7 +67,7 @@ async fn write_status(
     new: &AppCodeRotationStatus,
 ) -> Result<bool, Error> {
     let failed = |source| Error::Cluster {
-        doing: "write the status",
+        doing: WRITE_STATUS,
         source,
     };
     let mut base = resource.clone();
@@ -134,7 +138,7 @@ fn next_look(step: &Step, status: &AppCodeRotationStatus, now: Timestamp) -> Dur
                 .and_then(|failures| failures.next_attempt_time.as_ref());
             next.map_or(SignedDuration::from_secs(5), |next| next.0.duration_since(now))
         }
-        _ => return Duration::MAX,
+        _ => return UNSEEN_RETRY,
     };
     // A tenth of a second late rather than a hair early: an early look would find nothing due.
     Duration::try_from(after)
