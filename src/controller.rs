@@ -35,6 +35,10 @@ const MOST_STEPS: usize = 32;
 /// How soon a pass is repeated while a code is held in memory only: at first, and when that has gone on for long.
 const HELD_RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 
+/// How soon a resource is looked for again that was not found. One that is gone leaves the queue by the watch; but an API
+/// server that has just started may not know the kind yet, and the watch tells nothing of that.
+const UNSEEN_RETRY: Duration = Duration::from_secs(60);
+
 /// What the operator was started with.
 #[derive(Clone, Debug)]
 pub struct Settings {

@@ -23,6 +23,8 @@ const MOST_SIBLINGS: usize = 4;
 const CREDENTIALS_RETRY: SignedDuration = SignedDuration::from_secs(60);
 /// Tries of one write that fails in a way that may pass, within one pass.
 const WRITE_TRIES: u32 = 3;
+/// Writes of a Secret that may meet somebody else's change within one pass; after that the pass is repeated later.
+const MOST_CONFLICTS: u32 = 3;
 
 /// Reads the credentials, the siblings' Secrets and the app, in this order.
 pub(super) async fn ask_cloud(ctx: &Context, pass: &mut Pass) -> Result<(), Error> {
@@ -545,7 +547,13 @@ async fn written(
             Ok(true)
         }
         // Somebody moved: what was decided rests on something that is no longer so.
-        Err(ClusterError::Conflict | ClusterError::NotFound) => look_again(ctx, pass).await.map(|()| false),
+        Err(source @ (ClusterError::Conflict | ClusterError::NotFound)) => {
+            pass.conflicts += 1;
+            if pass.conflicts >= MOST_CONFLICTS {
+                return Err(Error::Cluster { doing, source });
+            }
+            look_again(ctx, pass).await.map(|()| false)
+        }
         Err(ClusterError::Refused(why)) => {
             let codes: Vec<&str> = pass.codes.values().map(AppCode::expose).collect();
             pass.observed.secret_refused = Some(scrub(&why, &codes));

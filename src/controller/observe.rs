@@ -37,6 +37,8 @@ pub(super) struct Pass {
     /// When the attempt in `observed.memory.marked` was marked.
     pub(super) marked_at: Duration,
     pub(super) happened: Vec<Happened>,
+    /// Writes of a Secret that met somebody else's change.
+    pub(super) conflicts: u32,
     pub(super) app_guard: Option<OwnedMutexGuard<()>>,
 }
 
@@ -103,6 +105,7 @@ pub(super) async fn look_again(ctx: &Context, pass: &mut Pass) -> Result<(), Err
         return Ok(());
     };
     fresh.happened.append(&mut pass.happened);
+    fresh.conflicts = pass.conflicts;
     // The lock is kept for the app that it is for; the spec may name another one by now.
     let app = |pass: &Pass| pass.validated.as_ref().map(|validated| validated.app.clone());
     if app(&fresh) == app(pass) {
@@ -192,6 +195,7 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         held: kept.held,
         marked_at: Duration::ZERO,
         happened: Vec::new(),
+        conflicts: 0,
         app_guard: None,
     }))
 }

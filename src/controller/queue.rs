@@ -17,9 +17,6 @@ use tokio::sync::Notify;
 use super::notice::Notice;
 use crate::clock::Clock;
 
-/// Longer than any process lives, and short enough to be added to.
-const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-
 /// `namespace/name` of a resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Arc<str>);
@@ -247,13 +244,14 @@ impl Queue {
         self.end(key, nudged, |_| wait);
     }
 
-    /// A turn is over and found nothing left to do: a resource that is gone is forgotten.
-    pub fn finished(&self, key: &Key) {
+    /// A turn is over and found nothing left to do: a resource that the watch saw deleted is forgotten, another one is
+    /// looked for again after `retry`.
+    pub fn finished(&self, key: &Key, retry: Duration) {
         let is_deleted = self.lock().entries.get(key).is_some_and(|entry| entry.is_deleted);
         if is_deleted {
             self.remove(key);
         }
-        self.end(key, false, |_| NEVER);
+        self.end(key, false, |_| retry);
     }
 
     /// A turn failed; the next one comes after `pause` of the number of failures in a row, and is `nudged` as this was.
@@ -511,7 +509,7 @@ mod tests {
         queue.outlive(&turn.key);
         queue.done(&turn.key, Duration::from_secs(1), false);
         assert_eq!(queue.pop().unwrap().key, turn.key);
-        queue.finished(&turn.key);
+        queue.finished(&turn.key, Duration::from_secs(60));
         assert_eq!(queue.len(), 0);
     }
 
@@ -522,7 +520,7 @@ mod tests {
         let turn = queue.pop().unwrap();
         queue.outlive(&turn.key);
         queue.apply(&notice("a", 2, "x"), false, 1);
-        queue.finished(&turn.key);
+        queue.finished(&turn.key, Duration::from_secs(60));
         assert!(queue.pop().unwrap().nudged);
     }
 

@@ -18,6 +18,7 @@ use crate::telemetry::causes;
 
 /// Tries of a status write that meets somebody else's change of the spec or metadata.
 const TRIES: usize = 3;
+const WRITE_STATUS: &str = "write the status";
 
 /// Folds the pass into status and events. Returns how long until the next pass, if there is to be one.
 pub(super) async fn report(ctx: &Context, pass: &Pass, step: &Step) -> Result<Option<Duration>, Error> {
@@ -47,7 +48,12 @@ pub(super) async fn report(ctx: &Context, pass: &Pass, step: &Step) -> Result<Op
     };
     tracing::debug!(phase = ?new.phase, is_written, "reported");
     if !is_written {
-        return Ok(Some(Duration::ZERO)); // the next pass tells what is still to be told
+        // Repeated soon, and ever later should it go on: whoever writes the status all the time must not make us spin. The
+        // next pass tells what is still to be told.
+        return Err(Error::Cluster {
+            doing: WRITE_STATUS,
+            source: ClusterError::Conflict,
+        });
     }
     for note in notes(folded, old, &new) {
         tell(ctx, resource, &note, now).await;
@@ -65,7 +71,7 @@ async fn write_status(
 ) -> Result<bool, Error> {
     let shown: Vec<&str> = new.app_code.iter().map(|code| code.0.as_str()).collect();
     let failed = |source| Error::Cluster {
-        doing: "write the status",
+        doing: WRITE_STATUS,
         source: match source {
             // It may quote the value that it refuses.
             ClusterError::Refused(why) => ClusterError::Refused(scrub(&why, &shown)),

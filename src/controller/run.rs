@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::notice::Notice;
-use super::{Context, Turn, pause_after, reconcile};
+use super::{Context, Turn, UNSEEN_RETRY, pause_after, reconcile};
 use crate::telemetry::causes;
 
 /// Objects in one page of the listing: few enough that a page is a small part of resident memory.
@@ -155,7 +155,7 @@ pub async fn take_turn(ctx: &Arc<Context>, turn: Turn) {
     });
     match pass.await {
         Ok(Ok(Some(next))) => ctx.queue.done(&key, next.after, next.nudged),
-        Ok(Ok(None)) => ctx.queue.finished(&key),
+        Ok(Ok(None)) => ctx.queue.finished(&key, UNSEEN_RETRY),
         Ok(Err(error)) => {
             tracing::warn!(resource = %key, category = error.category(), error = %causes(&error), "the pass failed");
             ctx.queue.failed(&key, nudged, |failures| pause_after(ctx, failures));

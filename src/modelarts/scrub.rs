@@ -280,6 +280,12 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_stray_backslash_before_an_escaped_secret_hides_nothing() {
+        let out = scrub(r#"said \b%+\" to us"#, &["b%+\""]);
+        assert!(!out.contains("b%+"), "{out}");
+    }
+
     proptest! {
         #[test]
         fn no_spelling_of_a_secret_survives(

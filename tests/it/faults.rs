@@ -2,12 +2,14 @@
 //!
 //! A pass is run once without faults to learn its calls. Then it is run again for each call and each thing that can
 //! strike it. What must hold is read from the cloud's ledger and the Secrets; our own status is asked only whether it
-//! tells the truth.
+//! tells the truth. Beyond single faults, `pairs` strikes a run twice and `lasting` strikes every call of a kind for hours.
 
 mod acts;
 mod case;
 mod cloud;
 mod cluster;
+mod lasting;
+mod pairs;
 
 use self::case::{Case, Scenario, Transport, learn};
 use crate::support::script::{Call, Strike};

@@ -34,8 +34,8 @@ pub(super) fn percent_decoded(units: &[Unit]) -> Vec<Unit> {
     out
 }
 
-/// `is_strict`: a doubled backslash stands for one. Otherwise it is left alone, since a text that is not JSON may have a
-/// stray backslash before an escape.
+/// `is_strict`: as JSON has it. Otherwise only signs are unescaped: a text that is not JSON may have a stray backslash
+/// before an escape, or before the first letter of a secret.
 pub(super) fn json_unescaped(units: &[Unit], is_strict: bool) -> Vec<Unit> {
     let mut out = Vec::with_capacity(units.len());
     let mut rest = units;
@@ -56,7 +56,9 @@ pub(super) fn json_unescaped(units: &[Unit], is_strict: bool) -> Vec<Unit> {
         }
         rest = match tail {
             [escaped, after @ ..]
-                if first.byte == b'\\' && escaped.byte.is_ascii() && (is_strict || escaped.byte != b'\\') =>
+                if first.byte == b'\\'
+                    && escaped.byte.is_ascii()
+                    && (is_strict || (escaped.byte != b'\\' && !escaped.byte.is_ascii_alphanumeric())) =>
             {
                 let byte = match escaped.byte {
                     b'b' => 8,

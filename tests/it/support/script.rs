@@ -93,7 +93,7 @@ pub enum Strike {
 }
 
 /// Picks the calls that are numbered.
-type IsCounted = fn(&Call) -> bool;
+pub type IsCounted = fn(&Call) -> bool;
 
 /// The calls so far and the one strike that waits for its call.
 #[derive(Default)]
@@ -105,6 +105,8 @@ struct Inner {
     strikes: Vec<(usize, Strike)>,
     /// Only such calls count towards the numbers of strikes, if there is a filter.
     counted: Option<(IsCounted, usize)>,
+    /// What strikes every counted call from this number on.
+    lasting: Option<(usize, Strike)>,
     struck: usize,
 }
 
@@ -126,6 +128,15 @@ impl Script {
         };
     }
 
+    /// One strike for every call that `is_counted` picks, but for the first `skip` of them.
+    pub fn begin_lasting(&self, strike: Strike, skip: usize, is_counted: IsCounted) {
+        *self.0.lock().unwrap() = Inner {
+            counted: Some((is_counted, 0)),
+            lasting: Some((skip, strike)),
+            ..Inner::default()
+        };
+    }
+
     /// Takes a call down and tells what strikes it.
     pub fn enter(&self, call: Call) -> Option<Strike> {
         let mut inner = self.0.lock().unwrap();
@@ -135,9 +146,16 @@ impl Script {
             None => inner.calls.len(),
         };
         inner.calls.push(call);
-        let place = inner.strikes.iter().position(|(at, _)| *at == number)?;
+        let is_struck = |from: &usize| number != usize::MAX && number >= *from;
+        let lasting = inner.lasting.as_ref().filter(|(from, _)| is_struck(from));
+        let strike = if let Some((_, strike)) = lasting {
+            strike.clone()
+        } else {
+            let place = inner.strikes.iter().position(|(at, _)| *at == number)?;
+            inner.strikes.remove(place).1
+        };
         inner.struck += 1;
-        Some(inner.strikes.remove(place).1)
+        Some(strike)
     }
 
     pub fn calls(&self) -> Vec<Call> {

@@ -155,6 +155,7 @@ async fn fail(fault: ApiFault, asked: &Asked) -> Result<Response<Body>, BoxError
     };
     let (reason, message) = match code {
         403 => ("Forbidden", "secrets is forbidden: exceeded quota"),
+        404 => ("NotFound", "the server could not find the requested resource"),
         409 => (
             "Conflict",
             "the object has been modified; please apply your changes to the latest version",
