@@ -1,4 +1,5 @@
-//! Where the documentation leaves the cloud's behaviour open, a switch; the default is the one that is hardest on clients.
+//! Where the documentation leaves the cloud's behaviour open, a switch. The defaults are what the examples of the
+//! documentation show; a test that wants the cloud at its worst turns on what it needs.
 
 use serde::{Deserialize, Serialize};
 
@@ -78,7 +79,7 @@ pub struct Behaviour {
     pub show_to_strangers: bool,
     /// A workspace that exists but is not the app's does not hinder.
     pub ignore_workspace: bool,
-    /// Codes are shown with asterisks unless `iphertext_enabled=true`.
+    /// Codes are shown with asterisks unless `iphertext_enabled=true`, which only the calls that read can say.
     pub mask_unless_asked: bool,
     /// Answers hold fields that no documentation knows.
     pub extra_fields: bool,
