@@ -12,6 +12,7 @@
 
 mod canary;
 mod crash;
+mod install;
 mod rights;
 mod shown;
 mod stage;
