@@ -225,7 +225,7 @@ impl Stage {
 
     fn last_words(&self) -> String {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().filter(|line| !line.contains("\"TRACE\"")).collect();
+        let lines: Vec<&str> = log.lines().filter(|line| !line.contains("TRACE")).collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
 }
