@@ -17,6 +17,9 @@ const ACCOUNT: &str = "appcode-operator";
 /// Bound on anything that is waited for; far above what it takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(240);
 
+/// The first release of kubectl that takes a folder for a resource of a kustomization.
+const FIRST_WITH_FOLDERS: u32 = 21;
+
 /// A running control plane with the operator installed, and a cloud.
 pub struct Stage {
     /// The control plane.
@@ -71,13 +74,34 @@ impl Stage {
     pub fn install(&self) {
         let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
         // A server that knows no rules in definitions describes them as unknown fields, which stops kubectl.
-        self.kubectl(&["apply", "--validate=false", "-k", &deploy.display().to_string()]);
+        let mut apply = vec!["apply".to_owned(), "--validate=false".to_owned()];
+        if self.kubectl_minor().is_none_or(|minor| minor >= FIRST_WITH_FOLDERS) {
+            apply.extend(["-k".to_owned(), deploy.display().to_string()]);
+        } else {
+            for file in [
+                "../crds/appcoderotations",
+                "namespace",
+                "serviceaccount",
+                "rbac",
+                "deployment",
+            ] {
+                apply.push(format!("-f={}/{file}.yaml", deploy.display()));
+            }
+        }
+        self.kubectl(&apply.iter().map(String::as_str).collect::<Vec<_>>());
         self.kubectl(&[
             "wait",
             "--for=condition=Established",
             "crd/appcoderotations.appcode.dev",
             "--timeout=60s",
         ]);
+    }
+
+    fn kubectl_minor(&self) -> Option<u32> {
+        let version = self.kubectl(&["version", "--client", "-o", "json"]);
+        let version: Value = serde_json::from_str(&version).expect("kubectl prints JSON");
+        let minor = version["clientVersion"]["minor"].as_str()?;
+        minor.trim_end_matches('+').parse().ok()
     }
 
     /// Starts the operator's program under its own identity. Its log goes on in the same file.

@@ -1,5 +1,7 @@
-//! Where the documentation leaves the cloud's behaviour open, a switch. The defaults are what the examples of the
-//! documentation show; a test that wants the cloud at its worst turns on what it needs.
+//! Where the documentation leaves the cloud's behaviour open, a switch.
+//!
+//! The default is neither kind nor the worst: codes come in any order and errors name them, while quoted requests, masks
+//! and unknown fields are off until a test turns them on.
 
 use serde::{Deserialize, Serialize};
 
