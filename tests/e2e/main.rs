@@ -12,6 +12,7 @@
 
 mod canary;
 mod crash;
+mod install;
 mod rights;
 mod shown;
 mod stage;
@@ -36,7 +37,12 @@ const FLAGS: &[&str] = &[
 ];
 
 async fn stage() -> Stage {
-    let mut stage = Stage::set(Path::new(env!("CARGO_BIN_EXE_appcode-operator")), FLAGS).await;
+    stage_with(&[]).await
+}
+
+async fn stage_with(more: &[&str]) -> Stage {
+    let flags = [FLAGS, more].concat();
+    let mut stage = Stage::set(Path::new(env!("CARGO_BIN_EXE_appcode-operator")), &flags).await;
     stage.start_operator();
     stage
 }

@@ -39,6 +39,25 @@ fn each_example_is_a_resource_that_the_operator_takes() {
     assert!(rotations >= 3);
 }
 
+/// kubectl applies the files of a folder in the order of their names.
+#[test]
+fn the_examples_make_the_namespaces_that_they_use_first() {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(deploy().join("examples"))
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
+    files.sort();
+    let mut made = Vec::new();
+    for document in files.iter().flat_map(|file| documents(file)) {
+        if document["kind"] == "Namespace" {
+            made.push(document["metadata"]["name"].clone());
+        } else {
+            assert!(made.contains(&document["metadata"]["namespace"]), "{document}");
+        }
+    }
+    assert_eq!(made, ["inference"]);
+}
+
 #[test]
 fn the_role_grants_this_and_no_more() {
     let granted = document("rbac.yaml")["rules"].clone();

@@ -113,6 +113,7 @@ async fn every_kind_of_credentials_reads_resets_and_adds() {
         assert_eq!(texts(&before), [world.live()]);
         assert!(!before.masked && before.owner.as_deref() == Some(&world.user.user_id));
         assert!(before.caller.is_none() || before.caller == before.owner);
+        world.cloud.behave(|behaviour| behaviour.mask_unless_asked = false);
         let echo = Echo {
             name: before.name.unwrap(),
             remark: before.remark,
@@ -131,9 +132,29 @@ async fn every_kind_of_credentials_reads_resets_and_adds() {
             ("app_demo", "démo"),
             "nothing was renamed"
         );
+        world.cloud.behave(|behaviour| behaviour.mask_unless_asked = true);
     }
     assert_eq!(world.cloud.calls(Operation::Token), 1);
     assert_eq!(world.cloud.ledger().acts_applied(&world.app.app_id, Cause::Add), 4);
+}
+
+#[tokio::test]
+async fn a_masked_answer_to_a_change_is_told_from_an_empty_one_and_a_reading_shows_the_code() {
+    let world = world().await;
+    let target = world.target(world.keys());
+    let changed = [
+        world.client.reset_code(&target, &code(&world.live()), &echo()).await,
+        world.client.add_code(&target, &echo()).await,
+    ];
+    for app in changed {
+        let app = app.unwrap();
+        assert!(app.masked && app.codes.is_empty(), "a change cannot ask for plain text");
+    }
+    let mut shown = world.client.show_app(&target).await.unwrap().codes;
+    let mut live = world.cloud.live_codes(&world.app.app_id);
+    shown.sort_by(|one, other| one.expose().cmp(other.expose()));
+    live.sort();
+    assert_eq!(shown.iter().map(AppCode::expose).collect::<Vec<_>>(), live);
 }
 
 #[tokio::test]

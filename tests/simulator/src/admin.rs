@@ -64,8 +64,8 @@ POST   /_admin/clock              {skewMillis} or {advanceMillis}
 
 Operations: list create show delete-app exists add reset delete reset-secret bound-apis authorize unauthorize token
 projects temporary-key id-token metadata pod-identity data-plane unknown.
-Kinds of faults: latency{millis} slow-answer{millis} status-before{status} status-after{status} throttle{retryAfter}
-cut-before cut-after cut-in-answer hold stale{lag: \"frozen\"} masked half-reset{left: \"none-made\" or \"both-present\"}
+Kinds of faults: latency{millis} slow-answer{millis} wrong-signature status-before{status} status-after{status}
+throttle{retryAfter} cut-before cut-after cut-in-answer hold stale{lag: \"frozen\"} masked half-reset{left: \"none-made\" or \"both-present\"}
 body{body: \"html\"} late{afterMillis, answer: \"cut\"} duplicate{answer: \"first\"}.
 ";
 

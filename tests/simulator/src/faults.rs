@@ -97,6 +97,8 @@ pub enum FaultKind {
         /// Milliseconds.
         millis: u64,
     },
+    /// A good signature is found wrong, and nothing done; a token or a call without either is left alone.
+    WrongSignature,
     /// Answered so, and nothing done.
     StatusBefore(Reply),
     /// Done, and answered so.

@@ -40,6 +40,9 @@ pub struct RequestEntry {
     pub answered: Answered,
     /// Error code of a refusal or of an ordered fault.
     pub error_code: Option<String>,
+    /// Body of an answer with an error status.
+    #[serde(default)]
+    pub refusal: Option<String>,
     /// Value of the header `X-Request-Id`.
     pub request_id: String,
     /// Whether it changed anything, now or later.
@@ -198,6 +201,12 @@ impl Ledger {
     pub(crate) fn mark_effect(&mut self, request: Option<u64>) {
         if let Some(entry) = request.and_then(|number| self.entry(number)) {
             entry.had_effect = true;
+        }
+    }
+
+    pub(crate) fn refused(&mut self, number: u64, body: String) {
+        if let Some(entry) = self.entry(number) {
+            entry.refusal = Some(body);
         }
     }
 

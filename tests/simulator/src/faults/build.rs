@@ -16,6 +16,11 @@ impl Fault {
         FaultKind::SlowAnswer { millis: millis(by) }.into()
     }
 
+    /// A good signature is found wrong, and nothing done.
+    pub fn wrong_signature() -> Self {
+        FaultKind::WrongSignature.into()
+    }
+
     /// Answered so, and nothing done.
     pub fn status_before(reply: impl Into<Reply>) -> Self {
         FaultKind::StatusBefore(reply.into()).into()

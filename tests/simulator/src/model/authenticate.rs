@@ -89,12 +89,7 @@ impl Cloud {
         }
         let canonical = auth::canonical_request(request, &claim.signed_headers);
         if auth::signature(&key.sk, &auth::string_to_sign(date, &canonical)) != claim.signature {
-            let echo = if self.behaviour.echo_canonical_request {
-                format!("canonicalRequest:{}", canonical.replace('\n', "|"))
-            } else {
-                "the signature does not match".into()
-            };
-            return Some(format!("verify aksk signature fail, {echo}"));
+            return Some(self.mismatch(&canonical));
         }
         let security_token = request.get("X-Security-Token");
         match &key.temporary {
@@ -103,6 +98,22 @@ impl Cloud {
             Some((_, expires_at)) if *expires_at <= now => Some("calc ak sk signature fail:signature expired".into()),
             None | Some(_) => None,
         }
+    }
+
+    fn mismatch(&self, canonical_request: &str) -> String {
+        let echo = if self.behaviour.echo_canonical_request {
+            format!("canonicalRequest:{}", canonical_request.replace('\n', "|"))
+        } else {
+            "the signature does not match".into()
+        };
+        format!("verify aksk signature fail, {echo}")
+    }
+
+    /// What a wrong signature of this request is answered with, if it has one at all.
+    pub(super) fn signature_refusal(&self, request: &Request) -> Option<Refusal> {
+        let claim = Claim::parse(request.get("Authorization")?)?;
+        let canonical = auth::canonical_request(request, &claim.signed_headers);
+        Some(self.unauthenticated(&self.mismatch(&canonical)))
     }
 
     pub(super) fn unauthenticated(&self, problem: &str) -> Refusal {

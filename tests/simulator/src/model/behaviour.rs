@@ -1,4 +1,7 @@
-//! Where the documentation leaves the cloud's behaviour open, a switch; the default is the one that is hardest on clients.
+//! Where the documentation leaves the cloud's behaviour open, a switch.
+//!
+//! The default is neither kind nor the worst: codes come in any order and errors name them, while quoted requests, masks
+//! and unknown fields are off until a test turns them on.
 
 use serde::{Deserialize, Serialize};
 
@@ -78,7 +81,7 @@ pub struct Behaviour {
     pub show_to_strangers: bool,
     /// A workspace that exists but is not the app's does not hinder.
     pub ignore_workspace: bool,
-    /// Codes are shown with asterisks unless `iphertext_enabled=true`.
+    /// Codes are shown with asterisks unless `iphertext_enabled=true`, which only the calls that read can say.
     pub mask_unless_asked: bool,
     /// Answers hold fields that no documentation knows.
     pub extra_fields: bool,

@@ -53,7 +53,7 @@ impl Cloud {
                 }
                 self.apply_names(app, &body);
                 self.ledger.mark_effect(how.request);
-                Ok(self.app_answer(now, app, true, how))
+                Ok(self.app_answer(now, app, false, how))
             }
             _ => Err(self.gateway_refusal(404, "0101", "The API does not exist")),
         }
@@ -82,6 +82,7 @@ impl Cloud {
         }
     }
 
+    /// An answer with the app; `plain` where plain text was asked for, which calls that change something cannot do.
     pub(super) fn app_answer(&mut self, now: Timestamp, app: &str, plain: bool, how: How) -> Answer {
         let app = self.show(now, app, plain, how.view);
         Answer::json(200, &json!({"app": app}))
@@ -120,7 +121,7 @@ impl Cloud {
         self.remember(act, app);
         self.make_code(act, app, code, None);
         self.apply_names(app, body);
-        Ok(self.app_answer(now, app, true, how))
+        Ok(self.app_answer(now, app, false, how))
     }
 
     fn reset(&mut self, now: Timestamp, app: &str, code: &str, body: &AppRequest, how: How) -> Result<Answer, Refusal> {
@@ -140,7 +141,7 @@ impl Cloud {
         self.replace_code(act, app, code, how.half);
         match how.half {
             Some(_) => Err(failed("the backend did not answer in time")),
-            None => Ok(self.app_answer(now, app, true, how)),
+            None => Ok(self.app_answer(now, app, false, how)),
         }
     }
 
@@ -166,7 +167,7 @@ impl Cloud {
         let act = self.new_act(now, how.request, Cause::Delete);
         self.remember(act, app);
         self.end_code(act, app, code);
-        Ok(self.app_answer(now, app, true, how))
+        Ok(self.app_answer(now, app, false, how))
     }
 
     fn unknown_code(&self, code: &str, failed: impl FnOnce(&str) -> Refusal) -> Refusal {

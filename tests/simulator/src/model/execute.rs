@@ -106,7 +106,7 @@ impl Cloud {
         let new = NewApp::of(&caller.user_id, project).name(&name).workspace(&workspace);
         let app = self.store_app(now, &new.remark(&body.app_remark.unwrap_or_default()));
         self.ledger.mark_effect(how.request);
-        Ok(self.app_answer(now, &app, true, how))
+        Ok(self.app_answer(now, &app, false, how))
     }
 
     fn delete_app(&mut self, now: Timestamp, app: &str, how: How) -> Result<Answer, Refusal> {

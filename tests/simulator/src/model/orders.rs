@@ -26,7 +26,7 @@ impl Orders {
         orders.how.request = Some(number);
         for Ordered { id, fault, after_act } in struck {
             match fault.kind.clone() {
-                FaultKind::Latency { .. } => {}
+                FaultKind::Latency { .. } | FaultKind::WrongSignature => {}
                 FaultKind::SlowAnswer { millis } => orders.delay = orders.delay.saturating_add(millis),
                 FaultKind::StatusBefore(reply) => orders.refuse = Some(reply),
                 FaultKind::Throttle { retry_after } => {

@@ -98,7 +98,14 @@ impl Cloud {
         } else {
             Ok(None)
         };
-        self.take_in(now, &request.method, (operation, app), call, caller)
+        let mut arrival = self.take_in(now, &request.method, (operation, app), call, caller);
+        let is_doubted = |ordered: &Ordered| ordered.fault.kind == FaultKind::WrongSignature;
+        if arrival.struck.iter().any(is_doubted)
+            && let Some(refusal) = self.signature_refusal(request)
+        {
+            arrival.caller = Err(refusal);
+        }
+        arrival
     }
 
     /// Takes in a call whose caller needs no proof, as a test without HTTP makes it.
@@ -142,6 +149,7 @@ impl Cloud {
                 .map(|caller| caller.user_id.clone()),
             answered: Answered::Pending,
             error_code: None,
+            refusal: None,
             request_id: request_id.clone(),
             had_effect: false,
             faults: struck.iter().map(|ordered| ordered.id).collect(),
@@ -182,6 +190,12 @@ impl Cloud {
             Delivery::Held(_) => Answered::Held,
         };
         self.ledger.answered(number, answered, error_code);
+        if let Delivery::Answer(answer) = &delivery
+            && answer.status >= 400
+        {
+            self.ledger
+                .refused(number, String::from_utf8_lossy(&answer.body).into_owned());
+        }
         Outcome {
             number,
             delay,

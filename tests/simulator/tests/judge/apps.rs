@@ -283,6 +283,21 @@ async fn masks_codes_and_invents_fields_when_told_to() {
 }
 
 #[tokio::test]
+async fn masks_the_answers_of_calls_that_cannot_ask_for_plain_text() {
+    let bench = Bench::new().await;
+    bench.sim.behave(|behaviour| behaviour.mask_unless_asked = true);
+    let is_masked = |codes: Vec<String>| !codes.is_empty() && codes.iter().all(|code| code.contains('*'));
+    assert!(is_masked(bench.reset(&bench.code()).await.codes()));
+    assert!(is_masked(bench.add().await.codes()));
+    let secret = bench.app_path("/app-secret");
+    assert!(is_masked(bench.call("PUT", &secret, Some(&bench.body())).await.codes()));
+    let live = bench.show().await.codes();
+    assert!(live.len() == 2 && !is_masked(live.clone()));
+    assert!(is_masked(bench.delete(&live[0]).await.codes()));
+    assert_eq!(bench.sim.live_codes(&bench.app.app_id), live[1..]);
+}
+
+#[tokio::test]
 async fn makes_the_same_codes_from_the_same_seed() {
     let run = async |seed| {
         let bench = Bench::with(

@@ -1,4 +1,4 @@
-use cloud_simulator::{GatewayPrefix, Request, auth};
+use cloud_simulator::{Fault, GatewayPrefix, Operation, Request, auth};
 use jiff::{SignedDuration, ToSpan};
 
 use crate::bench::{Bench, Signer};
@@ -56,6 +56,30 @@ async fn echoes_the_canonical_request_only_when_told_to() {
         "{}",
         seen.message()
     );
+}
+
+#[tokio::test]
+async fn finds_a_good_signature_wrong_when_told_to() {
+    let bench = Bench::new().await;
+    bench.sim.behave(|behaviour| behaviour.echo_canonical_request = true);
+    bench.sim.inject(Fault::wrong_signature().at(Operation::Reset).times(2));
+    let code = bench.code();
+    let seen = bench.reset(&code).await;
+    assert_eq!((seen.status, seen.code()), (401, "APIGW.0301"));
+    let path = bench.app_path(&format!("/app-code/{code}"));
+    assert!(seen.message().contains(&format!("canonicalRequest:PUT|{path}/||")));
+    let entry = bench.sim.ledger().requests.remove(0);
+    assert_eq!(entry.refusal, Some(seen.text), "the ledger keeps what a refusal said");
+    assert!(!entry.had_effect && entry.faults.len() == 1);
+
+    // Nothing of a request with a token is signed.
+    let token = bench.sim.issue_token(&bench.user.user_id, &bench.project);
+    let request = Request::new("PUT", &path).header("x-auth-token", &token);
+    let seen = bench.send(request.body(bench.body().to_string())).await.unwrap();
+    assert_eq!(seen.status, 200);
+    assert_eq!(bench.sim.ledger().requests[1].refusal, None);
+    assert!(!bench.sim.is_locked(&bench.user.ak));
+    assert_eq!(bench.reset(&seen.codes()[0]).await.status, 200);
 }
 
 #[tokio::test]
