@@ -253,7 +253,13 @@ pub async fn reconcile(ctx: &Context, turn: &Turn) -> Result<Option<Next>, Error
     // What a later pass needs is kept, whatever happened.
     let held_since = pass.settle_memory();
     ctx.remember(&turn.key, pass.remembered());
-    let step = outcome?;
+    let step = match outcome {
+        Ok(step) => step,
+        Err(error) => {
+            report::report_unsaved(ctx, &pass, &error).await;
+            return Err(error);
+        }
+    };
     // Folds all into status and events (I/O, may fail).
     let wait = report::report(ctx, &pass, &step).await?;
     let retry = held_since.map(|since| held_retry(ctx, since));

@@ -171,6 +171,11 @@ fn history_entry(intent: &Intent, code: Fingerprint, at: &Time, happened: &[Happ
     }
 }
 
+/// Whether a rotation is open that status has to tell of.
+pub fn has_open_rotation(o: &Observed) -> bool {
+    open_intent(o).is_some()
+}
+
 fn open_intent(o: &Observed) -> Option<&Intent> {
     let (_, book) = o.book()?;
     book.record.open_intent(o.status.rotation_number.unwrap_or(0))
@@ -421,17 +426,15 @@ pub fn is_worth_writing(
         }
         status
     };
-    // Checks come up to a tenth early; half a period tells a check from a pass in between.
-    let half = SignedDuration::from_secs(check_period.as_secs() / 2);
-    let has_moved = |old: Option<&Time>, new: Option<&Time>| match (old, new) {
+    let is_checked = match (&old.last_verified_time, &new.last_verified_time) {
         (None, Some(_)) => true,
-        (Some(old), Some(new)) => new.0.duration_since(old.0).abs() >= half,
+        // Checks come up to a tenth early; half a period tells a check from a pass in between.
+        (Some(old), Some(new)) => {
+            new.0.duration_since(old.0).abs() >= SignedDuration::from_secs(check_period.as_secs() / 2)
+        }
         _ => false,
     };
-    let next = |status: &'_ AppCodeRotationStatus| status.failures.as_ref().and_then(|it| it.next_attempt_time.clone());
-    has_moved(old.last_verified_time.as_ref(), new.last_verified_time.as_ref())
-        || has_moved(next(old).as_ref(), next(new).as_ref())
-        || timeless(old) != timeless(new)
+    is_checked || timeless(old) != timeless(new)
 }
 
 /// An event for people.

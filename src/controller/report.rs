@@ -10,7 +10,7 @@ use kube::{Resource, ResourceExt};
 
 use super::observe::Pass;
 use super::{ClusterError, Context, Error};
-use crate::api::{AppCodeRotation, AppCodeRotationStatus, MANAGER, PlainCode};
+use crate::api::{AppCodeRotation, AppCodeRotationStatus, MANAGER, PlainCode, Reason};
 use crate::modelarts::scrub;
 use crate::plan::Step;
 use crate::status::{self, Note, fold, is_worth_writing, notes};
@@ -59,6 +59,23 @@ pub(super) async fn report(ctx: &Context, pass: &Pass, step: &Step) -> Result<Op
         tell(ctx, resource, &note, now).await;
     }
     Ok(next_look(step, &new, now))
+}
+
+/// Tells that the outcome of a rotation could not be saved, since `Ready` must not stand over a code that may be dead. As
+/// good as can be: the API server has just failed.
+pub(super) async fn report_unsaved(ctx: &Context, pass: &Pass, error: &Error) {
+    let is_open = pass.observed.memory.held.is_some() || status::has_open_rotation(&pass.observed);
+    if !is_open {
+        return;
+    }
+    let step = Step::Wait {
+        reason: Reason::Retrying,
+        message: format!("The API server failed ({error}), so the rotation is not finished; it is tried again."),
+        after: SignedDuration::ZERO,
+    };
+    if let Err(error) = report(ctx, pass, &step).await {
+        tracing::debug!(error = %causes(&error), "the failure was not reported");
+    }
 }
 
 /// Replaces the status. When somebody changed spec or metadata meanwhile the same status is written on top of that;

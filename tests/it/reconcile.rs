@@ -2,6 +2,8 @@
 //! speaks to the simulated cloud over HTTP.
 
 mod first;
+mod held;
+mod mishaps;
 mod quiet;
 mod secret;
 mod siblings;

@@ -352,7 +352,7 @@ async fn an_unreadable_seed_is_told() {
         .stage
         .create_rotation(|spec| spec["appCodeFrom"] = json!({ "secretKeyRef": { "name": "seed", "key": "code" } }));
     world.run_for(SignedDuration::from_mins(10)).await;
-    assert_stopped(&world, "CodeNotListed", "Secret seed does not exist");
+    assert_stopped(&world, "SeedUnreadable", "Secret seed does not exist");
     let code = world.live().remove(0);
     world.stage.create_secret("seed", &[("code", &code)]);
     world.run_for(SignedDuration::from_mins(5)).await;
