@@ -11,7 +11,7 @@ mod due;
 mod observed;
 mod open;
 #[cfg(test)]
-mod properties;
+pub(crate) mod properties;
 mod story;
 mod upkeep;
 

@@ -571,3 +571,6 @@ fn note(is_warning: bool, reason: Reason, action: &'static str, mut text: String
         text,
     }
 }
+
+#[cfg(test)]
+mod tests;

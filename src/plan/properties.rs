@@ -21,7 +21,13 @@ const DRAW: u64 = 0xd0d0;
 const TARGET: &str = "target";
 const FORMER: &str = "former";
 
-fn now() -> Timestamp {
+const LIMITS: Limits = Limits {
+    settle_window: SignedDuration::from_mins(2),
+    minimum_interval: SignedDuration::from_mins(10),
+    check_period: SignedDuration::from_hours(1),
+};
+
+pub(crate) fn now() -> Timestamp {
     Timestamp::from_second(1_800_000_000).unwrap()
 }
 
@@ -33,7 +39,7 @@ fn app(id: &str) -> AppIdentity {
     }
 }
 
-fn code(number: u8) -> Fingerprint {
+pub(crate) fn code(number: u8) -> Fingerprint {
     Fingerprint::of(&app("ours").app_id, &number.to_string())
 }
 
@@ -312,7 +318,7 @@ fn any_memory(secret: &SecretView, cloud: &Cloud) -> BoxedStrategy<Memory> {
         .boxed()
 }
 
-fn any_observed() -> BoxedStrategy<Observed> {
+pub(crate) fn any_observed() -> BoxedStrategy<Observed> {
     let former = prop_oneof![3 => Just(SecretView::Absent).boxed(), 1 => any_secret()];
     let views = (any_secret(), former, any_cloud()).prop_flat_map(|(secret, former, cloud)| {
         let memory = any_memory(&secret, &cloud);
@@ -337,11 +343,7 @@ fn any_observed() -> BoxedStrategy<Observed> {
                 message: "wrong".into(),
             };
             Observed {
-                limits: Limits {
-                    settle_window: SignedDuration::from_mins(2),
-                    minimum_interval: SignedDuration::from_mins(10),
-                    check_period: SignedDuration::from_hours(1),
-                },
+                limits: LIMITS,
                 resource: ResourceView {
                     namespace: "ns".into(),
                     name: "name".into(),
@@ -435,7 +437,7 @@ fn has_reason(o: &Observed, wanted: &Wanted) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4096))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(4096) })]
 
     #[test]
     fn the_same_observation_gives_the_same_step(o in any_observed()) {
@@ -707,7 +709,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2048))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2048) })]
 
     #[test]
     fn without_faults_every_run_comes_to_rest_after_a_few_changes_at_most(o in any_observed()) {
@@ -744,4 +746,55 @@ proptest! {
             }
         }
     }
+}
+
+/// A resource that has taken its app's only code over and rests.
+pub(crate) fn settled() -> Observed {
+    let mut model = Model::of(Observed {
+        limits: LIMITS,
+        resource: ResourceView {
+            namespace: "ns".into(),
+            name: "name".into(),
+            uid: "us".into(),
+            generation: 1,
+            deleting: false,
+            request: None,
+            adopt: None,
+        },
+        wanted: Ok(Wanted {
+            app: app("ours"),
+            app_name: None,
+            seed: SeedView::None,
+            schedule: None,
+            initial: None,
+            trigger: None,
+            suspend: false,
+            target: TargetStatus {
+                name: TARGET.into(),
+                key: "appCode".into(),
+            },
+        }),
+        status: AppCodeRotationStatus::default(),
+        target: TARGET.into(),
+        secret: SecretView::Absent,
+        former: SecretView::Absent,
+        cloud: Cloud::NotAsked,
+        siblings: Vec::new(),
+        memory: Memory::default(),
+        secret_refused: None,
+        nudged: false,
+        may_mutate: true,
+        uptime: SignedDuration::ZERO,
+        draw: DRAW,
+    });
+    model.codes = vec![code(1)];
+    let step = model.pass();
+    assert!(matches!(step, Some(Step::Rest { .. })), "{step:?}");
+    model.o
+}
+
+#[test]
+fn a_settled_resource_rests() {
+    let o = settled();
+    assert!(matches!(plan(&o, now()), Step::Rest { .. }));
 }
