@@ -48,7 +48,7 @@ fn explore(scenario: Scenario, budget: Budget, bug: Option<Bug>) -> Result<usize
 fn all_is_well(budget: Budget) {
     for scenario in [Scenario::Reset, Scenario::Add] {
         let states = explore(scenario, budget, None).unwrap_or_else(|trace| panic!("{trace}"));
-        println!("{scenario:?}: {states} states with {} replicas", budget.replicas);
+        println!("{scenario:?}: {states} states under {budget:?}");
         assert!(states > 100);
     }
 }
@@ -79,6 +79,16 @@ fn two_replicas_lose_nothing_under_one_fault() {
         replicas: 2,
         faults: 1,
         acts: 0,
+        ticks: 1,
+    });
+}
+
+#[test]
+fn two_replicas_lose_nothing_under_an_act_of_others() {
+    all_is_well(Budget {
+        replicas: 2,
+        faults: 0,
+        acts: 1,
         ticks: 1,
     });
 }

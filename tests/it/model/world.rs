@@ -1,7 +1,7 @@
 //! The model: a cloud with one app, one Secret, one resource, and replicas between any two steps of a pass.
 
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
+mod key;
+
 use std::sync::Arc;
 
 use super::Budget;
@@ -92,6 +92,10 @@ pub struct World {
     trigger: u8,
     triggers: u8,
     uid: u8,
+    /// The resource is gone for good.
+    is_deleted: bool,
+    /// A fault has struck.
+    is_struck: bool,
     status: AppCodeRotationStatus,
     status_version: u32,
     replicas: Vec<Replica>,
@@ -136,6 +140,8 @@ impl World {
             trigger: 1,
             triggers: 1,
             uid: 1,
+            is_deleted: false,
+            is_struck: false,
             status: AppCodeRotationStatus::default(),
             status_version: 0,
             replicas: vec![Replica::default(); replicas],
@@ -162,6 +168,11 @@ impl World {
         world
     }
 
+    fn strike(&mut self) {
+        self.faults -= 1;
+        self.is_struck = true;
+    }
+
     pub fn faults_left(&self) -> u8 {
         self.faults + self.acts
     }
@@ -176,30 +187,6 @@ impl World {
         }
         lines.reverse();
         lines.join("\n  ")
-    }
-
-    /// Stands for the state; the trace to it does not count.
-    pub fn key(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        let world = (
-            &self.codes,
-            &self.in_flight,
-            self.updated_at,
-            &self.secret,
-            self.trigger,
-            self.uid,
-            &self.status,
-        );
-        let rest = (
-            self.ticks,
-            self.faults,
-            self.acts,
-            self.mutations,
-            self.is_secret_lost,
-            self.status_version,
-        );
-        format!("{world:?}{rest:?}{:?}", self.replicas).hash(&mut hasher);
-        hasher.finish()
     }
 
     fn now(&self) -> Timestamp {
@@ -234,10 +221,10 @@ impl World {
     pub fn successors(&self) -> Vec<Self> {
         let mut next = Vec::new();
         for replica in 0..self.replicas.len() {
-            next.extend(self.steps(replica));
+            next.extend(self.steps(replica).into_iter().map(|world| world.think(replica)));
             if self.faults > 0 && self.replicas[replica].pass.is_some() {
                 next.push(self.then(format!("{replica} crashes"), |world| {
-                    world.faults -= 1;
+                    world.strike();
                     world.replicas[replica] = Replica::default();
                 }));
             }
@@ -276,6 +263,12 @@ impl World {
                 world.status_version += 1;
             }),
         ];
+        if !self.is_deleted {
+            next.push(act("the resource is deleted", &|world| {
+                world.is_deleted = true;
+                world.status_version += 1;
+            }));
+        }
         if self.secret.is_some() {
             next.push(act("the Secret is deleted", &|world| {
                 world.secret = None;
@@ -283,6 +276,27 @@ impl World {
             }));
         }
         next
+    }
+
+    /// What a replica does by itself and nobody sees is no step of its own.
+    fn think(mut self, at: usize) -> Self {
+        loop {
+            let observed = self.replicas[at].pass.as_ref().and_then(|pass| pass.observed.as_ref());
+            match observed.map(|observed| plan(observed, self.now())) {
+                Some(Step::BeginSettling(question)) => {
+                    let since = self.uptime();
+                    let codes = self
+                        .observed(at)
+                        .reading()
+                        .map(|app| app.codes.clone())
+                        .unwrap_or_default();
+                    let settling = Settling { question, since, codes };
+                    self.observed(at).memory.begin_settling(settling);
+                }
+                Some(Step::Drop) => self.observed(at).memory.held = None,
+                _ => return self,
+            }
+        }
     }
 
     fn tick(&mut self) {
@@ -322,7 +336,7 @@ impl World {
                 })];
                 if self.faults > 0 {
                     next.push(self.then(format!("{name}, answer lost"), |world| {
-                        world.faults -= 1;
+                        world.strike();
                         world.write(at, record, None, is_intent, true);
                     }));
                 }
@@ -334,7 +348,7 @@ impl World {
                 })];
                 if self.faults > 0 {
                     next.push(self.then(format!("{name}, answer lost"), |world| {
-                        world.faults -= 1;
+                        world.strike();
                         world.write(at, record, Some(code), false, true);
                     }));
                 }
@@ -354,16 +368,6 @@ impl World {
                 let go = |fate| self.then(format!("{name}: {fate:?}"), |world| world.mutate(at, &intent, fate));
                 fates.into_iter().map(go).collect()
             }
-            Step::BeginSettling(question) => vec![self.then(name, |world| {
-                let since = world.uptime();
-                let codes = world
-                    .observed(at)
-                    .reading()
-                    .map(|app| app.codes.clone())
-                    .unwrap_or_default();
-                let settling = Settling { question, since, codes };
-                world.observed(at).memory.begin_settling(settling);
-            })],
             end => vec![self.then(name, |world| world.report(at, &end))],
         }
     }
@@ -381,7 +385,17 @@ impl World {
             SignedDuration::from_mins(2)
         };
         let memory = self.replicas[at].memory.clone();
-        let (uptime, status, status_version) = (self.uptime(), self.status.clone(), self.status_version);
+        if self.is_deleted && memory.held.is_none() {
+            self.replicas[at].pass = None;
+            return;
+        }
+        let is_deleted = self.is_deleted;
+        let status = if is_deleted {
+            AppCodeRotationStatus::default()
+        } else {
+            self.status.clone()
+        };
+        let (uptime, status_version) = (self.uptime(), self.status_version);
         // As good as random: no two intents have it in common.
         let draw = u64::from(self.versions) * 10 + at as u64;
         let (uid, generation) = (self.uid.to_string(), i64::from(self.trigger));
@@ -399,7 +413,7 @@ impl World {
                 name: "name".into(),
                 uid,
                 generation,
-                deleting: false,
+                deleting: is_deleted,
                 request: None,
                 adopt: None,
             },
@@ -457,6 +471,9 @@ impl World {
         if decided_on != present && self.bug != Some(Bug::NoFence) {
             return self.end(at); // a conflict: all is read again
         }
+        if self.secret.is_none() && self.is_deleted {
+            return self.end(at); // nothing is made for nobody
+        }
         self.versions += 1;
         let code = code.inspect(|code| self.written.push(*code));
         let kept = self.secret.as_ref().and_then(|secret| secret.code);
@@ -492,7 +509,7 @@ impl World {
         self.observed(at).memory.marked = None;
         self.observed(at).memory.not_applied = None;
         if !matches!(fate, Fate::Well) {
-            self.faults -= 1;
+            self.strike();
         }
         let is_base_live = intent.base.is_some_and(|base| self.codes.contains(&base));
         let is_gone = intent.call == Call::Reset && !is_base_live;
@@ -575,7 +592,7 @@ impl World {
             draw: 0.5,
         };
         let new = fold(folded, now);
-        if pass.status_version == self.status_version && new != self.status {
+        if pass.status_version == self.status_version && new != self.status && !self.is_deleted {
             self.status = new;
             self.status_version += 1;
         }
@@ -591,8 +608,7 @@ impl World {
         if self.mutations > wanted.max(1) + self.halves + u8::from(self.is_secret_lost) {
             return Some(format!("I2: {} changes for {wanted} reasons", self.mutations));
         }
-        let rank = |code: &Fingerprint| self.ever.iter().position(|made| made == code);
-        if !self.written.iter().map(rank).is_sorted() {
+        if !self.is_in_order() {
             return Some("I3: an older code was written over a newer one".into());
         }
         // Documented limits: a half reset together with a stranger's code, and an added code whose answer was lost.
@@ -609,6 +625,15 @@ impl World {
         (!is_live && !is_open && !self.is_secret_lost).then(|| "I1: a dead code and no open intent".into())
     }
 
+    fn is_in_order(&self) -> bool {
+        let rank = |code: &Fingerprint| self.ever.iter().position(|made| made == code);
+        self.written.iter().map(rank).is_sorted()
+    }
+
+    fn secret_version(&self) -> Option<u32> {
+        self.secret.as_ref().map(|secret| secret.version)
+    }
+
     /// Runs without faults until nothing changes any more.
     pub fn rest(&self) -> Result<Self, String> {
         let mut world = self.clone();
@@ -617,7 +642,7 @@ impl World {
         for _ in 0..12 {
             for at in 0..world.replicas.len() {
                 for _ in 0..60 {
-                    world = world.steps(at).remove(0);
+                    world = world.steps(at).remove(0).think(at);
                     if let Some(wrong) = world.wrong() {
                         return Err(format!("on the way to rest: {wrong}\n  {}", world.trace()));
                     }
@@ -630,6 +655,15 @@ impl World {
                 }
             }
             world.tick();
+        }
+        if world.is_deleted {
+            // With a fault besides, a retained Secret may keep a dead code: the docs say so.
+            let is_kept = world.secret.as_ref().and_then(|secret| secret.code);
+            let is_dead = is_kept.is_some_and(|code| !world.codes.contains(&code));
+            return match is_dead && !world.is_struck && !world.is_secret_lost {
+                true => Err("I1: the retained Secret holds a dead code".into()),
+                false => Ok(world),
+            };
         }
         let is_stopped = world.status.is_true(ConditionType::Stalled);
         let code = world.secret.as_ref().and_then(|secret| secret.code);
