@@ -7,7 +7,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BUILD := cargo build --locked --workspace --all-targets
 RUN_TESTS := $(shell command -v cargo-nextest >/dev/null && echo 'cargo nextest run --locked --workspace --no-fail-fast' || echo 'cargo test --locked --workspace')
 
-.PHONY: build assets demo test fmt lint deny doc generate e2e clean
+.PHONY: build assets demo test fmt lint deny doc bench generate e2e clean
 
 build: ## Compile everything
 	$(BUILD)
@@ -40,6 +40,10 @@ deny: ## Licences, advisories and bans, where cargo-deny and its database are re
 
 doc: ## The API docs, without warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --workspace
+
+bench: assets ## Memory at rest for RESOURCES=1000,10000, with the release build
+	cargo build --release --locked --bin appcode-operator
+	OPERATOR=$(abspath $(TARGET))/release/appcode-operator cargo bench --locked --profile dev --bench idle
 
 generate: ## Rewrite what is derived from the code: the CRD
 	cargo run --quiet --locked --bin crdgen > crds/appcoderotations.yaml.new
