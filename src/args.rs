@@ -52,6 +52,10 @@ pub struct Args {
     #[arg(long, env = "APPCODE_MINIMUM_INTERVAL", default_value = "10m", value_name = "DURATION", value_parser = duration)]
     pub minimum_interval: SignedDuration,
 
+    /// Most rotations of one resource that may start within 24 hours.
+    #[arg(long, env = "APPCODE_DAILY_BUDGET", default_value = "6", value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub daily_budget: u16,
+
     /// How far two agreeing readings must lie apart before it counts that a call had no effect. Must be longer than
     /// the request deadline.
     #[arg(long, env = "APPCODE_SETTLE_WINDOW", default_value = "2m", value_name = "DURATION", value_parser = duration)]
@@ -207,6 +211,7 @@ impl Args {
             limits: Limits {
                 settle_window: self.settle_window,
                 minimum_interval: self.minimum_interval,
+                daily_budget: usize::from(self.daily_budget),
                 check_period: self.check_period,
             },
             rules: Rules {

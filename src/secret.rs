@@ -28,6 +28,7 @@ const ROTATED_AT: &str = "appcode.dev/rotated-at";
 const SEED: &str = "appcode.dev/seed-fingerprint";
 const HANDLED_TRIGGER: &str = "appcode.dev/last-handled-trigger";
 const HANDLED_REQUEST: &str = "appcode.dev/last-handled-request";
+const RECENT: &str = "appcode.dev/recent-rotations";
 const INTENT: &str = "appcode.dev/intent";
 
 /// Numbers above this were not counted by us: one rotation a second takes longer than the universe has lasted.
@@ -52,6 +53,8 @@ pub struct Record {
     pub handled_trigger: Option<String>,
     /// The request that was last taken into account.
     pub handled_request: Option<String>,
+    /// When the rotations of the last day were started, oldest first; what the daily budget is counted by.
+    pub recent: Vec<Timestamp>,
     /// The last rotation, open or persisted.
     pub intent: Option<Intent>,
 }
@@ -79,6 +82,7 @@ impl Record {
             seed: None,
             handled_trigger: None,
             handled_request: None,
+            recent: Vec::new(),
             intent: None,
         }
     }
@@ -129,6 +133,11 @@ impl Record {
             seed: print(SEED)?,
             handled_trigger: text(HANDLED_TRIGGER).map(str::to_owned),
             handled_request: text(HANDLED_REQUEST).map(str::to_owned),
+            recent: text(RECENT)
+                .map(|times| times.split(' ').map(str::parse).collect())
+                .transpose()
+                .map_err(|_| RecordError::Annotation(RECENT))?
+                .unwrap_or_default(),
             intent,
         })
     }
@@ -146,6 +155,8 @@ impl Record {
         map.insert(SEED.into(), print(self.seed));
         map.insert(HANDLED_TRIGGER.into(), json!(self.handled_trigger));
         map.insert(HANDLED_REQUEST.into(), json!(self.handled_request));
+        let recent: Vec<String> = self.recent.iter().map(Timestamp::to_string).collect();
+        map.insert(RECENT.into(), json!((!recent.is_empty()).then(|| recent.join(" "))));
         map.insert(INTENT.into(), json!(self.intent.as_ref().map(Intent::to_text)));
         map
     }

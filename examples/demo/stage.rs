@@ -26,6 +26,7 @@ const FLAGS: &[&str] = &[
     "--request-deadline=2s",
     "--connect-timeout=1s",
     "--minimum-interval=5s",
+    "--daily-budget=1000",
     "--check-period=30s",
     "--caller-rate=20",
     "--total-rate=50",

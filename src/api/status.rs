@@ -383,6 +383,8 @@ reasons! {
     EndpointNotAllowed,
     /// Several codes appeared during a rotation and nothing tells which is ours.
     AmbiguousOutcome,
+    /// Too many rotations were started within a day.
+    BudgetExhausted,
     /// The intent on the Secret was written by a newer or unknown version.
     UnknownIntentFormat,
 }

@@ -8,6 +8,9 @@ use crate::ids::{Fingerprint, RotationId};
 use crate::intent::{Call, Consumed, FORMAT_VERSION, Intent, known};
 use crate::secret::Record;
 
+/// What the budget is counted over.
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+
 impl Planner<'_> {
     /// No code of this app is current yet: first sight, or another app.
     pub(super) fn is_start(&self) -> bool {
@@ -169,6 +172,35 @@ impl Planner<'_> {
         left.is_positive().then_some(left)
     }
 
+    /// When the rotations of the last day were started, oldest first. A Secret that was made anew has forgotten them, and
+    /// status may not show them all: the longer list counts.
+    pub(super) fn recent(&self) -> Vec<Timestamp> {
+        let secrets = [self.o.secret.ours(), self.o.former.ours()].into_iter().flatten();
+        let shown = self.o.status.history.iter().filter(|entry| entry.number > 0);
+        let lists = secrets
+            .map(|secret| secret.record.recent.clone())
+            .chain([shown.map(|entry| entry.started_at.0).collect()]);
+        let is_recent = |at: &Timestamp| self.now.duration_since(*at).abs() < DAY;
+        let lists = lists.map(|list| list.into_iter().filter(is_recent).collect::<Vec<_>>());
+        let mut recent = lists.max_by_key(Vec::len).unwrap_or_default();
+        recent.sort_unstable();
+        recent
+    }
+
+    /// The budget stops what would go on for ever, such as a loop of somebody's automation that succeeds each time.
+    fn exhausted_budget(&self) -> Option<Step> {
+        let budget = self.o.limits.daily_budget;
+        let recent = self.recent();
+        let first = recent.len().checked_sub(budget).and_then(|at| recent.get(at))?;
+        let opens = first.checked_add(DAY).unwrap_or(Timestamp::MAX);
+        let message = format!(
+            "{budget} rotations were started within 24 hours, the most that the operator allows for one resource \
+             (--daily-budget), so what is asked for now waits. The next one may start at {opens:.0}. Find out what \
+             changes spec.rotationTrigger, the annotation or the seed so often."
+        );
+        Some(stop(Reason::BudgetExhausted, message, opens.duration_since(self.now)))
+    }
+
     pub(super) fn due_rotation(&self) -> Option<Step> {
         if self.wanted.suspend {
             return None;
@@ -195,6 +227,9 @@ impl Planner<'_> {
             Err(step) => return Some(*step),
         };
         if let Some(step) = base.and_then(|base| self.unaddressable(base, app)) {
+            return Some(step);
+        }
+        if let Some(step) = self.exhausted_budget() {
             return Some(step);
         }
         let record = self.record();
@@ -229,6 +264,7 @@ impl Planner<'_> {
         Some(Step::WriteIntent {
             secret: self.wanted.target.name.clone(),
             record: Record {
+                recent: record.recent.iter().copied().chain([self.now]).collect(),
                 intent: Some(intent),
                 ..record
             },

@@ -16,6 +16,8 @@ pub struct Limits {
     pub settle_window: SignedDuration,
     /// Shortest time between two rotations of a resource; always longer than `settle_window`.
     pub minimum_interval: SignedDuration,
+    /// Most rotations of a resource that may start within 24 hours.
+    pub daily_budget: usize,
     /// How often a resource at rest is checked against the cloud.
     pub check_period: SignedDuration,
 }

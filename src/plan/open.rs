@@ -92,6 +92,7 @@ fn persisted(record: &Record, intent: &Intent, code: Fingerprint, outcome: Outco
             .request
             .clone()
             .or_else(|| record.handled_request.clone()),
+        recent: record.recent.clone(),
         intent: Some(Intent {
             step: RotationStep::Persisted,
             outcome: Some(outcome),

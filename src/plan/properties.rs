@@ -24,6 +24,7 @@ const FORMER: &str = "former";
 const LIMITS: Limits = Limits {
     settle_window: SignedDuration::from_mins(2),
     minimum_interval: SignedDuration::from_mins(10),
+    daily_budget: 6,
     check_period: SignedDuration::from_hours(1),
 };
 
@@ -127,7 +128,7 @@ fn any_intent() -> BoxedStrategy<Intent> {
 
 fn any_record() -> BoxedStrategy<Record> {
     let codes = (weighted(0.8, any_code()), of(any_code()), of(any_code()));
-    let rest = (0i64..5, of(any_time()), any_value(), any_value());
+    let rest = (0i64..5, of(any_time()), any_value(), any_value(), vec(any_time(), 0..8));
     (any_app(), codes, rest, of(any_intent()))
         .prop_map(|(app, codes, rest, intent)| Record {
             app,
@@ -138,6 +139,7 @@ fn any_record() -> BoxedStrategy<Record> {
             seed: codes.2,
             handled_trigger: rest.2,
             handled_request: rest.3,
+            recent: rest.4,
             // What is persisted has the record's number: they are written together.
             intent: intent.map(|intent| Intent {
                 number: if intent.is_open() { intent.number } else { rest.0 },
@@ -456,6 +458,9 @@ proptest! {
                 Some(value) == wanted.trigger.as_ref()
             }));
             let record = o.book().map(|(_, secret)| &secret.record);
+            let is_today = |at: &&Timestamp| **at > now() - SignedDuration::from_hours(24) && **at <= now();
+            let started_today = record.map_or(0, |record| record.recent.iter().filter(is_today).count());
+            prop_assert!(started_today < o.limits.daily_budget, "the budget is kept");
             prop_assert!(record.is_none_or(|record| intent.number > record.highest_number()));
             prop_assert!(intent.number > o.status.rotation_number.unwrap_or(0));
             let listed = &o.reading().unwrap().codes;

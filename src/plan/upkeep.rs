@@ -89,6 +89,7 @@ impl Planner<'_> {
             number: self.story.number,
             handled_trigger: self.story.handled_trigger.clone(),
             handled_request: self.story.handled_request.clone(),
+            recent: self.recent(),
             ..recorded.map_or_else(|| Record::new(self.wanted.app.clone()), Clone::clone)
         }
     }

@@ -30,6 +30,7 @@ const FLAGS: &[&str] = &[
     "--request-deadline=2s",
     "--connect-timeout=1s",
     "--minimum-interval=7s",
+    "--daily-budget=1000",
     "--check-period=8s",
     "--caller-rate=50",
     "--total-rate=200",

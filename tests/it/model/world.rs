@@ -406,6 +406,7 @@ impl World {
             limits: Limits {
                 settle_window,
                 minimum_interval: SignedDuration::from_mins(10),
+                daily_budget: 1000,
                 check_period: SignedDuration::from_hours(1),
             },
             resource: ResourceView {

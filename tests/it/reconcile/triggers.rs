@@ -283,3 +283,31 @@ async fn a_resource_created_again_beside_its_secret_rotates_nothing() {
     world.assert_ready();
     assert_eq!((world.mutations(), world.code()), (2, code));
 }
+
+#[tokio::test]
+async fn what_asks_without_end_stops_at_the_daily_budget_and_goes_on_a_day_later() {
+    let mut world = World::settled().await;
+    world.settings.limits.daily_budget = 3;
+    world.restart();
+    for number in 0..6 {
+        world.stage.set_trigger(&number.to_string());
+        world.run_for(SignedDuration::from_mins(30)).await;
+    }
+    assert_eq!(world.mutations(), 3);
+    let (_, reason, message) = world.condition(ConditionType::Stalled);
+    assert_eq!(reason, "BudgetExhausted");
+    let recent = world.stage.secret(NAME).unwrap()["metadata"]["annotations"]["appcode.dev/recent-rotations"].clone();
+    let first: jiff::Timestamp = recent.as_str().unwrap().split(' ').next().unwrap().parse().unwrap();
+    let opens = first + SignedDuration::from_hours(24);
+    assert!(message.contains(&format!("{opens:.0}")), "{message}");
+    // Neither a restart nor a wiped status opens it early.
+    world.restart();
+    world.stage.edit_rotation(NAME, |object| {
+        object.as_object_mut().unwrap().remove("status");
+    });
+    world.run_for(SignedDuration::from_hours(20)).await;
+    assert_eq!(world.mutations(), 3);
+    world.run_for(SignedDuration::from_hours(5)).await;
+    assert_eq!(world.mutations(), 4, "what was asked for meanwhile is one rotation");
+    world.assert_ready();
+}

@@ -314,6 +314,7 @@ fn settings(stage: &Stage) -> Settings {
         limits: Limits {
             settle_window: SignedDuration::from_mins(2),
             minimum_interval,
+            daily_budget: 1000,
             check_period: SignedDuration::from_hours(1),
         },
         rules: Rules {
