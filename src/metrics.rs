@@ -343,8 +343,8 @@ mod tests {
         let text = encoded(Format::Text);
         let registered: BTreeSet<&str> = lines(&text, "TYPE").into_keys().collect();
         let rows = include_str!("../README.md").lines();
-        let names = rows.filter_map(|row| row.strip_prefix("| `")?.split(['`', '{']).next());
-        let named: BTreeSet<&str> = names.filter(|name| name.starts_with("appcode_")).collect();
+        let firsts = rows.filter_map(|row| row.strip_prefix("| `")?.split(['`', '{']).next());
+        let named: BTreeSet<&str> = firsts.filter(|name| name.starts_with("appcode_")).collect();
         assert_eq!(named, registered);
     }
 

@@ -130,7 +130,7 @@ impl Stage {
     pub async fn metrics(&self) -> String {
         let log = std::fs::read_to_string(&self.log).expect("the log can be read");
         let mut lines = log.lines().rev();
-        let started = lines.find(|line| line.contains("started") && line.contains("version"));
+        let started = lines.find(|line| ["INFO", "started", "admin"].iter().all(|word| line.contains(word)));
         let (_, rest) = started
             .and_then(|line| line.split_once("127.0.0.1:"))
             .expect("the operator logs its address");
