@@ -1,25 +1,33 @@
-//! `/livez` and `/readyz`.
+//! `/livez`, `/readyz` and `/metrics`.
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::controller::Health;
+use crate::controller::{Context, Health};
+use crate::metrics::Format;
 
 /// Answers until `shutdown`.
 ///
 /// # Errors
 /// When the listener breaks.
-pub async fn serve(listener: TcpListener, health: Arc<Health>, shutdown: CancellationToken) -> std::io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    ctx: Arc<Context>,
+    health: Arc<Health>,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
     let router = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .with_state(health);
+        .route("/readyz", get(ready).with_state(health))
+        .route("/metrics", get(metrics).with_state(ctx));
     axum::serve(listener, router)
         .with_graceful_shutdown(shutdown.cancelled_owned())
         .await
@@ -33,4 +41,10 @@ async fn ready(State(health): State<Arc<Health>>) -> (StatusCode, &'static str) 
     } else {
         (StatusCode::OK, "ok\n")
     }
+}
+
+async fn metrics(State(ctx): State<Arc<Context>>, headers: HeaderMap) -> impl IntoResponse {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    let format = Format::accepted(accept.unwrap_or_default());
+    ([(CONTENT_TYPE, format.content_type())], ctx.scrape(format))
 }

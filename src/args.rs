@@ -98,7 +98,7 @@ pub struct Args {
     #[arg(long, env = "APPCODE_SHUTDOWN_GRACE", default_value = "25s", value_name = "DURATION", value_parser = duration)]
     pub shutdown_grace: SignedDuration,
 
-    /// Address of /livez and /readyz.
+    /// Address of /livez, /readyz and /metrics.
     #[arg(long, env = "APPCODE_ADMIN_ADDRESS", default_value = "0.0.0.0:8080")]
     pub admin_address: SocketAddr,
 

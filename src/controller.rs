@@ -25,6 +25,7 @@ pub use self::queue::{Key, Neighbour, Queue, Turn};
 pub use self::run::{Health, run, take_turn};
 use crate::clock::Clock;
 use crate::ids::AppIdentity;
+use crate::metrics::{Format, Levels, Metrics};
 use crate::modelarts::{AppCode, AppCodes};
 use crate::plan::{Cloud, Limits, Memory, Step, plan};
 use crate::status::BACKOFF_CAP;
@@ -68,6 +69,8 @@ pub struct Context {
     pub settings: Settings,
     /// What wakes it.
     pub queue: Arc<Queue>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     random: Mutex<rand::rngs::StdRng>,
     memories: Mutex<HashMap<Key, Remembered>>,
     apps: Mutex<HashMap<AppIdentity, Weak<tokio::sync::Mutex<()>>>>,
@@ -91,6 +94,7 @@ impl Context {
         cloud: Arc<dyn AppCodes>,
         clock: Arc<dyn Clock>,
         settings: Settings,
+        metrics: Arc<Metrics>,
         seed: Option<u64>,
     ) -> Self {
         let random = seed.map_or_else(
@@ -103,6 +107,7 @@ impl Context {
             queue: Arc::new(Queue::new(Arc::clone(&clock))),
             clock,
             settings,
+            metrics,
             random: Mutex::new(random),
             memories: Mutex::default(),
             apps: Mutex::default(),
@@ -126,6 +131,15 @@ impl Context {
             .iter()
             .filter_map(|(key, kept)| Some((key.clone(), kept.memory.held.as_ref()?.code.short())));
         held.collect()
+    }
+
+    /// The metrics, with what they tell of the present state.
+    pub fn scrape(&self, format: Format) -> String {
+        let levels = Levels {
+            resources: self.queue.len(),
+            unsaved_codes: self.held().len(),
+        };
+        self.metrics.encode(format, levels)
     }
 
     fn serves(&self, namespace: &str) -> bool {
@@ -218,6 +232,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// All that [`Error::category`] may be.
+    pub const CATEGORIES: [&str; 7] = [
+        "conflict",
+        "not_found",
+        "refused",
+        "timeout",
+        "failed",
+        "restless",
+        "unknown_code",
+    ];
+
     /// A closed set of words for logs and metric labels.
     pub fn category(&self) -> &'static str {
         match self {

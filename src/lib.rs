@@ -14,7 +14,7 @@
 //!
 //! Pure: [`validate`] (spec to checked types), [`intent`] and [`secret`] (the log on the Secret), [`schedule`],
 //! [`limits`], [`status`] (the fold of a pass), [`endpoint`], [`ids`]. At the edges: [`modelarts`] (the cloud),
-//! [`controller`] (the API server), [`clock`], [`admin`], [`telemetry`], [`args`].
+//! [`controller`] (the API server), [`clock`], [`admin`], [`metrics`], [`telemetry`], [`args`].
 #![cfg_attr(
     test,
     allow(
@@ -35,6 +35,7 @@ pub mod endpoint;
 pub mod ids;
 pub mod intent;
 pub mod limits;
+pub mod metrics;
 pub mod modelarts;
 pub mod plan;
 pub mod schedule;

@@ -6,7 +6,8 @@ use anyhow::Context as _;
 use appcode_operator::args::Args;
 use appcode_operator::clock::{Clock, SystemClock};
 use appcode_operator::controller::{Cluster, Context, Health, run};
-use appcode_operator::modelarts::{GuardedAppCodes, HttpAppCodes};
+use appcode_operator::metrics::Metrics;
+use appcode_operator::modelarts::{GuardedAppCodes, HttpAppCodes, MeasuredAppCodes};
 use appcode_operator::{admin, telemetry};
 use clap::Parser;
 use tokio::net::TcpListener;
@@ -26,13 +27,15 @@ async fn main() -> anyhow::Result<()> {
     let client = kube::Client::try_from(config).context("the client for the API server could not be made")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let http = HttpAppCodes::new(&args.http_options()?, Arc::clone(&clock))?;
+    let metrics = Arc::new(Metrics::default());
+    let measured = MeasuredAppCodes::new(Arc::new(http), Arc::clone(&clock), Arc::clone(&metrics));
     let cloud = Arc::new(GuardedAppCodes::new(
-        Arc::new(http),
+        Arc::new(measured),
         Arc::clone(&clock),
         args.guard_options(),
     ));
     let cluster = Cluster::new(client, args.api_deadline.unsigned_abs());
-    let ctx = Arc::new(Context::new(cluster, cloud, clock, settings, None));
+    let ctx = Arc::new(Context::new(cluster, cloud, clock, settings, metrics, None));
 
     let shutdown = CancellationToken::new();
     stop_on_signals(shutdown.clone())?;
@@ -42,8 +45,14 @@ async fn main() -> anyhow::Result<()> {
         .context("--admin-address cannot be bound")?;
     // The endpoints answer until the last code is saved: a pod that goes quiet early may be killed early.
     let last = CancellationToken::new();
-    let admin = tokio::spawn(admin::serve(listener, Arc::clone(&health), last.clone()));
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
+    let address = listener.local_addr()?;
+    let admin = tokio::spawn(admin::serve(
+        listener,
+        Arc::clone(&ctx),
+        Arc::clone(&health),
+        last.clone(),
+    ));
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), admin = %address, "started");
     Box::pin(run(ctx, health, shutdown)).await;
     last.cancel();
     admin.await??;

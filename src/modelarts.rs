@@ -8,6 +8,7 @@ mod failure;
 mod guard;
 mod handshake;
 mod http;
+mod measured;
 mod refusal;
 mod scrub;
 mod sign;
@@ -23,6 +24,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 pub use self::guard::{GuardOptions, GuardedAppCodes};
 pub use self::http::HttpAppCodes;
+pub use self::measured::MeasuredAppCodes;
 pub use self::scrub::scrub;
 pub use self::transport::{HttpOptions, HttpSetupError};
 pub use crate::endpoint::Endpoint;
@@ -256,6 +258,20 @@ pub struct CloudError {
 }
 
 impl CloudError {
+    /// All that [`CloudError::category`] may be.
+    pub const CATEGORIES: [&str; 10] = [
+        "not_sent",
+        "postponed",
+        "throttled",
+        "credentials_rejected",
+        "locked_out",
+        "not_authorized",
+        "app_not_found",
+        "not_found",
+        "refused",
+        "unknown_outcome",
+    ];
+
     /// A closed set of words for metric labels and logs.
     pub fn category(&self) -> &'static str {
         match self.kind {

@@ -161,6 +161,9 @@ pub enum Trigger {
 }
 
 impl Trigger {
+    /// Every one.
+    pub const ALL: [Self; 5] = [Self::Initial, Self::Target, Self::Spec, Self::Request, Self::Schedule];
+
     /// The word that stands in status.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -179,6 +182,18 @@ pub enum Strategy {
     /// The old code is reset and dies at once.
     #[default]
     Reset,
+}
+
+impl Strategy {
+    /// Every one.
+    pub const ALL: [Self; 1] = [Self::Reset];
+
+    /// The word that stands in status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reset => "Reset",
+        }
+    }
 }
 
 /// How far a rotation has come.
@@ -243,6 +258,19 @@ pub enum Outcome {
     Completed,
     /// By reading, after a lost answer or a crash.
     Recovered,
+}
+
+impl Outcome {
+    /// Every one.
+    pub const ALL: [Self; 2] = [Self::Completed, Self::Recovered];
+
+    /// The word that stands in status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "Completed",
+            Self::Recovered => "Recovered",
+        }
+    }
 }
 
 /// The Secret that holds the code.

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use super::observe::{Pass, asker, identity, look_again, readable, sibling};
 use super::{Context, Error, cluster::ClusterError};
-use crate::api::Reason;
+use crate::api::{Outcome, Reason};
 use crate::ids::{AppIdentity, Fingerprint};
 use crate::intent::{Call, Intent, Verdict};
 use crate::modelarts::{App, AppCode, AppType, Caller, CloudError, CloudErrorKind, Credentials, Echo, Target, scrub};
@@ -496,9 +496,12 @@ pub(super) async fn write_code(
             .held
             .as_ref()
             .filter(|_| pass.observed.memory.held.as_ref().is_some_and(|held| held.code == code));
-        let exposure_millis = exposure.and_then(|(_, answered_at)| {
-            i64::try_from(ctx.clock.uptime().saturating_sub(*answered_at).as_millis()).ok()
-        });
+        let exposure = exposure.map(|(_, answered_at)| ctx.clock.uptime().saturating_sub(*answered_at));
+        if let Some(intent) = &rotation {
+            let outcome = intent.outcome.unwrap_or(Outcome::Recovered);
+            ctx.metrics.rotated(intent.trigger, intent.strategy, outcome, exposure);
+        }
+        let exposure_millis = exposure.and_then(|exposure| i64::try_from(exposure.as_millis()).ok());
         tracing::info!(
             fingerprint = %code.short(), ?why, number = record.number,
             rotation_id = rotation.as_ref().map(|intent| tracing::field::display(intent.rotation_id.clone())),

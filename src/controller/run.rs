@@ -149,11 +149,18 @@ async fn work(ctx: Arc<Context>, shutdown: CancellationToken) {
 pub async fn take_turn(ctx: &Arc<Context>, turn: Turn) {
     let key = turn.key.clone();
     let nudged = turn.nudged;
+    let since = ctx.clock.uptime();
     let pass = tokio::spawn({
         let ctx = Arc::clone(ctx);
         async move { Box::pin(reconcile(&ctx, &turn)).await }
     });
-    match pass.await {
+    let outcome = pass.await;
+    let took = ctx.clock.uptime().saturating_sub(since);
+    match &outcome {
+        Ok(outcome) => ctx.metrics.reconciled(outcome.as_ref().map(drop), took),
+        Err(_) => ctx.metrics.panicked(took),
+    }
+    match outcome {
         Ok(Ok(Some(next))) => ctx.queue.done(&key, next.after, next.nudged),
         Ok(Ok(None)) => ctx.queue.finished(&key, UNSEEN_RETRY),
         Ok(Err(error)) => {

@@ -42,12 +42,12 @@ fn whole_spellings(secret: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_shows_in_json_logs_at_trace_level_events_status_or_the_audit_log() {
+async fn no_secret_shows_in_json_logs_at_trace_level_metrics_events_status_or_the_audit_log() {
     nothing_shows_any_secret("json").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_shows_in_text_logs_at_trace_level_events_status_or_the_audit_log() {
+async fn no_secret_shows_in_text_logs_at_trace_level_metrics_events_status_or_the_audit_log() {
     nothing_shows_any_secret("text").await;
 }
 
@@ -75,6 +75,12 @@ async fn nothing_shows_any_secret(format: &str) {
     let request = format!("GET|/v1/{}/app-auth/apps/", stage.project);
     assert!(stage.quote(&request).is_some());
     tokio::time::sleep(Duration::from_millis(500)).await; // the last lines of the logs
+    let metrics = stage.metrics().await;
+    for outcome in ["Completed", "Recovered"] {
+        let name = format!(r#"appcode_rotations_total{{trigger="Initial",strategy="Reset",outcome="{outcome}"}} "#);
+        let count = metrics.lines().find_map(|line| line.strip_prefix(&name));
+        assert_ne!(count.unwrap(), "0", "{outcome}");
+    }
     stage.end_operator("TERM");
 
     let mut secrets = stage.cloud.ledger().secrets();
@@ -88,7 +94,7 @@ async fn nothing_shows_any_secret(format: &str) {
         token,
         wrong.to_owned(),
     ]);
-    for (place, text) in seen(&stage) {
+    for (place, text) in seen(&stage).into_iter().chain([("metrics", metrics)]) {
         assert!(!text.is_empty());
         for spelling in secrets.iter().flat_map(|secret| spellings(secret)) {
             let line = text.lines().find(|line| line.contains(&spelling));

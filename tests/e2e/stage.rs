@@ -126,6 +126,25 @@ impl Stage {
         self.operator = Some(operator);
     }
 
+    /// The metrics of the running operator, as Prometheus asks for them.
+    pub async fn metrics(&self) -> String {
+        let log = std::fs::read_to_string(&self.log).expect("the log can be read");
+        let mut lines = log.lines().rev();
+        let started = lines.find(|line| ["INFO", "started", "admin"].iter().all(|word| line.contains(word)));
+        let (_, rest) = started
+            .and_then(|line| line.split_once("127.0.0.1:"))
+            .expect("the operator logs its address");
+        let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client is made");
+        let request = client.get(format!("http://127.0.0.1:{port}/metrics")).header(
+            "Accept",
+            "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5",
+        );
+        let answer = request.send().await.expect("the operator answers");
+        assert_eq!(answer.status(), 200);
+        answer.text().await.expect("the metrics are text")
+    }
+
     /// Sends the operator a signal and waits for its end; returns its exit code, if it has one.
     pub fn end_operator(&mut self, signal: &str) -> Option<i32> {
         self.signal_operator(signal);

@@ -156,7 +156,15 @@ async fn the_running_operator_serves_every_resource_and_no_more_than_allowed_at_
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let cluster = Cluster::new(stage.client(), Duration::from_secs(10));
     let settings = world.settings.clone();
-    let ctx = Arc::new(Context::new(cluster, Arc::clone(&gauge) as _, clock, settings, Some(1)));
+    let metrics = Arc::default();
+    let ctx = Arc::new(Context::new(
+        cluster,
+        Arc::clone(&gauge) as _,
+        clock,
+        settings,
+        metrics,
+        Some(1),
+    ));
     let (health, shutdown) = (Arc::new(Health::default()), CancellationToken::new());
     let running = tokio::spawn(run(Arc::clone(&ctx), Arc::clone(&health), shutdown.clone()));
 

@@ -7,7 +7,10 @@ use appcode_operator::api::{AppCodeRotationStatus, ConditionType};
 use appcode_operator::controller::{Cluster, Context, Notice, Settings, take_turn};
 use appcode_operator::endpoint::{Endpoint, EndpointRules};
 use appcode_operator::ids::{AppId, Fingerprint};
-use appcode_operator::modelarts::{AppCodes, GuardOptions, GuardedAppCodes, HttpAppCodes, HttpOptions};
+use appcode_operator::metrics::Metrics;
+use appcode_operator::modelarts::{
+    AppCodes, GuardOptions, GuardedAppCodes, HttpAppCodes, HttpOptions, MeasuredAppCodes,
+};
 use appcode_operator::plan::Limits;
 use appcode_operator::validate::Rules;
 use cloud_simulator::{Ledger, Operation};
@@ -351,7 +354,16 @@ fn process(stage: &Arc<Stage>, settings: Settings, deadline: Duration, number: u
         inner,
         stage: Arc::clone(stage),
     };
-    let cloud = GuardedAppCodes::new(Arc::new(struck), clock.clone(), GuardOptions::default());
+    let metrics = Arc::new(Metrics::default());
+    let measured = MeasuredAppCodes::new(Arc::new(struck), clock.clone(), Arc::clone(&metrics));
+    let cloud = GuardedAppCodes::new(Arc::new(measured), clock.clone(), GuardOptions::default());
     let cluster = Cluster::new(stage.client(), deadline);
-    Arc::new(Context::new(cluster, Arc::new(cloud), clock, settings, Some(number)))
+    Arc::new(Context::new(
+        cluster,
+        Arc::new(cloud),
+        clock,
+        settings,
+        metrics,
+        Some(number),
+    ))
 }

@@ -1,0 +1,394 @@
+//! What the operator counts and times, for `/metrics`. All of it is here, and registered in one place.
+//!
+//! Label values come from closed sets, and every series of a counter is there from the start: what shows up with a one
+//! has no increase that a query could see. Nothing is counted for each resource, so the size does not grow with them.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, prometheus_text, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::api::{Outcome, Strategy, Trigger};
+use crate::controller::Error;
+use crate::modelarts::CloudError;
+
+/// Bounds in seconds: two requests to the API server, or half an hour without it.
+const EXPOSURE: [f64; 11] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0, 1800.0];
+/// Bounds in seconds: a pass waits for the cloud, and for its turn to ask it.
+const RECONCILE: [f64; 10] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0];
+/// Bounds in seconds: from a quick read to a time-out.
+const CLOUD_CALL: [f64; 9] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// The word for success, where the others are categories of errors.
+const OK: &str = "ok";
+/// The word for a pass that did not even fail.
+const PANICKED: &str = "panicked";
+
+/// A call on an app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Reads the app.
+    Show,
+    /// Replaces a code.
+    Reset,
+    /// Adds a code.
+    Add,
+}
+
+impl Operation {
+    const ALL: [Self; 3] = [Self::Show, Self::Reset, Self::Add];
+
+    /// The word that stands in the label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Show => "show",
+            Self::Reset => "reset",
+            Self::Add => "add",
+        }
+    }
+}
+
+/// How metrics are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// OpenMetrics 1.0: with units.
+    OpenMetrics,
+    /// The older text format of Prometheus, which every tool reads.
+    Text,
+}
+
+impl Format {
+    /// The format to answer a request with that has this `Accept` header.
+    pub fn accepted(accept: &str) -> Self {
+        if accept.contains("application/openmetrics-text") {
+            Self::OpenMetrics
+        } else {
+            Self::Text
+        }
+    }
+
+    /// The `Content-Type` of the answer.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Text => prometheus_text::CONTENT_TYPE,
+        }
+    }
+}
+
+/// What is read from the operator's state when it is scraped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Levels {
+    /// Resources that the watch knows.
+    pub resources: usize,
+    /// Codes that only this process holds.
+    pub unsaved_codes: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RotationLabels {
+    trigger: &'static str,
+    strategy: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReconcileLabels {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    operation: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OperationLabels {
+    operation: &'static str,
+}
+
+/// Every metric of the operator.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    rotations: Family<RotationLabels, Counter>,
+    exposure: Histogram,
+    reconciles: Family<ReconcileLabels, Counter>,
+    reconcile_duration: Histogram,
+    cloud_calls: Family<CallLabels, Counter>,
+    cloud_call_duration: Family<OperationLabels, Histogram>,
+    resources: Gauge,
+    unsaved_codes: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("appcode"),
+            rotations: Family::default(),
+            exposure: Histogram::new(EXPOSURE),
+            reconciles: Family::default(),
+            reconcile_duration: Histogram::new(RECONCILE),
+            cloud_calls: Family::default(),
+            cloud_call_duration: Family::new_with_constructor(|| Histogram::new(CLOUD_CALL)),
+            resources: Gauge::default(),
+            unsaved_codes: Gauge::default(),
+        };
+        metrics.register();
+        metrics.begin_series();
+        metrics
+    }
+}
+
+impl Metrics {
+    /// Prefix, unit and `_total` are added to the names, and a full stop to the help.
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "rotations",
+            "Rotations whose code this process wrote into the Secret",
+            self.rotations.clone(),
+        );
+        registry.register_with_unit(
+            "rotation_exposure",
+            "Time from the cloud's answer with a new code until the Secret holds it; not known where the answer was lost",
+            Unit::Seconds,
+            self.exposure.clone(),
+        );
+        registry.register(
+            "reconciles",
+            "Passes over a resource, by what came of them",
+            self.reconciles.clone(),
+        );
+        registry.register_with_unit(
+            "reconcile_duration",
+            "Time that a pass took, with all that it waited for",
+            Unit::Seconds,
+            self.reconcile_duration.clone(),
+        );
+        registry.register(
+            "cloud_calls",
+            "Calls on an app that were handed to the client, by what came of them",
+            self.cloud_calls.clone(),
+        );
+        registry.register_with_unit(
+            "cloud_call_duration",
+            "Time that a call on an app took, without the wait for its turn",
+            Unit::Seconds,
+            self.cloud_call_duration.clone(),
+        );
+        registry.register(
+            "resources",
+            "Resources that the operator looks after",
+            self.resources.clone(),
+        );
+        registry.register(
+            "unsaved_codes",
+            "New codes that only this process holds, because they could not be written into their Secret yet",
+            self.unsaved_codes.clone(),
+        );
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        registry.register("build", "The program that runs", Info::new(version));
+    }
+
+    fn begin_series(&self) {
+        for trigger in Trigger::ALL {
+            for strategy in Strategy::ALL {
+                for outcome in Outcome::ALL {
+                    begin(&self.rotations, &rotation_labels(trigger, strategy, outcome));
+                }
+            }
+        }
+        for result in [OK, PANICKED].into_iter().chain(Error::CATEGORIES) {
+            begin(&self.reconciles, &ReconcileLabels { result });
+        }
+        for operation in Operation::ALL.map(Operation::as_str) {
+            begin(&self.cloud_call_duration, &OperationLabels { operation });
+            for outcome in [OK].into_iter().chain(CloudError::CATEGORIES) {
+                begin(&self.cloud_calls, &CallLabels { operation, outcome });
+            }
+        }
+    }
+
+    /// Counts a rotation whose code was written into the Secret, `exposure` after the cloud's answer, if there was one.
+    pub fn rotated(&self, trigger: Trigger, strategy: Strategy, outcome: Outcome, exposure: Option<Duration>) {
+        count(&self.rotations, &rotation_labels(trigger, strategy, outcome));
+        if let Some(exposure) = exposure {
+            self.exposure.observe(exposure.as_secs_f64());
+        }
+    }
+
+    /// Counts a pass that came to its end or failed.
+    pub fn reconciled(&self, outcome: Result<(), &Error>, took: Duration) {
+        self.passed(outcome.err().map_or(OK, Error::category), took);
+    }
+
+    /// Counts a pass that broke, which is a bug.
+    pub fn panicked(&self, took: Duration) {
+        self.passed(PANICKED, took);
+    }
+
+    fn passed(&self, result: &'static str, took: Duration) {
+        count(&self.reconciles, &ReconcileLabels { result });
+        self.reconcile_duration.observe(took.as_secs_f64());
+    }
+
+    /// Counts a call on an app.
+    pub fn called(&self, operation: Operation, outcome: Result<(), &CloudError>, took: Duration) {
+        let operation = operation.as_str();
+        let outcome = outcome.err().map_or(OK, CloudError::category);
+        count(&self.cloud_calls, &CallLabels { operation, outcome });
+        self.cloud_call_duration
+            .get_or_create(&OperationLabels { operation })
+            .observe(took.as_secs_f64());
+    }
+
+    /// All metrics in `format`, with the gauges at `levels`.
+    pub fn encode(&self, format: Format, levels: Levels) -> String {
+        let gauge = |level: usize| i64::try_from(level).unwrap_or(i64::MAX);
+        self.resources.set(gauge(levels.resources));
+        self.unsaved_codes.set(gauge(levels.unsaved_codes));
+        let mut out = String::new();
+        let written = match format {
+            Format::OpenMetrics => text::encode(&mut out, &self.registry),
+            Format::Text => prometheus_text::encode(&mut out, &self.registry),
+        };
+        debug_assert!(written.is_ok(), "a String takes all that is written");
+        out
+    }
+}
+
+fn rotation_labels(trigger: Trigger, strategy: Strategy, outcome: Outcome) -> RotationLabels {
+    RotationLabels {
+        trigger: trigger.as_str(),
+        strategy: strategy.as_str(),
+        outcome: outcome.as_str(),
+    }
+}
+
+fn begin<L: Clone + Eq + Hash, M>(family: &Family<L, M>, labels: &L) {
+    drop(family.get_or_create(labels));
+}
+
+fn count<L: Clone + Debug + Eq + Hash>(family: &Family<L, Counter>, labels: &L) {
+    debug_assert!(family.get(labels).is_some(), "outside of the closed set: {labels:?}");
+    family.get_or_create(labels).inc();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use pretty_assertions::assert_eq;
+
+    use super::*;
+
+    fn encoded(format: Format) -> String {
+        Metrics::default().encode(format, Levels::default())
+    }
+
+    /// What follows the names of the families on lines of one kind.
+    fn lines<'a>(text: &'a str, kind: &str) -> BTreeMap<&'a str, &'a str> {
+        let start = format!("# {kind} ");
+        let lines = text.lines().filter_map(|line| line.strip_prefix(&start));
+        lines.map(|line| line.split_once(' ').unwrap()).collect()
+    }
+
+    #[test]
+    fn every_family_is_described_and_has_a_sample_from_the_start() {
+        let text = encoded(Format::OpenMetrics);
+        let (kinds, helps, units) = (lines(&text, "TYPE"), lines(&text, "HELP"), lines(&text, "UNIT"));
+        let expected = [
+            ("appcode_build", "info"),
+            ("appcode_cloud_call_duration_seconds", "histogram"),
+            ("appcode_cloud_calls", "counter"),
+            ("appcode_reconcile_duration_seconds", "histogram"),
+            ("appcode_reconciles", "counter"),
+            ("appcode_resources", "gauge"),
+            ("appcode_rotation_exposure_seconds", "histogram"),
+            ("appcode_rotations", "counter"),
+            ("appcode_unsaved_codes", "gauge"),
+        ];
+        assert_eq!(kinds, BTreeMap::from(expected));
+        for (name, kind) in kinds {
+            assert!(helps[name].ends_with('.') && !helps[name].ends_with(".."), "{name}");
+            let unit = name.ends_with("_seconds").then_some("seconds");
+            assert_eq!(units.get(name).copied(), unit, "{name}");
+            let suffix = match kind {
+                "counter" => "_total",
+                "histogram" => "_count",
+                "info" => "_info",
+                _ => "",
+            };
+            let sample = format!("{name}{suffix}");
+            let is_sample = |line: &str| {
+                line.strip_prefix(&sample)
+                    .is_some_and(|rest| rest.starts_with(['{', ' ']))
+            };
+            assert!(text.lines().any(is_sample), "{name}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn the_table_in_the_readme_names_every_metric_and_no_other() {
+        let text = encoded(Format::Text);
+        let registered: BTreeSet<&str> = lines(&text, "TYPE").into_keys().collect();
+        let rows = include_str!("../README.md").lines();
+        let firsts = rows.filter_map(|row| row.strip_prefix("| `")?.split(['`', '{']).next());
+        let named: BTreeSet<&str> = firsts.filter(|name| name.starts_with("appcode_")).collect();
+        assert_eq!(named, registered);
+    }
+
+    #[test]
+    fn what_is_counted_shows_in_both_formats() {
+        let metrics = Metrics::default();
+        metrics.rotated(Trigger::Spec, Strategy::Reset, Outcome::Recovered, None);
+        metrics.called(Operation::Show, Ok(()), Duration::from_millis(70));
+        metrics.reconciled(Err(&Error::Restless), Duration::ZERO);
+        metrics.panicked(Duration::ZERO);
+        let levels = Levels {
+            resources: 3,
+            unsaved_codes: 1,
+        };
+        for format in [Format::OpenMetrics, Format::Text] {
+            let text = metrics.encode(format, levels);
+            for line in [
+                r#"appcode_rotations_total{trigger="Spec",strategy="Reset",outcome="Recovered"} 1"#,
+                r#"appcode_rotations_total{trigger="Spec",strategy="Reset",outcome="Completed"} 0"#,
+                "appcode_rotation_exposure_seconds_count 0",
+                r#"appcode_cloud_calls_total{operation="show",outcome="ok"} 1"#,
+                r#"appcode_cloud_call_duration_seconds_count{operation="show"} 1"#,
+                r#"appcode_reconciles_total{result="restless"} 1"#,
+                r#"appcode_reconciles_total{result="panicked"} 1"#,
+                "appcode_reconcile_duration_seconds_count 2",
+                "appcode_resources 3",
+                "appcode_unsaved_codes 1",
+                concat!(r#"appcode_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
+            ] {
+                assert!(text.lines().any(|found| found == line), "{line} in {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn open_metrics_are_for_those_who_ask_for_them() {
+        let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
+        for (accept, expected) in [
+            (prometheus, Format::OpenMetrics),
+            ("*/*", Format::Text),
+            ("text/plain;version=0.0.4", Format::Text),
+            ("", Format::Text),
+        ] {
+            assert_eq!(Format::accepted(accept), expected, "{accept}");
+        }
+    }
+}

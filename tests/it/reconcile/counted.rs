@@ -1,0 +1,92 @@
+//! What the metrics say of what was done.
+
+use std::collections::BTreeMap;
+
+use appcode_operator::metrics::Format;
+use cloud_simulator::{Fault, Operation};
+use jiff::SignedDuration;
+use pretty_assertions::assert_eq;
+
+use crate::support::World;
+use crate::support::script::{ApiFault, Call, Moment, Strike, Verb};
+
+/// Every sample of the running process that is not 0.
+fn samples(world: &World) -> BTreeMap<String, String> {
+    let text = world.ctx.scrape(Format::OpenMetrics);
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    let samples = samples.map(|line| line.rsplit_once(' ').unwrap());
+    samples
+        .filter(|(_, value)| *value != "0")
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+fn told(world: &World, name: &str) -> String {
+    samples(world).remove(name).unwrap_or_else(|| "0".to_owned())
+}
+
+fn rotations(world: &World) -> Vec<(String, String)> {
+    let samples = samples(world).into_iter();
+    samples
+        .filter(|(name, _)| name.starts_with("appcode_rotations_total"))
+        .collect()
+}
+
+#[tokio::test]
+async fn one_rotation_counts_one() {
+    let mut world = World::settled().await;
+    assert_eq!(rotations(&world), []);
+    world.stage.set_trigger("one");
+    world.run_to_rest().await;
+    world.assert_ready();
+    let name = r#"appcode_rotations_total{trigger="Spec",strategy="Reset",outcome="Completed"}"#;
+    assert_eq!(rotations(&world), [(name.to_owned(), "1".to_owned())]);
+    for (name, expected) in [
+        ("appcode_rotation_exposure_seconds_count", 1),
+        (r#"appcode_cloud_calls_total{operation="reset",outcome="ok"}"#, 1),
+        (
+            r#"appcode_cloud_calls_total{operation="show",outcome="ok"}"#,
+            world.calls(Operation::Show),
+        ),
+        (r#"appcode_cloud_call_duration_seconds_count{operation="reset"}"#, 1),
+        ("appcode_resources", 1),
+        ("appcode_unsaved_codes", 0),
+    ] {
+        assert_eq!(told(&world, name), expected.to_string(), "{name}");
+    }
+    let passes = told(&world, r#"appcode_reconciles_total{result="ok"}"#);
+    assert_eq!(told(&world, "appcode_reconcile_duration_seconds_count"), passes);
+}
+
+#[tokio::test]
+async fn a_rotation_whose_answer_is_lost_is_counted_as_recovered_and_without_exposure() {
+    let mut world = World::settled().await;
+    let fault = Fault::cut_after().at(Operation::Reset).once();
+    world.stage.cloud.with(|cloud| cloud.inject(fault));
+    world.stage.set_trigger("one");
+    world.run_to_rest().await;
+    world.assert_ready();
+    let name = r#"appcode_rotations_total{trigger="Spec",strategy="Reset",outcome="Recovered"}"#;
+    assert_eq!(rotations(&world), [(name.to_owned(), "1".to_owned())]);
+    assert_eq!(told(&world, "appcode_rotation_exposure_seconds_count"), "0");
+    let name = r#"appcode_cloud_calls_total{operation="reset",outcome="unknown_outcome"}"#;
+    assert_eq!(told(&world, name), "1");
+}
+
+#[tokio::test]
+async fn a_code_that_cannot_be_saved_shows_until_it_is() {
+    let mut world = World::settled().await;
+    world.stage.set_trigger("one");
+    let strike = Strike::Api(Moment::Before, ApiFault::Status(500));
+    let is_patch = |call: &Call| matches!(call, Call::Api { verb: Verb::Patch, .. });
+    world.stage.script.begin_lasting(strike, 1, is_patch);
+    world.run_for(SignedDuration::from_mins(2)).await;
+    assert_eq!(told(&world, "appcode_unsaved_codes"), "1");
+    assert_ne!(told(&world, r#"appcode_reconciles_total{result="failed"}"#), "0");
+    assert_eq!(rotations(&world), []);
+    world.stage.script.begin(Vec::new());
+    world.run_for(SignedDuration::from_mins(2)).await;
+    world.assert_ready();
+    assert_eq!(told(&world, "appcode_unsaved_codes"), "0");
+    assert_eq!(rotations(&world).len(), 1);
+}
