@@ -59,7 +59,7 @@ pub(crate) const JITTER_SHORTER: &str = "jitter must be shorter than the interva
     printcolumn(name = "Secret", type_ = "string", json_path = ".status.target.name", priority = 1, description = "The Secret that holds the code"),
     printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = 1, description = "What is the case, and what to do"),
     validation = Rule::new("!has(self.spec.appCodeFrom) || self.spec.appCodeFrom.secretKeyRef.name != (has(self.spec.target) && has(self.spec.target.name) ? self.spec.target.name : self.metadata.name)").message(SEED_NOT_TARGET),
-    validation = Rule::new("self.spec.credentialsRef.name != (has(self.spec.target) && has(self.spec.target.name) ? self.spec.target.name : self.metadata.name)").message(CREDENTIALS_NOT_TARGET),
+    validation = Rule::new("!has(self.spec.credentialsRef) || self.spec.credentialsRef.name != (has(self.spec.target) && has(self.spec.target.name) ? self.spec.target.name : self.metadata.name)").message(CREDENTIALS_NOT_TARGET),
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = schema::AbsentRatherThanNull)]
@@ -115,8 +115,10 @@ pub struct AppCodeRotationSpec {
 
     /// Secret in this namespace with the cloud credentials of the IAM user that created the app: `accessKey` and
     /// `secretKey` (and `securityToken` for temporary keys), or `domainName`, `userName` and `password`, or `token`.
-    /// It is read anew for each use, so changing it needs no restart.
-    pub credentials_ref: SecretReference,
+    /// It is read anew for each use, so changing it needs no restart. Default: the operator's own credentials, where its
+    /// administrator allows them for this namespace and app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_ref: Option<SecretReference>,
 
     /// When to rotate without being asked. Default: only when asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -9,7 +9,8 @@ use jiff::SignedDuration;
 
 use crate::controller::Settings;
 use crate::endpoint::{Endpoint, EndpointRules};
-use crate::modelarts::{GuardOptions, HttpOptions};
+use crate::identity::{Allowance, Identity};
+use crate::modelarts::{Credentials, GuardOptions, HttpOptions};
 use crate::plan::Limits;
 use crate::validate::Rules;
 
@@ -39,6 +40,20 @@ pub struct Args {
     /// with a real one.
     #[arg(long, env = "APPCODE_ALLOW_INSECURE_LOOPBACK")]
     pub allow_insecure_loopback: bool,
+
+    /// Directory with the operator's own credentials, in files named as the keys of a credentials Secret; read for each
+    /// use. Without it HUAWEICLOUD_SDK_AK, HUAWEICLOUD_SDK_SK and HUAWEICLOUD_SDK_SECURITY_TOKEN count, if they are set.
+    #[arg(long, env = "APPCODE_DEFAULT_CREDENTIALS_DIR", value_name = "DIRECTORY")]
+    pub default_credentials_dir: Option<PathBuf>,
+
+    /// A namespace whose resources may use the operator's own credentials, and for which app; may be given several times.
+    #[arg(
+        long = "allow-default-identity",
+        env = "APPCODE_ALLOW_DEFAULT_IDENTITY",
+        value_name = "NAMESPACE=APP_ID",
+        value_delimiter = ','
+    )]
+    pub allow_default_identity: Vec<Allowance>,
 
     /// File with PEM certificates that are trusted for the cloud besides those of the system.
     #[arg(long, env = "APPCODE_CA_FILE", value_name = "FILE")]
@@ -124,6 +139,11 @@ pub enum LogFormat {
 /// Flags that contradict each other.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ArgsError {
+    /// Somebody may use an identity that is not there.
+    #[error(
+        "--allow-default-identity needs credentials of the operator's own: --default-credentials-dir, or HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK"
+    )]
+    NoIdentity,
     /// A rule between two durations is broken.
     #[error("{longer} must be longer than {shorter}: {why}")]
     Order {
@@ -207,7 +227,12 @@ impl Args {
             allow_insecure_loopback: self.allow_insecure_loopback,
         };
         endpoints.validate()?;
+        let identity = self.identity();
+        if !self.allow_default_identity.is_empty() && matches!(identity, Identity::None) {
+            return Err(ArgsError::NoIdentity);
+        }
         Ok(Settings {
+            identity,
             limits: Limits {
                 settle_window: self.settle_window,
                 minimum_interval: self.minimum_interval,
@@ -218,12 +243,30 @@ impl Args {
                 endpoints,
                 minimum_interval: self.minimum_interval,
                 forbid_plaintext: self.forbid_plaintext_status,
+                allowances: self.allow_default_identity.clone(),
             },
             namespaces: self.watch_namespaces.clone(),
             concurrency: usize::from(self.concurrency),
             grace: self.shutdown_grace.unsigned_abs(),
             prompt: self.prompt(),
         })
+    }
+
+    /// The operator's own credentials. They stand in no flag: a command line can be read by others.
+    fn identity(&self) -> Identity {
+        if let Some(directory) = &self.default_credentials_dir {
+            return Identity::Directory(directory.clone());
+        }
+        let variable = |key: &str| {
+            let name = match key {
+                "accessKey" => "HUAWEICLOUD_SDK_AK",
+                "secretKey" => "HUAWEICLOUD_SDK_SK",
+                "securityToken" => "HUAWEICLOUD_SDK_SECURITY_TOKEN",
+                _ => return None,
+            };
+            std::env::var(name).ok()
+        };
+        Credentials::from_fields(variable).map_or(Identity::None, Identity::Fixed)
     }
 
     /// Latest start of a call after its mark, and latest sending after its start. Both and the request deadline together

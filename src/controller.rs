@@ -4,6 +4,7 @@
 //! is decided is decided in the pure modules.
 
 mod act;
+mod ask;
 mod cluster;
 mod notice;
 mod observe;
@@ -24,6 +25,7 @@ pub use self::notice::Notice;
 pub use self::queue::{Key, Neighbour, Queue, Turn};
 pub use self::run::{Health, run, take_turn};
 use crate::clock::Clock;
+use crate::identity::Identity;
 use crate::ids::AppIdentity;
 use crate::metrics::{Format, Levels, Metrics};
 use crate::modelarts::{AppCode, AppCodes};
@@ -43,6 +45,8 @@ const UNSEEN_RETRY: Duration = Duration::from_secs(60);
 /// What the operator was started with.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The operator's own credentials, for resources that name none.
+    pub identity: Identity,
     /// What decisions rest on.
     pub limits: Limits,
     /// What specs are checked against.
@@ -304,7 +308,7 @@ async fn work(ctx: &Context, pass: &mut observe::Pass) -> Result<Step, Error> {
         let step = plan(&pass.observed, ctx.clock.now());
         tracing::debug!(?step, "planned");
         match step {
-            Step::AskCloud => act::ask_cloud(ctx, pass).await?,
+            Step::AskCloud => ask::ask_cloud(ctx, pass).await?,
             Step::CreateSecret { secret, record } => act::create_secret(ctx, pass, &secret, &record).await?,
             Step::WriteIntent { secret, record } => act::write_intent(ctx, pass, &secret, record).await?,
             Step::Mutate(intent) => act::mutate(ctx, pass, &intent).await?,

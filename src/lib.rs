@@ -32,6 +32,7 @@ pub mod args;
 pub mod clock;
 pub mod controller;
 pub mod endpoint;
+pub mod identity;
 pub mod ids;
 pub mod intent;
 pub mod limits;

@@ -219,6 +219,8 @@ impl Metrics {
     }
 
     /// Counts a rotation whose code was written into the Secret, `exposure` after the cloud's answer, if there was one.
+    ///
+    /// Never twice; not at all where the answer to that write was lost, since it is then not known to be this process's.
     pub fn rotated(&self, trigger: Trigger, strategy: Strategy, outcome: Outcome, exposure: Option<Duration>) {
         count(&self.rotations, &rotation_labels(trigger, strategy, outcome));
         if let Some(exposure) = exposure {
@@ -343,8 +345,8 @@ mod tests {
         let text = encoded(Format::Text);
         let registered: BTreeSet<&str> = lines(&text, "TYPE").into_keys().collect();
         let rows = include_str!("../README.md").lines();
-        let firsts = rows.filter_map(|row| row.strip_prefix("| `")?.split(['`', '{']).next());
-        let named: BTreeSet<&str> = firsts.filter(|name| name.starts_with("appcode_")).collect();
+        let first_words = rows.filter_map(|row| row.strip_prefix("| `")?.split(['`', '{']).next());
+        let named: BTreeSet<&str> = first_words.filter(|name| name.starts_with("appcode_")).collect();
         assert_eq!(named, registered);
     }
 

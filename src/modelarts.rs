@@ -108,6 +108,37 @@ pub enum Credentials {
     Token(SecretString),
 }
 
+impl Credentials {
+    /// What credentials must consist of, for a person whose do not.
+    pub const FIELDS: &'static str = "it needs accessKey and secretKey (and securityToken with temporary keys), or domainName, userName and password, or token";
+
+    /// The credentials in a set of named texts, such as the keys of a Secret; none if no kind is complete. Space around a
+    /// text does not count.
+    pub fn from_fields(field: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        let field = |name: &str| {
+            let text = field(name)?.trim().to_owned();
+            (!text.is_empty()).then_some(text)
+        };
+        if let (Some(access_key), Some(secret_key)) = (field("accessKey"), field("secretKey")) {
+            return Some(Self::Keys {
+                access_key,
+                secret_key: secret_key.into(),
+                security_token: field("securityToken").map(SecretString::from),
+            });
+        }
+        if let (Some(domain_name), Some(user_name), Some(password)) =
+            (field("domainName"), field("userName"), field("password"))
+        {
+            return Some(Self::Password {
+                domain_name,
+                user_name,
+                password: password.into(),
+            });
+        }
+        field("token").map(|token| Self::Token(token.into()))
+    }
+}
+
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

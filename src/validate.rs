@@ -14,6 +14,7 @@ use crate::api::{
     ONE_OF_REGION_ENDPOINT, ONE_SEED, Reason, SEED_NOT_TARGET, Schedule, StatusCode, TargetStatus,
 };
 use crate::endpoint::{Endpoint, EndpointError, EndpointRules};
+use crate::identity::Allowance;
 use crate::ids::{AppId, AppIdentity, BadId, ProjectId, WorkspaceId};
 use crate::modelarts::AppCode;
 pub use crate::schedule::IntervalSchedule;
@@ -36,6 +37,8 @@ pub struct Rules {
     pub minimum_interval: SignedDuration,
     /// Whether `statusCode: Plaintext` is refused.
     pub forbid_plaintext: bool,
+    /// Who may use the operator's own identity, and for which app.
+    pub allowances: Vec<Allowance>,
 }
 
 /// A spec that keeps every rule, with defaults applied.
@@ -53,8 +56,8 @@ pub struct Validated {
     pub app_remark: Option<String>,
     /// The code to start from.
     pub seed: Seed,
-    /// Name of the credentials Secret.
-    pub credentials: String,
+    /// Name of the credentials Secret; none for the operator's own identity.
+    pub credentials: Option<String>,
     /// When to rotate without being asked.
     pub schedule: Option<IntervalSchedule>,
     /// What to do at first sight, if the spec says so; the default depends on what the app holds.
@@ -90,7 +93,8 @@ pub enum Seed {
 /// A rule that the spec breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// [`Reason::InvalidSpec`], or [`Reason::EndpointNotAllowed`] when an administrator could allow it.
+    /// [`Reason::InvalidSpec`]; or [`Reason::EndpointNotAllowed`] or [`Reason::IdentityNotAllowed`] when an administrator
+    /// could allow it.
     pub reason: Reason,
     /// Which field, which rule, and where it is not plain, what to do.
     pub message: String,
@@ -99,7 +103,8 @@ pub struct Problem {
 impl Problem {
     /// One problem that tells of all, for a condition: the reason that the author of the spec can act on comes first.
     pub fn sum_up(problems: &[Self]) -> Self {
-        let is_spec = |problem: &Self| problem.reason != Reason::EndpointNotAllowed;
+        let by_admin = [Reason::EndpointNotAllowed, Reason::IdentityNotAllowed];
+        let is_spec = |problem: &Self| !by_admin.contains(&problem.reason);
         let reason = problems.iter().find(|problem| is_spec(problem)).or(problems.first());
         let messages: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
         Self {
@@ -124,7 +129,10 @@ pub fn validate(resource: &AppCodeRotation, rules: &Rules) -> Result<Validated, 
     report.length("spec.appName", spec.app_name.as_deref(), 1, 255);
     report.length("spec.appRemark", spec.app_remark.as_deref(), 0, 200);
     let seed = report.seed(spec);
-    report.secret_name("spec.credentialsRef.name", &spec.credentials_ref.name);
+    match &spec.credentials_ref {
+        Some(reference) => report.secret_name("spec.credentialsRef.name", &reference.name),
+        None => report.own_identity(resource, rules),
+    }
     let schedule = spec.schedule.as_ref().map(|schedule| report.schedule(schedule, rules));
     report.length("spec.rotationTrigger", spec.rotation_trigger.as_deref(), 1, 256);
     let target = report.target(resource);
@@ -156,7 +164,7 @@ pub fn validate(resource: &AppCodeRotation, rules: &Rules) -> Result<Validated, 
         app_name: spec.app_name.clone(),
         app_remark: spec.app_remark.clone(),
         seed,
-        credentials: spec.credentials_ref.name.clone(),
+        credentials: spec.credentials_ref.as_ref().map(|reference| reference.name.clone()),
         schedule: schedule.flatten(),
         initial: spec.initial_rotation,
         rotation_trigger: spec.rotation_trigger.clone(),
@@ -179,6 +187,24 @@ impl Report {
             reason: Reason::InvalidSpec,
             message: message.into(),
         });
+    }
+
+    /// Without credentials of its own a resource acts as the operator, which its administrator must have allowed.
+    fn own_identity(&mut self, resource: &AppCodeRotation, rules: &Rules) {
+        let namespace = resource.metadata.namespace.as_deref().unwrap_or_default();
+        let app = &resource.spec.app_id;
+        let is_allowed = |it: &Allowance| it.namespace == namespace && it.app_id.as_str() == app;
+        if !rules.allowances.iter().any(is_allowed) {
+            let message = format!(
+                "spec.credentialsRef is left out, and the operator's own identity may not be used for this app from this \
+                 namespace; name a credentials Secret, or ask the operator's administrator for \
+                 --allow-default-identity={namespace}={app}"
+            );
+            self.problems.push(Problem {
+                reason: Reason::IdentityNotAllowed,
+                message,
+            });
+        }
     }
 
     fn endpoint(&mut self, spec: &AppCodeRotationSpec, rules: &EndpointRules) -> Option<Endpoint> {
@@ -301,7 +327,11 @@ impl Report {
         {
             self.invalid(format!("spec: {SEED_NOT_TARGET}"));
         }
-        if spec.credentials_ref.name == target.name {
+        if spec
+            .credentials_ref
+            .as_ref()
+            .is_some_and(|reference| reference.name == target.name)
+        {
             self.invalid(format!("spec: {CREDENTIALS_NOT_TARGET}"));
         }
     }
@@ -352,6 +382,7 @@ mod tests {
         Rules {
             endpoints: EndpointRules::default(),
             minimum_interval: SignedDuration::from_mins(10),
+            allowances: Vec::new(),
             forbid_plaintext: false,
         }
     }

@@ -409,6 +409,8 @@ reasons! {
     Conflict,
     /// The endpoint is not on the operator's allow-list.
     EndpointNotAllowed,
+    /// The resource names no credentials, and the operator's own may not be used for its namespace and app.
+    IdentityNotAllowed,
     /// Several codes appeared during a rotation and nothing tells which is ours.
     AmbiguousOutcome,
     /// Too many rotations were started within a day.

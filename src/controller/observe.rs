@@ -12,7 +12,7 @@ use super::{ClusterError, Context, Error, Key, Remembered, Turn};
 use crate::api::{ADOPT_FINGERPRINT, AppCodeRotation, AppStatus, ROTATE_REQUESTED_AT};
 use crate::ids::{AppId, AppIdentity, Fingerprint, ProjectId};
 use crate::modelarts::{AppCode, Echo, Target};
-use crate::plan::{Cloud, Observed, Refusal, ResourceView, SeedView, Wanted};
+use crate::plan::{Cloud, Observed, Refusal, ResourceView, SeedView, Standing, Wanted};
 use crate::secret::{Asker, OurSecret, SecretView, view};
 use crate::status::Happened;
 use crate::validate::{Problem, Seed, Validated, validate};
@@ -363,10 +363,11 @@ pub(super) fn sibling(
         is_older: age(them) < age(us),
         created: created(them),
         is_judged: status.observed_generation.is_some(),
-        is_authorized: status.is_true(ConditionType::Authorized),
-        is_refused: status
-            .condition(ConditionType::Authorized)
-            .is_some_and(|it| it.status == "False"),
+        standing: match status.condition(ConditionType::Authorized).map(|it| it.status.as_str()) {
+            Some("True") => Standing::Authorized,
+            Some("False") => Standing::Refused,
+            _ => Standing::Unknown,
+        },
         holds,
         open,
     })

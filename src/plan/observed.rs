@@ -220,14 +220,23 @@ pub struct Sibling {
     pub created: Timestamp,
     /// Whether the operator has looked at it at least once.
     pub is_judged: bool,
-    /// Whether its credentials were taken by the cloud.
-    pub is_authorized: bool,
-    /// Whether the cloud refused them: then nothing that it claims counts.
-    pub is_refused: bool,
+    /// What the cloud made of its credentials.
+    pub standing: Standing,
     /// The codes that are its own: the one in its Secret and the base of its open rotation.
     pub holds: Vec<Fingerprint>,
     /// Its open rotation.
     pub open: Option<OpenSibling>,
+}
+
+/// What the cloud last made of a resource's credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing is known yet.
+    Unknown,
+    /// It took them, so what the resource claims is proven.
+    Authorized,
+    /// It refused them, so nothing that the resource claims counts.
+    Refused,
 }
 
 /// A sibling's open rotation.

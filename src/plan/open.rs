@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{AppReading, Cloud, Observed, Planner, Question, Sibling, Step, WriteReason, stop, wait};
+use super::{AppReading, Cloud, Observed, Planner, Question, Sibling, Standing, Step, WriteReason, stop, wait};
 use crate::api::{Outcome, Reason, RotationStep, Trigger};
 use crate::ids::Fingerprint;
 use crate::intent::{CAPACITY, Call, Intent, Verdict};
@@ -273,7 +273,10 @@ impl Planner<'_> {
 
     /// Siblings whose word counts: a resource whose credentials the cloud refused cannot squat on an app.
     fn credible_siblings(&self) -> impl Iterator<Item = &Sibling> {
-        self.o.siblings.iter().filter(|sibling| !sibling.is_refused)
+        self.o
+            .siblings
+            .iter()
+            .filter(|sibling| sibling.standing != Standing::Refused)
     }
 
     /// The longer a sibling's rotation has been open, the less it matters when it is looked at again: a quarter of that

@@ -257,22 +257,15 @@ fn any_cloud() -> BoxedStrategy<Cloud> {
 }
 
 fn any_sibling() -> BoxedStrategy<Sibling> {
+    let standing = select(vec![Standing::Unknown, Standing::Authorized, Standing::Refused]);
     let open = of((of(any_code()), any_time()));
-    (
-        any::<bool>(),
-        any::<bool>(),
-        any::<bool>(),
-        any_time(),
-        any_codes(2),
-        open,
-    )
-        .prop_map(|(is_older, is_judged, is_authorized, created, holds, open)| Sibling {
+    (any::<bool>(), any::<bool>(), standing, any_time(), any_codes(2), open)
+        .prop_map(|(is_older, is_judged, standing, created, holds, open)| Sibling {
             name: None,
             is_older,
             created,
             is_judged,
-            is_authorized,
-            is_refused: !is_authorized && is_judged,
+            standing,
             holds,
             open: open.map(|(base, marked_at)| OpenSibling { base, marked_at }),
         })
@@ -536,7 +529,7 @@ proptest! {
                 let intent = record.intent.as_ref().unwrap();
                 prop_assert!(!intent.is_open() && intent.number == record.number);
             } else {
-                let claims = |sibling: &Sibling| sibling.is_older && sibling.is_authorized && sibling.holds.contains(&code);
+                let claims = |sibling: &Sibling| sibling.is_older && sibling.standing == Standing::Authorized && sibling.holds.contains(&code);
                 prop_assert!(!o.siblings.iter().any(claims), "the older resource keeps its code");
             }
         }

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::{Book, LOCAL_RETRY, Planner, Sibling, Step, WriteReason, stop, wait};
+use super::{Book, LOCAL_RETRY, Planner, Sibling, Standing, Step, WriteReason, stop, wait};
 use crate::api::Reason;
 use crate::ids::Fingerprint;
 use crate::secret::{OurSecret, Record, SecretView};
@@ -119,7 +119,7 @@ impl Planner<'_> {
             .o
             .siblings
             .iter()
-            .find(|s| s.is_older && s.is_authorized && s.holds.contains(&base))?;
+            .find(|s| s.is_older && s.standing == Standing::Authorized && s.holds.contains(&base))?;
         let who = winner.name.as_ref().map_or_else(
             || "an older resource in another namespace".to_owned(),
             |name| format!("the older AppCodeRotation {name}"),

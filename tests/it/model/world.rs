@@ -661,10 +661,10 @@ impl World {
             // With a fault besides, a retained Secret may keep a dead code: the docs say so.
             let is_kept = world.secret.as_ref().and_then(|secret| secret.code);
             let is_dead = is_kept.is_some_and(|code| !world.codes.contains(&code));
-            return match is_dead && !world.is_struck && !world.is_secret_lost {
-                true => Err("I1: the retained Secret holds a dead code".into()),
-                false => Ok(world),
-            };
+            if is_dead && !world.is_struck && !world.is_secret_lost {
+                return Err("I1: the retained Secret holds a dead code".into());
+            }
+            return Ok(world);
         }
         let is_stopped = world.status.is_true(ConditionType::Stalled);
         let code = world.secret.as_ref().and_then(|secret| secret.code);

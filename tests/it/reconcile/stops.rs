@@ -1,6 +1,8 @@
 //! What stops a resource until a person acts, and how little is done meanwhile.
 
 use appcode_operator::api::{ADOPT_FINGERPRINT, ConditionType, Phase};
+use appcode_operator::identity::{Allowance, Identity};
+use appcode_operator::ids::AppId;
 use cloud_simulator::{AppType, Fault, NewApp, Operation, Reply};
 use jiff::SignedDuration;
 use pretty_assertions::assert_eq;
@@ -393,4 +395,44 @@ async fn a_refusal_whose_wording_changes_is_told_once() {
         .filter(|reason| *reason == "CredentialsRejected")
         .count();
     assert_eq!(told, 1);
+}
+
+#[tokio::test]
+async fn without_credentials_a_resource_acts_as_the_operator_only_where_that_is_allowed() {
+    let mut world = World::new().await;
+    let user = world.stage.user.clone();
+    let directory = tempfile::tempdir().unwrap();
+    for (name, text) in [("accessKey", &user.ak), ("secretKey", &user.sk)] {
+        std::fs::write(directory.path().join(name), text).unwrap();
+    }
+    world.settings.identity = Identity::Directory(directory.path().into());
+    world.settings.rules.allowances = vec![Allowance {
+        namespace: "elsewhere".into(),
+        app_id: AppId::parse(world.stage.app.clone()).unwrap(),
+    }];
+    world.restart();
+    world.stage.create_rotation(|spec| {
+        spec.as_object_mut().unwrap().remove("credentialsRef");
+    });
+    world.run_for(SignedDuration::from_hours(2)).await;
+    assert_stopped(&world, "IdentityNotAllowed", "--allow-default-identity=shop=");
+    assert_eq!(world.ledger().requests.len(), 0, "nobody is asked on its behalf");
+    world.settings.rules.allowances[0].namespace = NAMESPACE.into();
+    world.restart();
+    world.run_for(SignedDuration::from_hours(2)).await;
+    world.assert_ready();
+    // New credentials are taken without a restart, and bad ones are told as the administrator's.
+    world.stage.cloud.with(|cloud| cloud.revoke_key(&user.ak));
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_mins(20)).await;
+    assert_eq!(world.stalled().as_deref(), Some("CredentialsRejected"));
+    let (_, _, message) = world.condition(ConditionType::Stalled);
+    assert!(message.contains("the operator's own credentials"), "{message}");
+    let key = world.stage.cloud.with(|cloud| cloud.add_key(&user.user_id));
+    for (name, text) in [("accessKey", &key.ak), ("secretKey", &key.sk)] {
+        std::fs::write(directory.path().join(name), text).unwrap();
+    }
+    world.run_for(SignedDuration::from_mins(20)).await;
+    world.assert_ready();
+    assert_eq!(world.mutations(), 1);
 }

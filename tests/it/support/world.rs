@@ -6,6 +6,7 @@ use std::time::Duration;
 use appcode_operator::api::{AppCodeRotationStatus, ConditionType};
 use appcode_operator::controller::{Cluster, Context, Notice, Settings, take_turn};
 use appcode_operator::endpoint::{Endpoint, EndpointRules};
+use appcode_operator::identity::Identity;
 use appcode_operator::ids::{AppId, Fingerprint};
 use appcode_operator::metrics::Metrics;
 use appcode_operator::modelarts::{
@@ -314,6 +315,7 @@ fn settings(stage: &Stage) -> Settings {
         iam: stage.endpoint.clone(),
     };
     Settings {
+        identity: Identity::None,
         limits: Limits {
             settle_window: SignedDuration::from_mins(2),
             minimum_interval,
@@ -327,6 +329,7 @@ fn settings(stage: &Stage) -> Settings {
             },
             minimum_interval,
             forbid_plaintext: false,
+            allowances: Vec::new(),
         },
         namespaces: Vec::new(),
         concurrency: 4,

@@ -1,0 +1,251 @@
+//! Asks the cloud what the app is like, and puts what comes of it into words.
+
+use jiff::SignedDuration;
+
+use super::observe::{Pass, readable, sibling};
+use super::{Context, Error};
+use crate::api::Reason;
+use crate::ids::{AppIdentity, Fingerprint};
+use crate::modelarts::{App, AppType, Caller, CloudError, CloudErrorKind, Credentials, Echo, Target};
+use crate::plan::{AppReading, Cloud, Failure};
+use crate::status::BACKOFF_CAP;
+use crate::telemetry::causes;
+use crate::validate::Validated;
+
+/// An app holds five codes at most, so it has at most four other owners.
+const MOST_SIBLINGS: usize = 4;
+/// How soon credentials that a person may mend are looked at again.
+const CREDENTIALS_RETRY: SignedDuration = SignedDuration::from_secs(60);
+
+/// Reads the credentials, the siblings' Secrets and the app, in this order.
+pub(super) async fn ask_cloud(ctx: &Context, pass: &mut Pass) -> Result<(), Error> {
+    let Some(validated) = pass.validated.clone() else {
+        return Ok(());
+    };
+    if pass.app_guard.is_none() {
+        pass.app_guard = Some(ctx.app_lock(&validated.app).lock_owned().await);
+    }
+    let caller = match caller(ctx, pass, &validated).await? {
+        Ok(caller) => caller,
+        Err(lack) => {
+            pass.observed.cloud = Cloud::Failed(Failure {
+                reason: Reason::CredentialsMissing,
+                message: lack,
+                request_id: None,
+                is_final: true,
+                after: Some(CREDENTIALS_RETRY),
+            });
+            return Ok(());
+        }
+    };
+    let target = Target {
+        endpoint: validated.endpoint.clone(),
+        app: validated.app.clone(),
+        workspace: validated.workspace.clone(),
+        caller,
+    };
+    if let Some(failure) = read_siblings(ctx, pass, &target.app).await? {
+        pass.observed.cloud = Cloud::Failed(failure);
+        return Ok(());
+    }
+    let answer = ctx.cloud.show_app(&target).await;
+    pass.target = Some(target);
+    match answer {
+        Ok(app) => {
+            pass.echo = Echo {
+                name: app.name.clone().unwrap_or_default(),
+                remark: validated.app_remark.clone().or_else(|| app.remark.clone()),
+            };
+            take_in(ctx, pass, app);
+        }
+        Err(error) => {
+            tracing::debug!(
+                error = %causes(&error),
+                category = error.category(),
+                "the app was not read"
+            );
+            pass.observed.cloud = failed(&error, pass);
+        }
+    }
+    Ok(())
+}
+
+/// Who asks the cloud; or what the credentials lack, in words for the person who must act.
+async fn caller(ctx: &Context, pass: &Pass, validated: &Validated) -> Result<Result<Caller, String>, Error> {
+    let Some(name) = &validated.credentials else {
+        return Ok(ctx.settings.identity.caller());
+    };
+    let secret = ctx.cluster.secret(pass.key.namespace(), name).await;
+    let secret = readable(secret).map_err(|source| Error::Cluster {
+        doing: "read the credentials Secret",
+        source,
+    })?;
+    let lacks = |what: &str| Err(format!("Credentials Secret {name}: {what}."));
+    let secret = match secret {
+        Ok(Some(secret)) => secret,
+        Ok(None) => return Ok(lacks("it does not exist; create it in this namespace")),
+        Err(why) => return Ok(lacks(&format!("the operator may not read it: {why}"))),
+    };
+    let field = |key: &str| -> Option<String> {
+        let value = secret.data.as_ref()?.get(key)?;
+        Some(std::str::from_utf8(&value.0).ok()?.to_owned())
+    };
+    let text = |text: Option<&String>| text.cloned().unwrap_or_default();
+    let meta = &secret.metadata;
+    Ok(match Credentials::from_fields(field) {
+        Some(credentials) => Ok(Caller {
+            source: format!("{}/{name}", pass.key.namespace()),
+            version: format!("{}/{}", text(meta.uid.as_ref()), text(meta.resource_version.as_ref())),
+            credentials,
+        }),
+        None => lacks(Credentials::FIELDS),
+    })
+}
+
+/// Reads the other resources of the app. Returns why that is not allowed, if so: without them nothing is safe to decide.
+async fn read_siblings(ctx: &Context, pass: &mut Pass, app: &AppIdentity) -> Result<Option<Failure>, Error> {
+    let failed = |source| Error::Cluster {
+        doing: "read another resource of the app",
+        source,
+    };
+    let mut siblings = Vec::new();
+    for neighbour in ctx.queue.neighbours(&pass.key, MOST_SIBLINGS) {
+        let namespace = neighbour.key.namespace();
+        let secret = ctx.cluster.secret(namespace, &neighbour.target).await;
+        let secret = match readable(secret).map_err(failed)? {
+            Ok(secret) => secret,
+            Err(why) => {
+                return Ok(Some(Failure {
+                    reason: Reason::Waiting,
+                    message: format!(
+                        "The operator may not read the Secret of another resource on this app: {why}. Mend its rights."
+                    ),
+                    request_id: None,
+                    is_final: false,
+                    after: None,
+                }));
+            }
+        };
+        let Some(them) = ctx.cluster.rotation(&neighbour.key).await.map_err(failed)? else {
+            continue;
+        };
+        if let Some(us) = &pass.resource {
+            siblings.extend(sibling(us, &them, secret.as_ref(), app));
+        }
+    }
+    pass.observed.siblings = siblings;
+    Ok(None)
+}
+
+/// Makes a reading of what the cloud said; the codes themselves stay in the pass.
+pub(super) fn take_in(ctx: &Context, pass: &mut Pass, app: App) {
+    let Some(validated) = &pass.validated else { return };
+    let mut codes: Vec<Fingerprint> = Vec::with_capacity(app.codes.len());
+    let mut unaddressable = Vec::new();
+    for code in app.codes {
+        let print = code.fingerprint(&validated.app);
+        codes.push(print);
+        if !code.is_addressable() {
+            unaddressable.push(print);
+        }
+        pass.codes.insert(print, code);
+    }
+    codes.sort_unstable();
+    codes.dedup();
+    pass.observed.uptime = ctx.uptime();
+    pass.observed.cloud = Cloud::Read(AppReading {
+        name: app.name,
+        is_supported: !matches!(app.app_type, Some(AppType::Other(_))),
+        is_owned: app.owner.zip(app.caller).map(|(owner, caller)| owner == caller),
+        updated_at: app.updated_at,
+        codes,
+        unaddressable,
+        masked: app.masked,
+    });
+}
+
+/// What a failed call leaves to know.
+pub(super) fn failed(error: &CloudError, pass: &Pass) -> Cloud {
+    match error.kind {
+        CloudErrorKind::Postponed { after } => Cloud::Postponed(SignedDuration::try_from(after).unwrap_or(BACKOFF_CAP)),
+        _ => Cloud::Failed(failure(error, pass)),
+    }
+}
+
+/// What a failed call means for the resource, in words for the person who must act.
+fn failure(error: &CloudError, pass: &Pass) -> Failure {
+    let app = pass.observed.wanted.as_ref();
+    let app = app.map_or_else(|_| String::new(), |wanted| wanted.app.app_id.to_string());
+    let named = pass
+        .validated
+        .as_ref()
+        .and_then(|validated| validated.credentials.as_ref());
+    let whose = named.map_or_else(
+        || "the operator's own credentials".to_owned(),
+        |name| format!("the credentials in Secret {name}"),
+    );
+    let said = &error.message;
+    let soon = Some(CREDENTIALS_RETRY);
+    let (reason, message, is_final, after) = match &error.kind {
+        CloudErrorKind::CredentialsRejected => (
+            Reason::CredentialsRejected,
+            format!("The cloud refuses {whose}: {said}. Correct them; no restart is needed."),
+            true,
+            soon,
+        ),
+        CloudErrorKind::LockedOut { .. } => (
+            Reason::CredentialsRejected,
+            format!(
+                "The cloud has refused {whose}, which are left alone for some minutes so that the key is not locked. Correct them; no restart is needed."
+            ),
+            true,
+            soon,
+        ),
+        CloudErrorKind::NotAuthorized => (
+            Reason::NotAuthorized,
+            format!(
+                "The user of {whose} may not act on app {app}: {said}. Use the IAM user that created the app, with ModelArts rights in its project."
+            ),
+            true,
+            None,
+        ),
+        CloudErrorKind::AppNotFound | CloudErrorKind::NotFound => (
+            Reason::AppNotFound,
+            format!(
+                "The cloud knows no app {app} in this project, or does not show it to the user of {whose}. Check spec.projectId, spec.appId and the region, and use the IAM user that created the app."
+            ),
+            true,
+            None,
+        ),
+        CloudErrorKind::Refused => (
+            Reason::InvalidSpec,
+            format!("The cloud refuses the request for app {app}: {said}. Correct the spec."),
+            true,
+            None,
+        ),
+        CloudErrorKind::Throttled { retry_after } => {
+            let after = retry_after
+                .and_then(|after| SignedDuration::try_from(after).ok())
+                .map(|after| after.min(BACKOFF_CAP));
+            (
+                Reason::Retrying,
+                format!("The cloud asks to slow down: {said}."),
+                false,
+                after,
+            )
+        }
+        CloudErrorKind::NotSent | CloudErrorKind::Postponed { .. } | CloudErrorKind::UnknownOutcome => (
+            Reason::Retrying,
+            format!("The cloud gave no answer that can be used for app {app}: {said}."),
+            false,
+            None,
+        ),
+    };
+    Failure {
+        reason,
+        message,
+        request_id: error.request_id.clone(),
+        is_final,
+        after,
+    }
+}
