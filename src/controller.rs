@@ -142,6 +142,7 @@ impl Context {
         let levels = Levels {
             resources: self.queue.len(),
             unsaved_codes: self.held().len(),
+            backlog: self.cloud.backlog(),
         };
         self.metrics.encode(format, levels)
     }

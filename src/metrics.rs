@@ -5,6 +5,7 @@
 
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, prometheus_text, text};
@@ -90,6 +91,8 @@ pub struct Levels {
     pub resources: usize,
     /// Codes that only this process holds.
     pub unsaved_codes: usize,
+    /// Time until the last of the calls that were postponed has had its turn.
+    pub backlog: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -127,6 +130,7 @@ pub struct Metrics {
     cloud_call_duration: Family<OperationLabels, Histogram>,
     resources: Gauge,
     unsaved_codes: Gauge,
+    backlog: Gauge<f64, AtomicU64>,
 }
 
 impl Default for Metrics {
@@ -141,6 +145,7 @@ impl Default for Metrics {
             cloud_call_duration: Family::new_with_constructor(|| Histogram::new(CLOUD_CALL)),
             resources: Gauge::default(),
             unsaved_codes: Gauge::default(),
+            backlog: Gauge::default(),
         };
         metrics.register();
         metrics.begin_series();
@@ -194,6 +199,12 @@ impl Metrics {
             "unsaved_codes",
             "New codes that only this process holds, because they could not be written into their Secret yet",
             self.unsaved_codes.clone(),
+        );
+        registry.register_with_unit(
+            "backlog",
+            "About how long until the last of the calls that wait for their turn is made",
+            Unit::Seconds,
+            self.backlog.clone(),
         );
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         registry.register("build", "The program that runs", Info::new(version));
@@ -258,6 +269,7 @@ impl Metrics {
         let gauge = |level: usize| i64::try_from(level).unwrap_or(i64::MAX);
         self.resources.set(gauge(levels.resources));
         self.unsaved_codes.set(gauge(levels.unsaved_codes));
+        self.backlog.set(levels.backlog.as_secs_f64());
         let mut out = String::new();
         let written = match format {
             Format::OpenMetrics => text::encode(&mut out, &self.registry),
@@ -318,6 +330,7 @@ mod tests {
             ("appcode_rotation_exposure_seconds", "histogram"),
             ("appcode_rotations", "counter"),
             ("appcode_unsaved_codes", "gauge"),
+            ("appcode_backlog_seconds", "gauge"),
         ];
         assert_eq!(kinds, BTreeMap::from(expected));
         for (name, kind) in kinds {
@@ -360,6 +373,7 @@ mod tests {
         let levels = Levels {
             resources: 3,
             unsaved_codes: 1,
+            backlog: Duration::from_millis(1500),
         };
         for format in [Format::OpenMetrics, Format::Text] {
             let text = metrics.encode(format, levels);

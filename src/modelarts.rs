@@ -228,6 +228,11 @@ pub trait AppCodes: Send + Sync {
         Ok(())
     }
 
+    /// About how long until the last of the calls that were postponed has had its turn.
+    fn backlog(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Reads the app with its codes in plain text.
     async fn show_app(&self, target: &Target) -> Result<App, CloudError>;
 

@@ -12,8 +12,9 @@ use crate::status::BACKOFF_CAP;
 use crate::telemetry::causes;
 use crate::validate::Validated;
 
-/// An app holds five codes at most, so it has at most four other owners.
-const MOST_SIBLINGS: usize = 4;
+/// Other resources of an app that are looked at, oldest first. An app holds five codes at most, so that more than four
+/// others are in each other's way already; every one of them must see who was there first.
+const MOST_SIBLINGS: usize = 32;
 /// How soon credentials that a person may mend are looked at again.
 const CREDENTIALS_RETRY: SignedDuration = SignedDuration::from_secs(60);
 

@@ -22,6 +22,11 @@ const MAX_CALLERS: usize = 4096;
 /// A throttled answer that names no time means this long; the vendor's advice is 2 to 5 seconds.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(5);
 
+/// Share of the rate that those who were postponed get.
+const LINE_SHARE: f64 = 0.8;
+/// A line longer than this is told, once in as long a time.
+const LONG_LINE: Duration = Duration::from_secs(60);
+
 /// How fast calls may be and how long bad credentials rest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GuardOptions {
@@ -62,11 +67,16 @@ pub struct GuardedAppCodes {
 
 struct GuardState {
     all: Bucket,
+    /// When the end of the longest line was last logged.
+    told: Option<Duration>,
     callers: HashMap<String, CallerState>,
 }
 
 struct CallerState {
     bucket: Bucket,
+    /// The places of those that were postponed, one after another: they come back one at a time and not all together. It
+    /// moves a little slower than `bucket`, so that a person's change finds a gap.
+    line: Bucket,
     breaker: Breaker,
     /// Rung when a try of unproven credentials has ended.
     tried: Arc<Notify>,
@@ -95,6 +105,7 @@ impl GuardedAppCodes {
         let all = Bucket::new(options.global_rate, options.burst.saturating_mul(10));
         let state = Mutex::new(GuardState {
             all,
+            told: None,
             callers: HashMap::new(),
         });
         Self {
@@ -122,7 +133,9 @@ impl GuardedAppCodes {
             }
             let wait = caller.bucket.wait(uptime).max(over_all);
             if wait > self.options.max_wait {
-                return Err(postponed(wait, "its turn among the operator's calls is far off"));
+                let after = caller.line.take(uptime).max(wait);
+                state.tell(after, uptime);
+                return Err(postponed(after, "its turn among the operator's calls is far off"));
             }
             caller.bucket.take(uptime);
             state.all.take(uptime);
@@ -226,6 +239,17 @@ impl AppCodes for GuardedAppCodes {
         }
     }
 
+    fn backlog(&self) -> Duration {
+        let uptime = self.clock.uptime();
+        let state = self.lock();
+        state
+            .callers
+            .values()
+            .map(|caller| caller.line.wait(uptime))
+            .max()
+            .unwrap_or_default()
+    }
+
     async fn show_app(&self, target: &Target) -> Result<App, CloudError> {
         self.pace(target).await?;
         let leave = self.enter(target, true).await?;
@@ -247,6 +271,17 @@ impl AppCodes for GuardedAppCodes {
 }
 
 impl GuardState {
+    fn tell(&mut self, after: Duration, uptime: Duration) {
+        let is_due = self.told.is_none_or(|told| uptime.saturating_sub(told) >= LONG_LINE);
+        if after >= LONG_LINE && is_due {
+            self.told = Some(uptime);
+            tracing::info!(
+                seconds = after.as_secs(),
+                "calls on the cloud wait for their turn; the last of those that wait comes in about so many seconds"
+            );
+        }
+    }
+
     /// The caller's state. When there are too many, those that remember nothing go, then the one that was used longest
     /// ago.
     fn caller(&mut self, target: &Target, uptime: Duration, options: &GuardOptions) -> &mut CallerState {
@@ -263,6 +298,7 @@ impl GuardState {
         }
         let caller = self.callers.entry(source.clone()).or_insert_with(|| CallerState {
             bucket: Bucket::new(options.per_caller_rate, options.burst),
+            line: Bucket::new(options.per_caller_rate * LINE_SHARE, 1),
             breaker: Breaker::new(target.caller.version.clone()),
             tried: Arc::new(Notify::new()),
             used: uptime,

@@ -10,6 +10,7 @@
     reason = "a test says what must hold by panicking, and its name says the rest"
 )]
 
+mod again;
 mod canary;
 mod crash;
 mod install;

@@ -166,10 +166,13 @@ async fn a_turn_that_is_far_off_is_told_instead_of_waited_for() {
     for _ in 0..2 {
         world.guard.show_app(&target()).await.unwrap();
     }
-    for _ in 0..3 {
+    // One after another, and with a gap for somebody's change now and then: they take no turn by that.
+    for millis in [1000, 1250, 2500] {
         let kind = kind(world.guard.show_app(&target()).await);
-        assert_eq!(kind, CloudErrorKind::Postponed { after: SECOND }, "and takes no turn");
+        let after = Duration::from_millis(millis);
+        assert_eq!(kind, CloudErrorKind::Postponed { after });
     }
+    assert_eq!(world.guard.backlog(), Duration::from_millis(3750));
     assert_eq!((world.cloud.calls(), world.clock.uptime()), (2, Duration::ZERO));
 }
 

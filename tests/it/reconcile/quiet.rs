@@ -9,7 +9,7 @@ use appcode_operator::clock::{Clock, SystemClock};
 use appcode_operator::controller::{Cluster, Context, Health, run};
 use appcode_operator::modelarts::{App, AppCode, AppCodes, CloudError, Echo, Target};
 use async_trait::async_trait;
-use cloud_simulator::Operation;
+use cloud_simulator::{NewApp, Operation};
 use jiff::SignedDuration;
 use pretty_assertions::assert_eq;
 use serde_json::json;
@@ -197,4 +197,52 @@ async fn until(stage: &Stage, wanted: impl Fn(&Stage) -> bool) {
     while !wanted(stage) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+#[tokio::test]
+async fn many_that_are_due_at_once_after_a_long_pause_rotate_once_each_and_take_turns() {
+    const MANY: usize = 24;
+    let mut world = World::direct();
+    let (user, project) = (world.stage.user.user_id.clone(), world.stage.project.clone());
+    let now = world.stage.time.truth();
+    let names: Vec<String> = (0..MANY).map(|number| format!("many-{number}")).collect();
+    let mut apps = Vec::new();
+    for name in &names {
+        let new = NewApp::of(&user, &project).codes(1).name(name);
+        let app = world.stage.cloud.with(|cloud| cloud.create_app(now, new)).app_id;
+        world.stage.create_rotation_named(name, |spec| {
+            spec["appId"] = json!(app);
+            spec["schedule"] = json!({ "interval": "24h" });
+        });
+        apps.push(app);
+    }
+    world.run_for(SignedDuration::from_hours(2)).await;
+    assert!(
+        names
+            .iter()
+            .all(|name| world.status_of(name).is_true(ConditionType::Ready))
+    );
+    // The operator is down for three months. A spec that is changed after its return does not wait for the rest.
+    world.stage.time.advance(Duration::from_secs(90 * 24 * 3600));
+    world.restart();
+    let reads = |world: &World| {
+        let asked = world.stage.api.asked();
+        asked.iter().filter(|asked| !asked.verb.is_write()).count()
+    };
+    let before = reads(&world);
+    world.run_for(SignedDuration::from_secs(20)).await;
+    let last = names.last().unwrap();
+    world
+        .stage
+        .edit_rotation(last, |object| object["spec"]["rotationTrigger"] = json!("now"));
+    world.run_for(SignedDuration::from_secs(40)).await;
+    assert_eq!(world.status_of(last).last_handled_trigger.as_deref(), Some("now"));
+    world.run_for(SignedDuration::from_mins(30)).await;
+    world.assert_sound();
+    for (name, app) in names.iter().zip(&apps) {
+        assert_eq!(world.ledger().resets_applied(app), 1, "{name}");
+        assert!(world.status_of(name).is_true(ConditionType::Ready), "{name}");
+    }
+    let reads = reads(&world) - before;
+    assert!(reads <= MANY * 16, "{reads} reads of the API server");
 }

@@ -1,0 +1,88 @@
+//! A resource that is made again, restored or copied: nothing rotates because of that alone.
+
+use serde_json::{Value, json};
+
+use crate::{condition, stage};
+
+/// What a backup holds of an object.
+fn backed_up(mut object: Value) -> Value {
+    let meta = object["metadata"].as_object_mut().unwrap();
+    meta.retain(|field, _| ["name", "namespace", "labels", "annotations"].contains(&field.as_str()));
+    object
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resource_made_again_restored_or_copied_rotates_nothing() {
+    let stage = stage().await;
+    stage.namespace("a");
+    let app = stage.app(1);
+    let resource = stage.rotation(
+        "a",
+        "one",
+        &app.app_id,
+        &json!({"rotationTrigger": "x", "schedule": {"interval": "720h"}}),
+    );
+    stage.apply(&resource);
+    stage.until_ready("a", "one", &app.app_id).await;
+    stage.kubectl(&[
+        "annotate",
+        "acr",
+        "one",
+        "-n",
+        "a",
+        "appcode.dev/rotate-requested-at=first",
+    ]);
+    stage
+        .until("the request is handled", || stage.resets(&app.app_id) == 1)
+        .await;
+    stage.until_ready("a", "one", &app.app_id).await;
+    let (code, next) = (
+        stage.code("a", "one"),
+        stage.status("a", "one")["nextRotationTime"].clone(),
+    );
+
+    // Deleted and applied again, as Argo CD or Flux may do it.
+    let annotated = backed_up(stage.get("a", "acr", "one"));
+    stage.kubectl(&["delete", "acr", "one", "-n", "a"]);
+    assert_eq!(stage.code("a", "one"), code, "the Secret is retained");
+    let mut again = annotated.clone();
+    again.as_object_mut().unwrap().remove("status");
+    stage.apply(&again);
+    stage.until_ready("a", "one", &app.app_id).await;
+    assert_eq!((stage.code("a", "one"), stage.resets(&app.app_id)), (code.clone(), 1));
+    let status = stage.status("a", "one");
+    assert_eq!(
+        (&status["rotationNumber"], &status["nextRotationTime"]),
+        (&json!(1), &next)
+    );
+    assert_eq!(status["lastHandledRequest"], "first");
+
+    // Another namespace gets copies of both, as Velero makes them: the older resource keeps the code.
+    stage.namespace("b");
+    let mut secret = backed_up(stage.get("a", "secret", "one"));
+    for object in [&mut secret, &mut again] {
+        object["metadata"]["namespace"] = json!("b");
+    }
+    stage.apply(&secret);
+    stage.apply(&again);
+    stage
+        .until("the copy stops", || {
+            condition(&stage.status("b", "one"), "Stalled") == "True"
+        })
+        .await;
+    // Without the copied Secret it is the code that is taken.
+    stage.kubectl(&["delete", "secret", "one", "-n", "b"]);
+    stage
+        .until("the copy leaves the code to the older resource", || {
+            let status = stage.status("b", "one");
+            status["conditions"].to_string().contains("\"Conflict\"")
+        })
+        .await;
+    let told = stage.status("b", "one")["conditions"].to_string();
+    assert!(!told.contains("a/one") && told.contains("another namespace"), "{told}");
+    assert_eq!((stage.code("a", "one"), stage.resets(&app.app_id)), (code, 1));
+    // When the older one goes, the next takes over.
+    stage.kubectl(&["delete", "acr", "one", "-n", "a"]);
+    stage.until_ready("b", "one", &app.app_id).await;
+    assert_eq!(stage.resets(&app.app_id), 1, "and still nothing was rotated for that");
+}
