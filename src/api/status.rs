@@ -334,6 +334,9 @@ macro_rules! reasons {
         }
 
         impl Reason {
+            /// Every reason there is.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
             /// The word that stands in `reason`.
             pub fn as_str(self) -> &'static str {
                 match self {

@@ -113,8 +113,14 @@ async fn read_siblings(ctx: &Context, pass: &mut Pass, app: &AppIdentity) -> Res
     for neighbour in ctx.queue.neighbours(&pass.key, MOST_SIBLINGS) {
         let namespace = neighbour.key.namespace();
         let secret = ctx.cluster.secret(namespace, &neighbour.target).await;
-        let secret = match readable(secret).map_err(failed)? {
+        let secret = readable(secret).map_err(failed)?;
+        let Some(them) = ctx.cluster.rotation(&neighbour.key).await.map_err(failed)? else {
+            continue;
+        };
+        let secret = match secret {
             Ok(secret) => secret,
+            // What cannot be read was not written either, unless a right was lost in the middle of a rotation.
+            Err(_) if them.status.as_ref().is_none_or(|status| status.rotation.is_none()) => continue,
             Err(why) => {
                 return Ok(Some(Failure {
                     reason: Reason::Waiting,
@@ -126,9 +132,6 @@ async fn read_siblings(ctx: &Context, pass: &mut Pass, app: &AppIdentity) -> Res
                     after: None,
                 }));
             }
-        };
-        let Some(them) = ctx.cluster.rotation(&neighbour.key).await.map_err(failed)? else {
-            continue;
         };
         if let Some(us) = &pass.resource {
             siblings.extend(sibling(us, &them, secret.as_ref(), app));

@@ -185,6 +185,8 @@ async fn the_api_server_is_gone_while_a_code_is_saved(stage: &mut Stage) {
             std::fs::read_to_string(&stage.log).is_ok_and(|log| log.contains("the pass failed"))
         })
         .await;
+    let log = std::fs::read_to_string(&stage.log).unwrap();
+    assert!(log.contains("Connection refused"), "a failure is told with its cause");
     stage.plane.start_api_server().await.unwrap();
     stage.until_ready("a", "down", &app.app_id).await;
 }

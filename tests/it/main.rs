@@ -9,6 +9,7 @@
 )]
 
 mod crd;
+mod docs;
 mod faults;
 mod manifests;
 mod model;
