@@ -14,7 +14,7 @@ use crate::api::{
 };
 use crate::ids::{AppId, AppIdentity, ProjectId, RotationId};
 use crate::intent::{Call, Consumed, FORMAT_VERSION, Verdict};
-use crate::schedule::IntervalSchedule;
+use crate::schedule::{Rhythm, Timetable};
 use crate::status::{Pass, fold};
 
 const DRAW: u64 = 0xd0d0;
@@ -204,9 +204,10 @@ fn any_wanted() -> BoxedStrategy<Wanted> {
         3 => (any_code(), any::<bool>()).prop_map(|(fingerprint, inline)| SeedView::Known { fingerprint, inline }),
     ];
     let schedule = of((24i64..200, 0i64..12)).prop_map(|hours| {
-        hours.map(|(interval, jitter)| IntervalSchedule {
-            interval: SignedDuration::from_hours(interval),
+        hours.map(|(interval, jitter)| Timetable {
+            rhythm: Rhythm::Interval(SignedDuration::from_hours(interval)),
             jitter: SignedDuration::from_hours(jitter),
+            windows: Vec::new(),
         })
     });
     let initial = of(select(vec![InitialRotation::Immediate, InitialRotation::WhenDue]));
@@ -428,7 +429,11 @@ fn has_reason(o: &Observed, wanted: &Wanted) -> bool {
     let mut times = times.chain(shown.map(|shown| shown.rotated_at.0));
     let scheduled = wanted
         .schedule
-        .is_some_and(|schedule| times.any(|time| time + schedule.interval <= now()));
+        .as_ref()
+        .is_some_and(|timetable| match &timetable.rhythm {
+            Rhythm::Interval(interval) => times.any(|time| time + *interval <= now()),
+            Rhythm::Cron(_) => false,
+        });
     let seed = wanted.seed.fingerprint().is_some_and(|seed| {
         let recorded = in_record.and_then(|record| record.seed);
         recorded != Some(seed) && (!in_status || o.status.seed_fingerprint != Some(seed.short()))
