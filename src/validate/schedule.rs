@@ -212,7 +212,7 @@ mod tests {
             "0,5 3 * * *",
             "55,0 * * * *",
             "*/58 0,23 * * *",
-            "0,59 0,23 30 6,7 *",
+            "0,59 0,23 1,30 6,7 *",
         ] {
             let found = problems(&json!({"schedule": {"cron": cron}}), &rules());
             assert!(
