@@ -1,5 +1,6 @@
 //! What holds for every observation, however it came about; and that every run without faults comes to rest.
 
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use proptest::collection::vec;
@@ -14,7 +15,7 @@ use crate::api::{
 };
 use crate::ids::{AppId, AppIdentity, ProjectId, RotationId};
 use crate::intent::{Call, Consumed, FORMAT_VERSION, Verdict};
-use crate::schedule::{Rhythm, Timetable};
+use crate::schedule::{Cron, Rhythm, Timetable, Window};
 use crate::status::{Pass, fold};
 
 const DRAW: u64 = 0xd0d0;
@@ -203,11 +204,15 @@ fn any_wanted() -> BoxedStrategy<Wanted> {
         1 => Just(SeedView::Unreadable("no such Secret".into())),
         3 => (any_code(), any::<bool>()).prop_map(|(fingerprint, inline)| SeedView::Known { fingerprint, inline }),
     ];
-    let schedule = of((24i64..200, 0i64..12)).prop_map(|hours| {
-        hours.map(|(interval, jitter)| Timetable {
+    let window = select(vec!["0 */8 * * *", "30 * * * *", "0 0 1 * *"]).prop_map(|text| Window {
+        cron: Cron::parse(text, TimeZone::UTC).unwrap(),
+        duration: SignedDuration::from_mins(45),
+    });
+    let schedule = of((24i64..200, 0i64..12, weighted(0.3, window))).prop_map(|drawn| {
+        drawn.map(|(interval, jitter, window)| Timetable {
             rhythm: Rhythm::Interval(SignedDuration::from_hours(interval)),
             jitter: SignedDuration::from_hours(jitter),
-            windows: Vec::new(),
+            windows: window.into_iter().collect(),
         })
     });
     let initial = of(select(vec![InitialRotation::Immediate, InitialRotation::WhenDue]));
@@ -455,6 +460,8 @@ proptest! {
         if let (Some(intent), _) = started(&o, &step) {
             let wanted = o.wanted.as_ref().unwrap();
             prop_assert!(has_reason(&o, wanted), "no reason for {:?}", intent.trigger);
+            let is_open = wanted.schedule.as_ref().is_some_and(|timetable| timetable.is_open(now()));
+            prop_assert!(intent.trigger != Trigger::Schedule || is_open, "outside of every window");
             prop_assert!(!wanted.suspend && o.may_mutate && !o.resource.deleting);
             prop_assert_eq!(&intent.app, &wanted.app);
             prop_assert_eq!(&intent.consumed.trigger.is_some(), &intent.consumed.trigger.as_ref().is_some_and(|value| {
