@@ -35,6 +35,11 @@ pub(crate) const CREDENTIALS_NOT_TARGET: &str =
     "credentialsRef must not name the target Secret: the operator writes codes there";
 pub(crate) const INTERVAL_POSITIVE: &str = "interval must be longer than zero";
 pub(crate) const JITTER_SHORTER: &str = "jitter must be shorter than the interval";
+pub(crate) const ONE_OF_CRON_INTERVAL: &str =
+    "set exactly one of cron and interval: cron for times of the calendar, interval for a time after the last rotation";
+pub(crate) const ZONE_WITH_CRON: &str =
+    "timeZone needs cron: an interval has no time zone, and each window has its own";
+pub(crate) const WINDOW_LENGTH: &str = "duration must be 1m to 168h";
 
 /// What should be rotated, when, and where the code goes.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,7 +58,7 @@ pub(crate) const JITTER_SHORTER: &str = "jitter must be shorter than the interva
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "Where the rotation stands"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#, description = "Whether the Secret holds a code that the cloud lists"),
     printcolumn(name = "Last Rotation", type_ = "date", json_path = ".status.lastRotationTime", description = "Time since the last rotation"),
-    printcolumn(name = "Next Rotation", type_ = "string", json_path = ".status.nextRotationTime", description = "When the schedule rotates next"),
+    printcolumn(name = "Next Rotation", type_ = "string", json_path = ".status.nextRotationTime", description = "When the schedule rotates next, as a time in UTC: a column of ages cannot show what is to come"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since creation"),
     printcolumn(name = "Fingerprint", type_ = "string", json_path = ".status.current.fingerprint", priority = 1, description = "Stands for the code in the Secret"),
     printcolumn(name = "Secret", type_ = "string", json_path = ".status.target.name", priority = 1, description = "The Secret that holds the code"),
@@ -190,25 +195,89 @@ pub struct SecretKeyReference {
 
 /// When to rotate without being asked.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[x_kube(validation = Rule::new("!has(self.jitter) || duration(self.jitter) < duration(self.interval)").message(JITTER_SHORTER))]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.cron) != has(self.interval)").message(ONE_OF_CRON_INTERVAL),
+    validation = Rule::new("!has(self.timeZone) || has(self.cron)").message(ZONE_WITH_CRON),
+    validation = Rule::new("!has(self.jitter) || !has(self.interval) || duration(self.jitter) < duration(self.interval)").message(JITTER_SHORTER)
+)]
 pub struct Schedule {
     /// Time from one completed rotation to the next, such as `720h`, `90m` or `1h30m`: hours, minutes and seconds, in
-    /// this order. Not shorter than the operator's minimum interval (10 minutes unless it was set otherwise).
+    /// this order. Not shorter than the operator's minimum interval (10 minutes unless it was set otherwise). Set either
+    /// this or `cron`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 2, max = 22),
         regex(pattern = r"^([0-9]{1,5}h)?([0-9]{1,7}m)?([0-9]{1,7}s)?$")
     )]
     #[x_kube(validation = Rule::new("duration(self) > duration('0s')").message(INTERVAL_POSITIVE))]
-    pub interval: String,
+    pub interval: Option<String>,
 
-    /// Longest delay on top of the interval, shorter than it. It spreads the rotations of many resources; each resource
-    /// always has the same delay. `0s`: none. Default: a tenth of the interval, at most `1h`.
+    /// Times of the calendar, such as `0 3 * * SUN`: minute, hour, day of month, month and day of week, or `@hourly`,
+    /// `@daily`, `@midnight`, `@weekly`, `@monthly`, `@yearly` or `@annually`. Months and days may be named by three
+    /// letters, `L` is the last day of the month, and if both day of month and day of week are given either is enough.
+    /// It counts from the calendar: a rotation for another reason does not move it, and times that were missed become
+    /// one. A local time that is skipped when clocks go forward means the first instant after the gap, one that comes
+    /// twice when they go back the first of the two. Firings must be at least the operator's minimum interval apart
+    /// (10 minutes unless it was set otherwise). Set either this or `interval`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 6, max = 100),
+        regex(
+            pattern = r"^(@(annually|daily|hourly|midnight|monthly|weekly|yearly)|[0-9*/,-]+ +[0-9*/,-]+ +[0-9Ll*/,-]+ +[0-9A-Za-z*/,-]+ +[0-9A-Za-z*/,-]+)$"
+        )
+    )]
+    pub cron: Option<String>,
+
+    /// IANA time zone of `cron`, such as `Europe/Berlin`; the operator brings the zones' rules along. Default:
+    /// `Etc/UTC`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$"))]
+    pub time_zone: Option<String>,
+
+    /// Longest delay after the time that is due, shorter than the interval or than the shortest time between two
+    /// firings of `cron`. It spreads the rotations of many resources; each resource always has the same share of it. It
+    /// ends with the window in which the delay starts. `0s`: none. Default: a tenth of the interval or of that shortest
+    /// time, at most `1h`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 2, max = 22),
         regex(pattern = r"^([0-9]{1,5}h)?([0-9]{1,7}m)?([0-9]{1,7}s)?$")
     )]
     pub jitter: Option<String>,
+
+    /// Scheduled rotations start only while one of these windows is open, at most 8; what falls due in between starts
+    /// in the next one. Rotations for other reasons do not wait for a window. Default: open at all times.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub windows: Vec<ScheduleWindow>,
+}
+
+/// A time in which scheduled rotations may start.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScheduleWindow {
+    /// When the window opens: a cron like that of the schedule, such as `0 22 * * MON-FRI`.
+    #[schemars(
+        length(min = 6, max = 100),
+        regex(
+            pattern = r"^(@(annually|daily|hourly|midnight|monthly|weekly|yearly)|[0-9*/,-]+ +[0-9*/,-]+ +[0-9Ll*/,-]+ +[0-9A-Za-z*/,-]+ +[0-9A-Za-z*/,-]+)$"
+        )
+    )]
+    pub cron: String,
+
+    /// How long it stays open, such as `6h`: `1m` to `168h`. A rotation that has started in it is finished in any case.
+    #[schemars(
+        length(min = 2, max = 22),
+        regex(pattern = r"^([0-9]{1,5}h)?([0-9]{1,7}m)?([0-9]{1,7}s)?$")
+    )]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('168h')").message(WINDOW_LENGTH))]
+    pub duration: String,
+
+    /// IANA time zone of the window's `cron`, such as `Europe/Berlin`. Default: `Etc/UTC`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$"))]
+    pub time_zone: Option<String>,
 }
 
 /// What to do with the seed at first sight.

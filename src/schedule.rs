@@ -1,25 +1,80 @@
 //! When the schedule rotates next. Pure: the time comes in, and the spread is a hash of the resource's uid.
 
+mod cron;
+mod window;
+
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
-/// Rotations at a distance from one another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IntervalSchedule {
-    /// From one completed rotation to the next; longer than zero.
-    pub interval: SignedDuration,
-    /// Longest delay on top; the resource's own share of it never changes.
+pub use self::cron::{Cron, zone};
+pub use self::window::Window;
+
+/// When rotations start without being asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timetable {
+    /// When one is due.
+    pub rhythm: Rhythm,
+    /// Longest delay after that; the resource's own share of it never changes.
     pub jitter: SignedDuration,
+    /// One may start only while one of these is open; none means at any time.
+    pub windows: Vec<Window>,
 }
 
-impl IntervalSchedule {
-    /// When the next rotation is due, if the current code became current at `since`.
+/// When rotations are due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rhythm {
+    /// From one completed rotation to the next; longer than zero.
+    Interval(SignedDuration),
+    /// By the calendar, whenever the last rotation was.
+    Cron(Cron),
+}
+
+impl Timetable {
+    /// The first permitted start of the next rotation, if the current code became current at `since`.
     ///
     /// Missed times collapse into one: however long ago that was, there is one due time, and after the rotation the
-    /// next one counts from its completion.
-    pub fn next(&self, since: Timestamp, uid: &str) -> Timestamp {
-        let wait = self.interval.saturating_add(spread(uid, self.jitter));
-        since.checked_add(wait).unwrap_or(Timestamp::MAX)
+    /// next one counts from its completion. What falls due while no window is open starts in the next window.
+    pub fn next(&self, since: Timestamp, uid: &str) -> Option<Timestamp> {
+        let due = match &self.rhythm {
+            Rhythm::Interval(interval) => since.checked_add(*interval).ok()?,
+            Rhythm::Cron(cron) => cron.next(since)?,
+        };
+        let base = if self.is_open(due) { due } else { self.opening(due)? };
+        let left = self.end(base).map(|end| end.duration_since(base));
+        let longest = left.map_or(self.jitter, |left| left.min(self.jitter));
+        base.checked_add(spread(uid, longest)).ok()
+    }
+
+    /// The next start as it looks at `now`: the first permitted one or, if that was missed and no window is open, the
+    /// next opening. A rotation is to start once this is not in the future.
+    pub fn start(&self, since: Timestamp, uid: &str, now: Timestamp) -> Option<Timestamp> {
+        let next = self.next(since, uid)?;
+        if next > now || self.is_open(now) {
+            Some(next)
+        } else {
+            self.opening(now)
+        }
+    }
+
+    /// The first `n` starts, if each rotation comes when it should.
+    pub fn upcoming(&self, since: Timestamp, uid: &str, n: usize) -> Vec<Timestamp> {
+        std::iter::successors(self.next(since, uid), |at| self.next(*at, uid))
+            .take(n)
+            .collect()
+    }
+
+    /// Whether a rotation may start now.
+    pub fn is_open(&self, now: Timestamp) -> bool {
+        self.windows.is_empty() || self.end(now).is_some()
+    }
+
+    /// When the last of the windows closes that are open at `at`.
+    fn end(&self, at: Timestamp) -> Option<Timestamp> {
+        self.windows.iter().filter_map(|window| window.end(at)).max()
+    }
+
+    fn opening(&self, after: Timestamp) -> Option<Timestamp> {
+        self.windows.iter().filter_map(|window| window.opening(after)).min()
     }
 }
 
@@ -48,52 +103,4 @@ pub fn cut_to_now(times: impl IntoIterator<Item = Timestamp>, now: Timestamp) ->
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_second(seconds).unwrap()
-    }
-
-    fn schedule(interval: i64, jitter: i64) -> IntervalSchedule {
-        IntervalSchedule {
-            interval: SignedDuration::from_secs(interval),
-            jitter: SignedDuration::from_secs(jitter),
-        }
-    }
-
-    #[test]
-    fn a_time_in_the_future_counts_only_when_there_is_no_other() {
-        assert_eq!(cut_to_now([at(50), at(500)], at(100)), Some(at(50)));
-        assert_eq!(cut_to_now([at(500)], at(100)), Some(at(100)));
-        assert_eq!(cut_to_now([at(50), at(70)], at(100)), Some(at(70)));
-        assert_eq!(cut_to_now([], at(100)), None);
-    }
-
-    #[test]
-    fn the_spread_over_many_uids_is_uniform() {
-        let mut tenths = [0; 10];
-        for n in 0..10_000 {
-            let second = spread(&format!("uid-{n}"), SignedDuration::from_secs(1000)).as_secs();
-            tenths[usize::try_from(second / 100).unwrap()] += 1;
-        }
-        assert!(tenths.iter().all(|count| (850..1150).contains(count)), "{tenths:?}");
-    }
-
-    proptest! {
-        #[test]
-        fn never_due_before_the_interval_nor_after_the_jitter(since in 0i64..4_000_000_000, interval in 1i64..100_000_000, jitter in 0i64..100_000, uid in "[a-f0-9-]{36}") {
-            let next = schedule(interval, jitter).next(at(since), &uid);
-            prop_assert!(next >= at(since + interval));
-            prop_assert!(next <= at(since + interval + jitter));
-            prop_assert_eq!(next, schedule(interval, jitter).next(at(since), &uid));
-        }
-
-        #[test]
-        fn no_interval_overflows(since in any::<i32>(), interval in any::<i64>(), jitter in any::<i64>()) {
-            let _ = schedule(interval.saturating_abs(), jitter.saturating_abs()).next(at(i64::from(since)), "uid");
-        }
-    }
-}
+mod tests;

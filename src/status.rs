@@ -23,6 +23,9 @@ pub const BACKOFF_CAP: SignedDuration = SignedDuration::from_mins(15);
 /// Check periods without an answer after which it is no longer known whether the code works.
 const PERIODS_UNTIL_UNKNOWN: i32 = 3;
 
+/// Length of `status.upcoming`.
+const UPCOMING: usize = 3;
+
 /// Something that happened in a pass and is worth telling.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Happened {
@@ -139,11 +142,11 @@ fn publish(status: &mut AppCodeRotationStatus, pass: Pass<'_>, wanted: &Wanted, 
         started_at: Time(intent.started_at),
     });
     let since = status.current.as_ref().map(|code| code.rotated_at.0);
-    let next = wanted
-        .schedule
-        .zip(since)
-        .map(|(schedule, since)| schedule.next(since, &o.resource.uid));
+    let scheduled = wanted.schedule.as_ref().zip(since);
+    let next = scheduled.and_then(|(timetable, since)| timetable.start(since, &o.resource.uid, now));
     status.next_rotation_time = next.map(Time);
+    let upcoming = scheduled.map(|(timetable, since)| timetable.upcoming(since, &o.resource.uid, UPCOMING));
+    status.upcoming = upcoming.into_iter().flatten().map(Time).collect();
     if is_verified(o, pass.step) {
         status.last_verified_time = Some(Time(now));
     }

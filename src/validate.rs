@@ -4,20 +4,21 @@
 //! those that only the operator can know: which endpoints are allowed, the minimum interval, whether plain text is.
 //! A message says which field breaks which rule. It never quotes a value: that may be a secret put in the wrong field.
 
+mod schedule;
 mod text;
 
 use jiff::SignedDuration;
 
 use self::text::{is_secret_key, is_secret_name, parse_duration};
 use crate::api::{
-    AppCodeRotation, AppCodeRotationSpec, CREDENTIALS_NOT_TARGET, INTERVAL_POSITIVE, InitialRotation, JITTER_SHORTER,
-    ONE_OF_REGION_ENDPOINT, ONE_SEED, Reason, SEED_NOT_TARGET, Schedule, StatusCode, TargetStatus,
+    AppCodeRotation, AppCodeRotationSpec, CREDENTIALS_NOT_TARGET, InitialRotation, ONE_OF_REGION_ENDPOINT, ONE_SEED,
+    Reason, SEED_NOT_TARGET, StatusCode, TargetStatus,
 };
 use crate::endpoint::{Endpoint, EndpointError, EndpointRules};
 use crate::identity::Allowance;
 use crate::ids::{AppId, AppIdentity, BadId, ProjectId, WorkspaceId};
 use crate::modelarts::AppCode;
-pub use crate::schedule::IntervalSchedule;
+use crate::schedule::Timetable;
 
 /// Key of the target Secret when the spec names none.
 pub const DEFAULT_KEY: &str = "appCode";
@@ -25,15 +26,12 @@ pub const DEFAULT_KEY: &str = "appCode";
 /// Length of `status.history` when the spec names none.
 pub const DEFAULT_HISTORY: usize = 10;
 
-/// Longest jitter when the spec names none; shorter intervals have a tenth of themselves.
-const MAX_DEFAULT_JITTER: SignedDuration = SignedDuration::from_hours(1);
-
 /// What the operator's settings allow.
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// Where the cloud may be.
     pub endpoints: EndpointRules,
-    /// Shortest `schedule.interval`.
+    /// Shortest `schedule.interval`, and shortest time between two firings of `schedule.cron`.
     pub minimum_interval: SignedDuration,
     /// Whether `statusCode: Plaintext` is refused.
     pub forbid_plaintext: bool,
@@ -59,7 +57,7 @@ pub struct Validated {
     /// Name of the credentials Secret; none for the operator's own identity.
     pub credentials: Option<String>,
     /// When to rotate without being asked.
-    pub schedule: Option<IntervalSchedule>,
+    pub schedule: Option<Timetable>,
     /// What to do at first sight, if the spec says so; the default depends on what the app holds.
     pub initial: Option<InitialRotation>,
     /// A changed value rotates once.
@@ -93,7 +91,8 @@ pub enum Seed {
 /// A rule that the spec breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// [`Reason::InvalidSpec`]; or [`Reason::EndpointNotAllowed`] or [`Reason::IdentityNotAllowed`] when an administrator
+    /// [`Reason::InvalidSpec`] or [`Reason::ScheduleNeverFires`]; or [`Reason::EndpointNotAllowed`] or
+    /// [`Reason::IdentityNotAllowed`] when an administrator
     /// could allow it.
     pub reason: Reason,
     /// Which field, which rule, and where it is not plain, what to do.
@@ -272,29 +271,6 @@ impl Report {
         }
     }
 
-    fn schedule(&mut self, schedule: &Schedule, rules: &Rules) -> Option<IntervalSchedule> {
-        let interval = self.duration("spec.schedule.interval", &schedule.interval);
-        let jitter = schedule
-            .jitter
-            .as_deref()
-            .map(|text| self.duration("spec.schedule.jitter", text));
-        let interval = interval?;
-        let jitter = jitter.unwrap_or_else(|| Some(default_jitter(interval)));
-        if interval <= SignedDuration::ZERO {
-            self.invalid(format!("spec.schedule: {INTERVAL_POSITIVE}"));
-        } else if interval < rules.minimum_interval {
-            let minimum = rules.minimum_interval;
-            self.invalid(format!(
-                "spec.schedule.interval must be at least {minimum:#}, the operator's --minimum-interval"
-            ));
-        }
-        let jitter = jitter?;
-        if schedule.jitter.is_some() && jitter >= interval {
-            self.invalid(format!("spec.schedule: {JITTER_SHORTER}"));
-        }
-        Some(IntervalSchedule { interval, jitter })
-    }
-
     fn duration(&mut self, field: &str, text: &str) -> Option<SignedDuration> {
         let parsed = parse_duration(text);
         if parsed.is_none() {
@@ -366,19 +342,15 @@ impl Report {
     }
 }
 
-fn default_jitter(interval: SignedDuration) -> SignedDuration {
-    let tenth = interval.checked_div(10).unwrap_or(SignedDuration::ZERO);
-    tenth.min(MAX_DEFAULT_JITTER)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::schedule::Rhythm;
 
-    fn rules() -> Rules {
+    pub(super) fn rules() -> Rules {
         Rules {
             endpoints: EndpointRules::default(),
             minimum_interval: SignedDuration::from_mins(10),
@@ -388,7 +360,7 @@ mod tests {
     }
 
     /// A valid resource with `spec` merged over its spec; null removes a field.
-    fn resource(spec: &Value) -> AppCodeRotation {
+    pub(super) fn resource(spec: &Value) -> AppCodeRotation {
         let mut full = json!({
             "region": "cn-north-4",
             "projectId": "0123456789abcdef0123456789abcdef",
@@ -407,7 +379,7 @@ mod tests {
         .unwrap()
     }
 
-    fn problems(spec: &Value, rules: &Rules) -> Vec<String> {
+    pub(super) fn problems(spec: &Value, rules: &Rules) -> Vec<String> {
         let problems = validate(&resource(spec), rules).err().unwrap_or_default();
         problems.into_iter().map(|problem| problem.message).collect()
     }
@@ -428,8 +400,9 @@ mod tests {
         );
         assert!(matches!(valid.seed, Seed::None));
         let schedule = valid.schedule.unwrap();
-        assert_eq!(schedule.interval, SignedDuration::from_hours(720));
+        assert_eq!(schedule.rhythm, Rhythm::Interval(SignedDuration::from_hours(720)));
         assert_eq!(schedule.jitter, SignedDuration::from_hours(1));
+        assert!(schedule.windows.is_empty());
     }
 
     #[test]
@@ -446,8 +419,8 @@ mod tests {
         assert_eq!(valid.initial, Some(InitialRotation::WhenDue));
         let schedule = valid.schedule.unwrap();
         assert_eq!(
-            (schedule.interval, schedule.jitter),
-            (SignedDuration::from_mins(90), SignedDuration::ZERO)
+            (schedule.rhythm, schedule.jitter),
+            (Rhythm::Interval(SignedDuration::from_mins(90)), SignedDuration::ZERO)
         );
     }
 
@@ -491,8 +464,8 @@ mod tests {
             "spec.appCodeFrom.secretKeyRef.key ",
             "spec.appCode ",
             "spec.credentialsRef.name ",
-            "spec.schedule.jitter ",
             "longer than zero",
+            "spec.schedule.jitter ",
             "spec.rotationTrigger ",
             "spec.target.name ",
             "spec.target.key ",
@@ -560,11 +533,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic_or_is_quoted(texts in prop::collection::vec("[#-~]{6,40}|.{0,40}", 12), limit: i32) {
+        fn no_text_makes_it_panic_or_is_quoted(texts in prop::collection::vec("[#-~]{6,40}|.{0,40}", 17), limit: i32) {
             let spec = json!({
                 "region": texts[0], "endpoint": texts[1], "projectId": texts[2], "appId": texts[3], "workspaceId": texts[4],
                 "appCode": format!("canary{}", texts[5]), "appCodeFrom": {"secretKeyRef": {"name": texts[6], "key": texts[7]}},
-                "credentialsRef": {"name": texts[8]}, "schedule": {"interval": texts[9], "jitter": texts[10]},
+                "credentialsRef": {"name": texts[8]}, "schedule": {"interval": texts[9], "jitter": texts[10], "cron": texts[12],
+                "timeZone": texts[13], "windows": [{"cron": texts[14], "duration": texts[15], "timeZone": texts[16]}]},
                 "target": {"name": texts[11]}, "historyLimit": limit,
             });
             let found = problems(&spec, &rules());

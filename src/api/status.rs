@@ -57,9 +57,15 @@ pub struct AppCodeRotationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_rotation_time: Option<Time>,
 
-    /// When the schedule rotates next, jitter included. Absent without a schedule.
+    /// When the schedule rotates next, jitter and windows included. Absent without a schedule. While `suspend` holds
+    /// it, when it would.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_rotation_time: Option<Time>,
+
+    /// The next times of the schedule, at most three, jitter and windows included, if each rotation comes when it
+    /// should. They change with a rotation or the spec only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub upcoming: Vec<Time>,
 
     /// The value of `rotationTrigger` that was last taken into account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -378,6 +384,8 @@ reasons! {
     Abandoned,
     /// The spec breaks a rule; the message lists every one.
     InvalidSpec,
+    /// The schedule names dates that never come, or a window that never opens.
+    ScheduleNeverFires,
     /// The credentials Secret is absent or lacks a key.
     CredentialsMissing,
     /// The cloud refuses the credentials.

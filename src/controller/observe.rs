@@ -311,7 +311,7 @@ fn wanted(validated: &Validated, seed: SeedView) -> Wanted {
         app: validated.app.clone(),
         app_name: validated.app_name.clone(),
         seed,
-        schedule: validated.schedule,
+        schedule: validated.schedule.clone(),
         initial: validated.initial,
         trigger: validated.rotation_trigger.clone(),
         suspend: validated.suspend,

@@ -5,7 +5,7 @@
 
 mod spelling;
 
-use self::spelling::{Unit, base64_forms, json_unescaped, percent_decoded};
+use self::spelling::{Unit, base64_forms, json_unescaped, percent_decoded, spelled};
 
 /// Longest result, in characters.
 const MAX_LENGTH: usize = 300;
@@ -29,33 +29,31 @@ const RUN: usize = 32;
 pub fn scrub(text: &str, secrets: &[&str]) -> String {
     let text = one_line(text);
     let mut hidden = vec![false; text.len()];
-    let raw: Vec<Unit> = text
-        .bytes()
-        .enumerate()
-        .map(|(at, byte)| Unit {
-            byte,
-            start: at,
-            end: at + 1,
-        })
-        .collect();
-    let unescaped = json_unescaped(&raw, true);
-    let loosely = json_unescaped(&raw, false);
+    let raw: Vec<Unit> = text.bytes().enumerate().map(|(at, byte)| Unit::of(byte, at)).collect();
+    let unescaped = json_unescaped(&raw);
     let decoded = percent_decoded(&raw);
     let views = [
         percent_decoded(&unescaped),
         percent_decoded(&decoded),
         unescaped,
-        loosely,
         decoded,
         raw,
     ];
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-        let mut forms = base64_forms(secret.as_bytes());
-        forms.push(secret.as_bytes().to_vec());
-        forms.push(one_line(secret).into_bytes());
-        for view in &views {
-            for form in &forms {
-                hide_all(view, form, &mut hidden);
+        for form in base64_forms(secret.as_bytes()) {
+            for view in &views {
+                hide_all(view, &form, &mut hidden);
+            }
+        }
+        for form in [secret.as_bytes(), one_line(secret).as_bytes()] {
+            for at in 0..text.len() {
+                if let Some(end) = spelled(text.as_bytes(), at, form) {
+                    hidden
+                        .iter_mut()
+                        .take(end)
+                        .skip(at)
+                        .for_each(|is_hidden| *is_hidden = true);
+                }
             }
         }
     }
@@ -284,6 +282,13 @@ mod tests {
     fn a_stray_backslash_before_an_escaped_secret_hides_nothing() {
         let out = scrub(r#"said \b%+\" to us"#, &["b%+\""]);
         assert!(!out.contains("b%+"), "{out}");
+    }
+
+    #[test]
+    fn a_stray_percent_sign_before_an_encoded_secret_hides_nothing() {
+        for text in ["%AA%253A", "%AA%3a", "%41%41%3A", "%%2541A:"] {
+            assert!(!scrub(text, &["AA:"]).contains('A'), "{text}");
+        }
     }
 
     proptest! {

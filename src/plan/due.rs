@@ -157,9 +157,11 @@ impl Planner<'_> {
         })
     }
 
+    /// When the schedule starts a rotation; in the past only where it may start now.
     pub(super) fn next_scheduled(&self) -> Option<Timestamp> {
         let since = self.story.rotated_at?;
-        Some(self.wanted.schedule?.next(since, &self.o.resource.uid))
+        let timetable = self.wanted.schedule.as_ref()?;
+        timetable.start(since, &self.o.resource.uid, self.now)
     }
 
     pub(super) fn minimum_interval_left(&self) -> Option<SignedDuration> {

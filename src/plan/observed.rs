@@ -6,7 +6,7 @@ use super::Step;
 use crate::api::{AppCodeRotationStatus, InitialRotation, Outcome, Reason, TargetStatus};
 use crate::ids::{AppIdentity, Fingerprint, RotationId};
 use crate::intent::{Intent, Reading};
-use crate::schedule::IntervalSchedule;
+use crate::schedule::Timetable;
 use crate::secret::{OurSecret, SecretView};
 
 /// Settings of the operator that decisions rest on.
@@ -86,7 +86,7 @@ pub struct Wanted {
     /// The code to start from.
     pub seed: SeedView,
     /// When to rotate without being asked.
-    pub schedule: Option<IntervalSchedule>,
+    pub schedule: Option<Timetable>,
     /// What to do at first sight, if spec says so.
     pub initial: Option<InitialRotation>,
     /// `rotationTrigger`.
@@ -126,7 +126,7 @@ impl SeedView {
 /// Why a spec is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// `InvalidSpec` or `EndpointNotAllowed`.
+    /// `InvalidSpec`, `ScheduleNeverFires` or `EndpointNotAllowed`.
     pub reason: Reason,
     /// Every reason at once.
     pub message: String,

@@ -1,5 +1,6 @@
 //! What holds for every observation, however it came about; and that every run without faults comes to rest.
 
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use proptest::collection::vec;
@@ -14,7 +15,7 @@ use crate::api::{
 };
 use crate::ids::{AppId, AppIdentity, ProjectId, RotationId};
 use crate::intent::{Call, Consumed, FORMAT_VERSION, Verdict};
-use crate::schedule::IntervalSchedule;
+use crate::schedule::{Cron, Rhythm, Timetable, Window};
 use crate::status::{Pass, fold};
 
 const DRAW: u64 = 0xd0d0;
@@ -205,10 +206,15 @@ fn any_wanted() -> BoxedStrategy<Wanted> {
         1 => Just(SeedView::Unreadable("no such Secret".into())),
         3 => (any_code(), any::<bool>()).prop_map(|(fingerprint, inline)| SeedView::Known { fingerprint, inline }),
     ];
-    let schedule = of((24i64..200, 0i64..12)).prop_map(|hours| {
-        hours.map(|(interval, jitter)| IntervalSchedule {
-            interval: SignedDuration::from_hours(interval),
+    let window = select(vec!["0 */8 * * *", "30 * * * *", "0 0 1 * *"]).prop_map(|text| Window {
+        cron: Cron::parse(text, TimeZone::UTC).unwrap(),
+        duration: SignedDuration::from_mins(45),
+    });
+    let schedule = of((24i64..200, 0i64..12, weighted(0.3, window))).prop_map(|drawn| {
+        drawn.map(|(interval, jitter, window)| Timetable {
+            rhythm: Rhythm::Interval(SignedDuration::from_hours(interval)),
             jitter: SignedDuration::from_hours(jitter),
+            windows: window.into_iter().collect(),
         })
     });
     let initial = of(select(vec![InitialRotation::Immediate, InitialRotation::WhenDue]));
@@ -423,7 +429,11 @@ fn has_reason(o: &Observed, wanted: &Wanted) -> bool {
     let mut times = times.chain(shown.map(|shown| shown.rotated_at.0));
     let scheduled = wanted
         .schedule
-        .is_some_and(|schedule| times.any(|time| time + schedule.interval <= now()));
+        .as_ref()
+        .is_some_and(|timetable| match &timetable.rhythm {
+            Rhythm::Interval(interval) => times.any(|time| time + *interval <= now()),
+            Rhythm::Cron(_) => false,
+        });
     let seed = wanted.seed.fingerprint().is_some_and(|seed| {
         let recorded = in_record.and_then(|record| record.seed);
         recorded != Some(seed) && (!in_status || o.status.seed_fingerprint != Some(seed.short()))
@@ -445,6 +455,8 @@ proptest! {
         if let (Some(intent), _) = started(&o, &step) {
             let wanted = o.wanted.as_ref().unwrap();
             prop_assert!(has_reason(&o, wanted), "no reason for {:?}", intent.trigger);
+            let is_open = wanted.schedule.as_ref().is_some_and(|timetable| timetable.is_open(now()));
+            prop_assert!(intent.trigger != Trigger::Schedule || is_open, "outside of every window");
             prop_assert!(!wanted.suspend && o.may_mutate && !o.resource.deleting);
             prop_assert_eq!(&intent.app, &wanted.app);
             prop_assert_eq!(&intent.consumed.trigger.is_some(), &intent.consumed.trigger.as_ref().is_some_and(|value| {

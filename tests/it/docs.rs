@@ -28,6 +28,10 @@ fn the_runbook_has_a_heading_for_each_reason_that_needs_a_person() {
     let text = std::fs::read_to_string(path).unwrap();
     let headings: BTreeSet<&str> = text.lines().filter_map(|line| line.strip_prefix("### ")).collect();
     let is_loud = |reason: &&Reason| !QUIET.contains(reason) && **reason != Reason::PlaintextRequested;
-    let reasons: BTreeSet<&str> = Reason::ALL.iter().filter(is_loud).map(|reason| reason.as_str()).collect();
+    let reasons: BTreeSet<&str> = Reason::ALL
+        .iter()
+        .filter(is_loud)
+        .map(|reason| reason.as_str())
+        .collect();
     assert_eq!(headings, reasons);
 }

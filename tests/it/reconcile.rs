@@ -1,6 +1,7 @@
 //! What becomes of a resource, by the end state: the Secret, the cloud's ledger, status and events. The real client
 //! speaks to the simulated cloud over HTTP.
 
+mod calendar;
 mod counted;
 mod first;
 mod held;

@@ -1,6 +1,8 @@
 //! The spellings that a text may have on its way through HTTP and JSON: decoded views of a text that know where each
 //! byte came from, and the base64 forms of a secret.
 
+use std::collections::HashSet;
+
 /// Shortest base64 text that is searched for: shorter ones are found in ordinary words.
 const SHORTEST_BASE64: usize = 4;
 
@@ -10,6 +12,16 @@ pub(super) struct Unit {
     pub(super) byte: u8,
     pub(super) start: usize,
     pub(super) end: usize,
+}
+
+impl Unit {
+    pub(super) fn of(byte: u8, at: usize) -> Self {
+        Self {
+            byte,
+            start: at,
+            end: at + 1,
+        }
+    }
 }
 
 pub(super) fn percent_decoded(units: &[Unit]) -> Vec<Unit> {
@@ -34,9 +46,88 @@ pub(super) fn percent_decoded(units: &[Unit]) -> Vec<Unit> {
     out
 }
 
-/// `is_strict`: as JSON has it. Otherwise only signs are unescaped: a text that is not JSON may have a stray backslash
-/// before an escape, or before the first letter of a secret.
-pub(super) fn json_unescaped(units: &[Unit], is_strict: bool) -> Vec<Unit> {
+/// Where `secret` ends if it stands at `at` of `text`, however each of its characters is spelled.
+///
+/// Character by character, since a text as a whole cannot be decoded: what stands before the secret may look like the
+/// start of an escape and swallow its first letters.
+pub(super) fn spelled(text: &[u8], at: usize, secret: &[u8]) -> Option<usize> {
+    let starts = |byte: &u8| secret.first() == Some(byte) || ESCAPES.contains(byte);
+    text.get(at).filter(|byte| starts(byte))?;
+    let mut open = vec![(at, secret)];
+    let mut seen = HashSet::new();
+    let mut end = None;
+    while let Some((at, rest)) = open.pop() {
+        if rest.is_empty() {
+            end = end.max(Some(at));
+            continue;
+        }
+        for (bytes, next) in readings(text, at, LAYERS) {
+            if let Some(rest) = rest.strip_prefix(bytes.as_slice())
+                && seen.insert((next, rest.len()))
+            {
+                open.push((next, rest));
+            }
+        }
+    }
+    end.filter(|_| !secret.is_empty())
+}
+
+/// First bytes of escapes.
+const ESCAPES: &[u8] = b"%\\";
+/// Escapes within escapes that are looked through.
+const LAYERS: u8 = 2;
+
+/// All that may stand at `at`: the byte itself, and what each escape that begins there means. With where it ends.
+fn readings(text: &[u8], at: usize, layers: u8) -> Vec<(Vec<u8>, usize)> {
+    let Some(byte) = text.get(at) else { return Vec::new() };
+    let mut all = vec![(vec![*byte], at + 1)];
+    if layers == 0 || !ESCAPES.contains(byte) {
+        return all;
+    }
+    let inner = |at| readings(text, at, layers - 1);
+    for (lead, after) in inner(at) {
+        if lead == b"%" {
+            for (high, next) in inner(after) {
+                for (low, end) in inner(next) {
+                    if let ([high], [low]) = (high.as_slice(), low.as_slice())
+                        && is_hex(*high)
+                        && is_hex(*low)
+                    {
+                        all.push((vec![digit(*high) * 16 + digit(*low)], end));
+                    }
+                }
+            }
+        } else if lead == b"\\" {
+            for (escaped, end) in inner(after) {
+                match escaped.as_slice() {
+                    b"b" => all.push((vec![8], end)),
+                    b"f" => all.push((vec![12], end)),
+                    b"n" => all.push((vec![b'\n'], end)),
+                    b"r" => all.push((vec![b'\r'], end)),
+                    b"t" => all.push((vec![b'\t'], end)),
+                    [sign] if sign.is_ascii_punctuation() => all.push((escaped, end)),
+                    _ => {}
+                }
+            }
+        }
+    }
+    let units: Vec<Unit> = text
+        .iter()
+        .enumerate()
+        .skip(at)
+        .take(12)
+        .map(|(at, byte)| Unit::of(*byte, at))
+        .collect();
+    if let Some((char, used)) = unicode_escape(&units) {
+        all.push((char.to_string().into_bytes(), at + used));
+    }
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// What JSON escapes in `units` stand for.
+pub(super) fn json_unescaped(units: &[Unit]) -> Vec<Unit> {
     let mut out = Vec::with_capacity(units.len());
     let mut rest = units;
     while let [first, tail @ ..] = rest {
@@ -55,11 +146,7 @@ pub(super) fn json_unescaped(units: &[Unit], is_strict: bool) -> Vec<Unit> {
             continue;
         }
         rest = match tail {
-            [escaped, after @ ..]
-                if first.byte == b'\\'
-                    && escaped.byte.is_ascii()
-                    && (is_strict || (escaped.byte != b'\\' && !escaped.byte.is_ascii_alphanumeric())) =>
-            {
+            [escaped, after @ ..] if first.byte == b'\\' && escaped.byte.is_ascii() => {
                 let byte = match escaped.byte {
                     b'b' => 8,
                     b'f' => 12,

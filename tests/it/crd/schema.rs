@@ -58,6 +58,7 @@ fn check(schema: &Value, value: &Value, path: &str, found: &mut Vec<String>) {
                 }
                 true
             }
+            "maxItems" => value.as_array().unwrap().len() as u64 <= rule.as_u64().unwrap(),
             "minLength" => characters(value) >= rule.as_u64().unwrap(),
             "maxLength" => characters(value) <= rule.as_u64().unwrap(),
             "minimum" => value.as_f64().unwrap() >= rule.as_f64().unwrap(),
