@@ -63,6 +63,26 @@ impl Timetable {
             .collect()
     }
 
+    /// In words, why the next rotation of the resource with this uid comes when it comes.
+    pub fn tell(&self, uid: &str) -> String {
+        let rhythm = match &self.rhythm {
+            Rhythm::Interval(interval) => format!("{interval:#} after the last one"),
+            Rhythm::Cron(cron) => format!("by {cron}"),
+        };
+        let delay = spread(uid, self.jitter);
+        let delay = if delay.is_zero() {
+            String::new()
+        } else {
+            format!(", {delay:#} later as its share of the jitter")
+        };
+        let windows = match self.windows.len() {
+            0 => "",
+            1 => ", and only in the window",
+            _ => ", and only in one of the windows",
+        };
+        format!("{rhythm}{delay}{windows}")
+    }
+
     /// Whether a rotation may start now.
     pub fn is_open(&self, now: Timestamp) -> bool {
         self.windows.is_empty() || self.end(now).is_some()

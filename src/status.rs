@@ -315,12 +315,17 @@ fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_new_generat
             Reason::Suspended,
             "Changes are held by spec.suspend.",
         ),
-        _ => set(
-            ConditionType::Reconciling,
-            "False",
-            Reason::Idle,
-            "Nothing is under way.",
-        ),
+        _ => {
+            let timetable = o.wanted.as_ref().ok().and_then(|wanted| wanted.schedule.as_ref());
+            let message = match timetable {
+                Some(timetable) => {
+                    let next = timetable.tell(&o.resource.uid);
+                    format!("Nothing is under way. The next rotation by the schedule comes {next}.")
+                }
+                None => "Nothing is under way. No schedule is set: a rotation comes when it is asked for.".to_owned(),
+            };
+            set(ConditionType::Reconciling, "False", Reason::Idle, &message);
+        }
     }
     match pass.step {
         Step::Stop { reason, message, .. } => set(ConditionType::Stalled, "True", *reason, message),

@@ -26,6 +26,8 @@ pub struct Notice {
     pub generation: i64,
     /// When it was created.
     pub created: Timestamp,
+    /// Generation that status is about; another one than `generation` means that nobody has looked at the spec yet.
+    pub observed: Option<i64>,
     /// Value of the request annotation.
     pub request: Option<String>,
     /// Value of the adopt annotation.
@@ -47,6 +49,7 @@ impl Default for Notice {
             name: String::new(),
             uid: String::new(),
             generation: 0,
+            observed: None,
             created: Timestamp::UNIX_EPOCH,
             request: None,
             adopt: None,
@@ -71,6 +74,8 @@ struct Raw {
     metadata: RawMeta,
     #[serde(default)]
     spec: RawSpec,
+    #[serde(default)]
+    status: RawStatus,
 }
 
 #[derive(Deserialize)]
@@ -89,6 +94,12 @@ struct RawMeta {
     deletion_timestamp: Option<Time>,
     #[serde(default)]
     annotations: Option<RawAnnotations>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RawStatus {
+    observed_generation: Value,
 }
 
 #[derive(Default, Deserialize)]
@@ -114,7 +125,7 @@ impl<'de> Deserialize<'de> for Notice {
         debug_assert!(
             ROTATE_REQUESTED_AT.ends_with("rotate-requested-at") && ADOPT_FINGERPRINT.ends_with("adopt-fingerprint")
         );
-        let Raw { metadata, spec } = Raw::deserialize(deserializer)?;
+        let Raw { metadata, spec, status } = Raw::deserialize(deserializer)?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         // A region and its endpoint are one place, so that resources that name it either way know each other.
         let endpoint = match Endpoint::for_region(spec.region.as_str().unwrap_or_default()) {
@@ -140,6 +151,7 @@ impl<'de> Deserialize<'de> for Notice {
             name: metadata.name,
             uid: metadata.uid,
             generation: metadata.generation,
+            observed: status.observed_generation.as_i64(),
             created: metadata.creation_timestamp.map_or(Timestamp::UNIX_EPOCH, |time| time.0),
             request: annotations.request,
             adopt: annotations.adopt,

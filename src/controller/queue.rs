@@ -114,8 +114,8 @@ impl Queue {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in what the watch saw. `round` counts the listings; a resource seen for the first time, or again with
-    /// nothing changed, is not a person's nudge.
+    /// Takes in what the watch saw. `round` counts the listings. A resource of the first listing is a person's nudge only
+    /// if its spec was made or changed while nobody looked; these go before all that fell due meanwhile.
     pub fn apply(&self, notice: &Notice, is_listing: bool, round: u32) {
         let key = notice.key();
         let touch = hash(&(
@@ -145,7 +145,8 @@ impl Queue {
             inner.entries.insert(key.clone(), entry);
             inner.apps.entry(app).or_default().push(key.clone());
             let is_again = inner.running.contains_key(&key);
-            inner.wake(&key, now, !is_listing || is_again);
+            let is_unseen = notice.observed != Some(notice.generation);
+            inner.wake(&key, now, !is_listing || is_again || is_unseen);
             drop(inner);
             self.changed.notify_one();
             return;
@@ -392,6 +393,7 @@ mod tests {
             name: name.into(),
             uid: format!("uid-{name}"),
             generation,
+            observed: Some(1),
             created: Timestamp::UNIX_EPOCH,
             request: None,
             adopt: None,
@@ -420,6 +422,19 @@ mod tests {
         queue.apply(&notice("b", 1, "x"), true, 1);
         queue.apply(&notice("c", 1, "x"), false, 1);
         assert_eq!(names(&queue), ["c", "a", "b"]);
+    }
+
+    #[test]
+    fn what_was_made_or_changed_while_nobody_looked_goes_first() {
+        let (queue, _) = queue();
+        queue.apply(&notice("a", 1, "x"), true, 1);
+        queue.apply(&notice("b", 2, "x"), true, 1);
+        let new = Notice {
+            observed: None,
+            ..notice("c", 1, "x")
+        };
+        queue.apply(&new, true, 1);
+        assert_eq!(names(&queue), ["b", "c", "a"]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Cron patterns in a time zone: which instants they mean. Pure: the zone database is the one in the program.
 
+use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use croner::parser::{CronParser, Seconds, Year};
@@ -24,6 +25,7 @@ const HORIZON: [DateTime; 2] = [
 /// with a `*` in hours or minutes in another way; it is asked about the local calendar only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cron {
+    text: Arc<str>,
     pattern: Arc<croner::Cron>,
     zone: TimeZone,
 }
@@ -32,6 +34,12 @@ pub struct Cron {
 pub fn zone(name: &str) -> Option<TimeZone> {
     static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
     ZONES.get(name).ok().filter(|zone| !zone.is_unknown())
+}
+
+impl fmt::Display for Cron {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cron {:?} in {}", self.text, self.zone.iana_name().unwrap_or("UTC"))
+    }
 }
 
 impl Cron {
@@ -51,6 +59,7 @@ impl Cron {
         };
         let pattern = is_well_formed(fields).then(|| parser().parse(fields).ok()).flatten()?;
         Some(Self {
+            text: text.into(),
             pattern: Arc::new(pattern),
             zone,
         })

@@ -53,6 +53,19 @@ async fn a_resource_made_again_restored_or_copied_rotates_nothing() {
     assert_eq!((&status["rotationNumber"], since("a")), (&json!(1), rotated_at));
     assert_eq!(status["lastHandledRequest"], "first");
 
+    // Its status is wiped, as a restore without it does.
+    let mut wiped = stage.get("a", "acr", "one");
+    wiped.as_object_mut().unwrap().remove("status");
+    let path = "/apis/appcode.dev/v1alpha1/namespaces/a/appcoderotations/one/status";
+    stage.send(&["replace", "--raw", path, "-f", "-"], &wiped.to_string());
+    stage.until_ready("a", "one", &app.app_id).await;
+    let status = stage.status("a", "one");
+    assert_eq!(
+        (&status["rotationNumber"], &status["lastHandledTrigger"]),
+        (&json!(1), &json!("x"))
+    );
+    assert_eq!((stage.code("a", "one"), stage.resets(&app.app_id)), (code.clone(), 1));
+
     // Another namespace gets copies of both, as Velero makes them: the older resource keeps the code.
     stage.namespace("b");
     let mut secret = backed_up(stage.get("a", "secret", "one"));
@@ -68,8 +81,8 @@ async fn a_resource_made_again_restored_or_copied_rotates_nothing() {
         .await;
     // An edit is looked at at once; without one it takes up to a minute.
     let touch = |limit: u8| {
-        let patch = format!("{{\"spec\":{{\"historyLimit\":{limit}}}}}");
-        stage.kubectl(&["patch", "acr", "one", "-n", "b", "--type=merge", "-p", &patch]);
+        let change = format!("{{\"spec\":{{\"historyLimit\":{limit}}}}}");
+        stage.kubectl(&["patch", "acr", "one", "-n", "b", "--type=merge", "-p", &change]);
     };
     // Without the copied Secret it is the code that is taken.
     stage.kubectl(&["delete", "secret", "one", "-n", "b"]);
@@ -80,8 +93,11 @@ async fn a_resource_made_again_restored_or_copied_rotates_nothing() {
             status["conditions"].to_string().contains("\"Conflict\"")
         })
         .await;
-    let told = stage.status("b", "one")["conditions"].to_string();
-    assert!(!told.contains("a/one") && told.contains("another namespace"), "{told}");
+    let shown = stage.status("b", "one")["conditions"].to_string();
+    assert!(
+        !shown.contains("a/one") && shown.contains("another namespace"),
+        "{shown}"
+    );
     assert_eq!((stage.code("a", "one"), stage.resets(&app.app_id)), (code, 1));
     // When the older one goes, the next takes over.
     stage.kubectl(&["delete", "acr", "one", "-n", "a"]);

@@ -242,6 +242,7 @@ fn every_change_of_clocks_in_every_zone_is_met_as_the_rule_says() {
                     .entry(text.clone())
                     .or_insert_with(|| Arc::new(parser().parse(&text).unwrap()));
                 let cron = Cron {
+                    text: text.as_str().into(),
                     pattern: Arc::clone(pattern),
                     zone: zone.clone(),
                 };

@@ -15,7 +15,10 @@ fn at(text: &str) -> Timestamp {
 }
 
 async fn world(schedule: Value) -> World {
-    let mut world = World::new().await;
+    on(World::new().await, schedule).await
+}
+
+async fn on(mut world: World, schedule: Value) -> World {
     world.stage.create_rotation(|spec| spec["schedule"] = schedule);
     world.run_to_rest().await;
     world.assert_ready();
@@ -168,5 +171,33 @@ async fn what_never_fires_stops_at_once() {
         let (_, _, message) = world.condition(ConditionType::Stalled);
         assert!(message.contains("never come"), "{message}");
         assert_eq!(world.ledger().requests.len(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_a_year_ahead_and_back_rotates_once_and_the_schedule_lives_on() {
+    for schedule in [
+        json!({ "cron": "0 3 * * *", "jitter": "0s" }),
+        json!({ "interval": "24h", "jitter": "0s" }),
+    ] {
+        // Over HTTP the cloud would refuse a signature from another year.
+        let mut world = on(World::direct(), schedule.clone()).await;
+        world.stage.time.set_skew(SignedDuration::from_hours(365 * 24));
+        world.run_for(SignedDuration::from_hours(2)).await;
+        world.stage.time.set_skew(SignedDuration::ZERO);
+        world.run_for(SignedDuration::from_hours(2)).await;
+        assert_eq!(world.mutations(), 1, "{schedule}");
+        let left = next(&world).duration_since(world.stage.time.truth());
+        assert!(
+            left <= SignedDuration::from_hours(24),
+            "{schedule}: the next one is {left:#} away"
+        );
+        world.run_for(SignedDuration::from_hours(72)).await;
+        world.assert_ready();
+        assert!(
+            (3..=4).contains(&world.mutations()),
+            "{schedule}: {}",
+            world.mutations()
+        );
     }
 }

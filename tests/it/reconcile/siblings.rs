@@ -5,8 +5,9 @@ use jiff::SignedDuration;
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
-use crate::support::World;
+use crate::support::script::{Moment, Strike};
 use crate::support::stage::NAME;
+use crate::support::{Stage, World};
 
 fn seed(code: &str) -> impl FnOnce(&mut Value) {
     let code = code.to_owned();
@@ -89,4 +90,44 @@ async fn of_two_resources_that_name_one_code_the_younger_stops() {
     world.run_for(SignedDuration::from_mins(30)).await;
     assert_eq!(world.stalled_of("younger"), None);
     assert_eq!(world.mutations(), 2);
+}
+
+/// Two resources with a code each are both asked to rotate, and the process ends at one call of all that follow.
+#[tokio::test]
+async fn siblings_keep_their_own_codes_whichever_call_the_process_ends_at() {
+    let mut number = 0;
+    loop {
+        for moment in [Moment::Before, Moment::After] {
+            let mut world = World::on(Stage::direct(2));
+            let codes = world.live();
+            for (name, code) in ["a", "b"].iter().zip(&codes) {
+                world.stage.create_rotation_named(name, |spec| {
+                    spec["appCode"] = json!(code);
+                    spec["initialRotation"] = json!("WhenDue");
+                });
+            }
+            world.run_to_rest().await;
+            world.stage.script.begin(vec![(number, Strike::Crash(moment))]);
+            for name in ["a", "b"] {
+                world
+                    .stage
+                    .edit_rotation(name, |object| object["spec"]["rotationTrigger"] = json!("go"));
+            }
+            world.run_for(SignedDuration::from_mins(40)).await;
+            if world.stage.script.struck() == 0 {
+                assert!(number > 20, "only {number} calls");
+                return;
+            }
+            world.assert_sound();
+            let held = ["a", "b"].map(|name| world.stage.code_in(name).unwrap());
+            let live = world.live();
+            let what = format!("crash {moment:?} call {number}");
+            assert!(
+                held[0] != held[1] && held.iter().all(|code| live.contains(code)),
+                "{what}"
+            );
+            assert_eq!((live.len(), world.mutations()), (2, 2), "{what}");
+        }
+        number += 1;
+    }
 }

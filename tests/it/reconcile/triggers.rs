@@ -158,6 +158,12 @@ async fn a_changed_seed_starts_anew_from_that_code() {
     assert_eq!(world.mutations(), 1);
     let live = world.live();
     assert!(live.contains(&codes[0]) && !live.contains(&codes[1]));
+    // A seed that is the current code already asks for nothing.
+    let current = world.code().unwrap();
+    world.stage.edit_secret("seed", &[("code", &current)]);
+    world.run_for(SignedDuration::from_hours(3)).await;
+    world.assert_ready();
+    assert_eq!((world.mutations(), world.code()), (1, Some(current)));
 }
 
 #[tokio::test]
