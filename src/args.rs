@@ -68,7 +68,7 @@ pub struct Args {
     pub minimum_interval: SignedDuration,
 
     /// Most rotations of one resource that may start within 24 hours.
-    #[arg(long, env = "APPCODE_DAILY_BUDGET", default_value = "6", value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, env = "APPCODE_DAILY_BUDGET", default_value = "6", value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
     pub daily_budget: u16,
 
     /// How far two agreeing readings must lie apart before it counts that a call had no effect. Must be longer than
@@ -242,6 +242,7 @@ impl Args {
             rules: Rules {
                 endpoints,
                 minimum_interval: self.minimum_interval,
+                daily_budget: usize::from(self.daily_budget),
                 forbid_plaintext: self.forbid_plaintext_status,
                 allowances: self.allow_default_identity.clone(),
             },

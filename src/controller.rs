@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use rand::{Rng, RngExt, SeedableRng};
 
 pub use self::cluster::{Cluster, ClusterError};
@@ -142,7 +142,7 @@ impl Context {
         let levels = Levels {
             resources: self.queue.len(),
             unsaved_codes: self.held().len(),
-            backlog: self.cloud.backlog(),
+            backlog: self.cloud.backlog(self.queue.overdue()),
         };
         self.metrics.encode(format, levels)
     }
@@ -154,6 +154,12 @@ impl Context {
 
     fn uptime(&self) -> SignedDuration {
         SignedDuration::try_from(self.clock.uptime()).unwrap_or(SignedDuration::MAX)
+    }
+
+    /// The wall clock in whole seconds, as times in status have no fractions: what is read back equals what was written.
+    fn now(&self) -> Timestamp {
+        let now = self.clock.now();
+        Timestamp::from_second(now.as_second()).unwrap_or(now)
     }
 
     fn draw_number(&self) -> u64 {
@@ -182,7 +188,8 @@ impl Context {
 
     /// Takes in that a resource was deleted. It keeps its turns while a code of it is still to be saved.
     pub fn deleted(&self, key: &Key) {
-        if self.is_held(key) {
+        // A turn that is under way may be making a code just now.
+        if self.is_held(key) || self.queue.is_running(key) {
             self.queue.outlive(key);
         } else {
             self.queue.remove(key);
@@ -306,7 +313,7 @@ fn held_retry(ctx: &Context, since: Duration) -> Duration {
 
 async fn work(ctx: &Context, pass: &mut observe::Pass) -> Result<Step, Error> {
     for _ in 0..MOST_STEPS {
-        let step = plan(&pass.observed, ctx.clock.now());
+        let step = plan(&pass.observed, ctx.now());
         tracing::debug!(?step, "planned");
         match step {
             Step::AskCloud => ask::ask_cloud(ctx, pass).await?,

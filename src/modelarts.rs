@@ -228,8 +228,10 @@ pub trait AppCodes: Send + Sync {
         Ok(())
     }
 
-    /// About how long until the last of the calls that were postponed has had its turn.
-    fn backlog(&self) -> Duration {
+    /// About how long until the last of the calls that were postponed, and of `waiting` ones that are still to come, has
+    /// had its turn.
+    fn backlog(&self, waiting: usize) -> Duration {
+        let _ = waiting;
         Duration::ZERO
     }
 

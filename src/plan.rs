@@ -186,6 +186,14 @@ impl Planner<'_> {
                 ),
                 LOCAL_RETRY,
             )),
+            SecretView::Claimed(by) => Some(stop(
+                Reason::Conflict,
+                format!(
+                    "Secret {name} is kept by AppCodeRotation {by}, so nothing is rotated. Name another Secret in \
+                     spec.target.name, or delete one of the two resources: the other one takes over."
+                ),
+                LOCAL_RETRY,
+            )),
             SecretView::Forbidden(why) => Some(stop(
                 Reason::SecretNotWritable,
                 format!("The operator may not read Secret {name}: {why}. Mend its rights in this namespace."),
@@ -344,7 +352,8 @@ impl Planner<'_> {
             .due()
             .filter(|_| !self.wanted.suspend)
             .and_then(|_| self.minimum_interval_left());
-        let soonest = schedule.into_iter().chain(interval).fold(check, SignedDuration::min);
+        // What is due waits for the minimum interval, and its own time is over.
+        let soonest = interval.or(schedule).map_or(check, |left| left.min(check));
         Step::Rest {
             after: soonest.max(SignedDuration::from_secs(1)),
         }

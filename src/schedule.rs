@@ -63,17 +63,16 @@ impl Timetable {
             .collect()
     }
 
-    /// In words, why the next rotation of the resource with this uid comes when it comes.
-    pub fn tell(&self, uid: &str) -> String {
+    /// In words, why the next rotation comes when it comes.
+    pub fn tell(&self) -> String {
         let rhythm = match &self.rhythm {
-            Rhythm::Interval(interval) => format!("{interval:#} after the last one"),
+            Rhythm::Interval(interval) => format!("{interval:#} after the present code became current"),
             Rhythm::Cron(cron) => format!("by {cron}"),
         };
-        let delay = spread(uid, self.jitter);
-        let delay = if delay.is_zero() {
+        let delay = if self.jitter.is_zero() {
             String::new()
         } else {
-            format!(", {delay:#} later as its share of the jitter")
+            format!(", delayed by this resource's share of {:#} of jitter", self.jitter)
         };
         let windows = match self.windows.len() {
             0 => "",

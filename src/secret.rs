@@ -195,6 +195,8 @@ pub enum SecretView {
     },
     /// It is ours but its record cannot be used.
     Unreadable(String),
+    /// It belongs to another resource of this namespace, which is there: its name.
+    Claimed(String),
     /// The API server does not let us read it: why.
     Forbidden(String),
 }
@@ -204,7 +206,7 @@ impl SecretView {
     pub fn ours(&self) -> Option<&OurSecret> {
         match self {
             Self::Ours(secret) => Some(secret),
-            Self::Absent | Self::Foreign { .. } | Self::Unreadable(_) | Self::Forbidden(_) => None,
+            Self::Absent | Self::Foreign { .. } | Self::Unreadable(_) | Self::Claimed(_) | Self::Forbidden(_) => None,
         }
     }
 }
@@ -233,6 +235,13 @@ pub struct Asker<'a> {
     pub former_app: Option<&'a AppIdentity>,
     /// Key under which the code stands.
     pub key: &'a str,
+}
+
+/// The resource that a Secret of ours belongs to, as `namespace/name`.
+pub fn keeper(secret: &Secret) -> Option<&str> {
+    let labels = secret.metadata.labels.as_ref()?;
+    labels.get(MANAGED_BY).filter(|by| *by == MANAGER)?;
+    secret.metadata.annotations.as_ref()?.get(RESOURCE).map(String::as_str)
 }
 
 /// The one place that says whether an existing Secret may be written: by its label, its resource annotation and the app.

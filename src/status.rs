@@ -76,6 +76,10 @@ pub fn fold(pass: Pass<'_>, now: Timestamp) -> AppCodeRotationStatus {
     status.observed_generation = Some(o.resource.generation);
     if let Ok(wanted) = &o.wanted {
         publish(&mut status, pass, wanted, now);
+    } else {
+        // Nobody knows what a refused schedule asks for.
+        status.next_rotation_time = None;
+        status.upcoming.clear();
     }
     status.failures = failures(pass, now);
     status.app_code = pass.plain.cloned();
@@ -318,8 +322,9 @@ fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_new_generat
         _ => {
             let timetable = o.wanted.as_ref().ok().and_then(|wanted| wanted.schedule.as_ref());
             let message = match timetable {
+                _ if matches!(pass.step, Step::Stop { .. }) => "Nothing is under way.".to_owned(),
                 Some(timetable) => {
-                    let next = timetable.tell(&o.resource.uid);
+                    let next = timetable.tell();
                     format!("Nothing is under way. The next rotation by the schedule comes {next}.")
                 }
                 None => "Nothing is under way. No schedule is set: a rotation comes when it is asked for.".to_owned(),

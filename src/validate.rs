@@ -33,6 +33,8 @@ pub struct Rules {
     pub endpoints: EndpointRules,
     /// Shortest `schedule.interval`, and shortest time between two firings of `schedule.cron`.
     pub minimum_interval: SignedDuration,
+    /// Most rotations of a resource that may start within 24 hours.
+    pub daily_budget: usize,
     /// Whether `statusCode: Plaintext` is refused.
     pub forbid_plaintext: bool,
     /// Who may use the operator's own identity, and for which app.
@@ -354,6 +356,7 @@ mod tests {
         Rules {
             endpoints: EndpointRules::default(),
             minimum_interval: SignedDuration::from_mins(10),
+            daily_budget: 1000,
             allowances: Vec::new(),
             forbid_plaintext: false,
         }

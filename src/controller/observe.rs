@@ -13,7 +13,7 @@ use crate::api::{ADOPT_FINGERPRINT, AppCodeRotation, AppStatus, ROTATE_REQUESTED
 use crate::ids::{AppId, AppIdentity, Fingerprint, ProjectId};
 use crate::modelarts::{AppCode, Echo, Target};
 use crate::plan::{Cloud, Observed, Refusal, ResourceView, SeedView, Standing, Wanted};
-use crate::secret::{Asker, OurSecret, SecretView, view};
+use crate::secret::{self, Asker, OurSecret, SecretView, view};
 use crate::status::Happened;
 use crate::validate::{Problem, Seed, Validated, validate};
 
@@ -143,17 +143,23 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         .unwrap_or_default();
     let text = key.to_string();
     let former_app = status.app.as_ref().and_then(identity);
+    let target = validated
+        .as_ref()
+        .map_or_else(|| ctx.queue.target(key), |validated| validated.target.name.clone());
+    let keeper = keeper(ctx, key, secrets.get(&target)).await?;
     let see = |name: &str| match &validated {
         Some(validated) => match secrets.get(name) {
             Some(Err(why)) => SecretView::Forbidden(why.clone()),
-            Some(Ok(secret)) => view(secret.as_ref(), asker(validated, &text, former_app.as_ref())),
+            Some(Ok(secret)) => match &keeper {
+                Keeper::Another(by) if name == target => SecretView::Claimed(by.clone()),
+                // Its resource is gone, so that the next one of the same app takes the Secret over.
+                Keeper::Gone(by) if name == target => view(secret.as_ref(), asker(validated, by, former_app.as_ref())),
+                _ => view(secret.as_ref(), asker(validated, &text, former_app.as_ref())),
+            },
             None => SecretView::Absent,
         },
         None => SecretView::Absent,
     };
-    let target = validated
-        .as_ref()
-        .map_or_else(|| ctx.queue.target(key), |validated| validated.target.name.clone());
     let former = status
         .target
         .as_ref()
@@ -171,7 +177,7 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         resource: resource_view(key, resource.as_ref(), is_gone),
         wanted,
         secret: see(&target),
-        target,
+        target: target.clone(),
         former: former.as_deref().map_or(SecretView::Absent, see),
         status,
         cloud: Cloud::NotAsked,
@@ -202,6 +208,37 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
 
 /// Secrets by name; none where there is no such Secret, and why where it may not be read.
 type Secrets = HashMap<String, Result<Option<Secret>, String>>;
+
+/// Whose a Secret is, as far as this resource may know.
+enum Keeper {
+    /// Ours, or nobody's that we know.
+    Unknown,
+    /// Another resource's in this namespace, of this name.
+    Another(String),
+    /// A resource's in this namespace that is gone: its `namespace/name`.
+    Gone(String),
+}
+
+async fn keeper(ctx: &Context, key: &Key, secret: Option<&Result<Option<Secret>, String>>) -> Result<Keeper, Error> {
+    let by = secret
+        .and_then(|secret| secret.as_ref().ok()?.as_ref())
+        .and_then(secret::keeper);
+    let other = by.and_then(|by| Some((by, by.split_once('/')?)));
+    let Some((by, (namespace, name))) =
+        other.filter(|(by, (namespace, _))| *by != key.to_string() && *namespace == key.namespace())
+    else {
+        return Ok(Keeper::Unknown);
+    };
+    let other = ctx.cluster.rotation(&Key::new(namespace, name)).await;
+    let other = other.map_err(|source| Error::Cluster {
+        doing: "read the resource that keeps the target Secret",
+        source,
+    })?;
+    Ok(match other {
+        Some(_) => Keeper::Another(name.to_owned()),
+        None => Keeper::Gone(by.to_owned()),
+    })
+}
 
 /// A Secret that was read, or why it may not be read: that does not pass by itself, so it belongs into status.
 pub(super) fn readable(

@@ -17,6 +17,9 @@ use tokio::sync::Notify;
 use super::notice::Notice;
 use crate::clock::Clock;
 
+/// Urgent turns in a row after which one that is due has its turn.
+const MOST_URGENT: u8 = 4;
+
 /// `namespace/name` of a resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Arc<str>);
@@ -89,6 +92,8 @@ struct Inner {
     running: HashMap<Key, bool>,
     due: BTreeSet<(Duration, Key)>,
     urgent: VecDeque<Key>,
+    /// Urgent turns in a row.
+    streak: u8,
     apps: HashMap<u64, Vec<Key>>,
 }
 
@@ -219,13 +224,21 @@ impl Queue {
         const LONG: Duration = Duration::from_secs(3600);
         let now = self.clock.uptime();
         let mut inner = self.lock();
-        let key = match inner.urgent.pop_front() {
-            Some(key) => key,
-            None => match inner.due.first() {
-                Some((due, key)) if *due <= now => key.clone(),
-                Some((due, _)) => return Err(due.saturating_sub(now)),
-                None => return Err(LONG),
-            },
+        let overdue = inner
+            .due
+            .first()
+            .filter(|(due, _)| *due <= now)
+            .map(|(_, key)| key.clone());
+        // However much is edited, what is due gets a turn now and then.
+        let is_its_turn = overdue.is_some() && inner.streak >= MOST_URGENT;
+        let urgent = if is_its_turn { None } else { inner.urgent.pop_front() };
+        inner.streak = if urgent.is_some() {
+            inner.streak.saturating_add(1)
+        } else {
+            0
+        };
+        let Some(key) = urgent.or(overdue) else {
+            return Err(inner.due.first().map_or(LONG, |(due, _)| due.saturating_sub(now)));
         };
         let Some(entry) = inner.entries.get_mut(&key) else {
             return Err(Duration::ZERO);
@@ -248,10 +261,11 @@ impl Queue {
     /// A turn is over and found nothing left to do: a resource that the watch saw deleted is forgotten, another one is
     /// looked for again after `retry`.
     pub fn finished(&self, key: &Key, retry: Duration) {
-        let is_deleted = self.lock().entries.get(key).is_some_and(|entry| entry.is_deleted);
-        if is_deleted {
-            self.remove(key);
+        let mut inner = self.lock();
+        if inner.entries.get(key).is_some_and(|entry| entry.is_deleted) {
+            inner.remove(key);
         }
+        drop(inner);
         self.end(key, false, |_| retry);
     }
 
@@ -279,6 +293,13 @@ impl Queue {
         inner.wake(key, if again { now } else { now.saturating_add(wait) }, again);
         drop(inner);
         self.changed.notify_one();
+    }
+
+    /// How many resources wait for a turn that is due.
+    pub fn overdue(&self) -> usize {
+        let now = self.clock.uptime();
+        let inner = self.lock();
+        inner.urgent.len() + inner.due.iter().take_while(|(due, _)| *due <= now).count()
     }
 
     /// Whether a worker has it in hand.
@@ -422,6 +443,18 @@ mod tests {
         queue.apply(&notice("b", 1, "x"), true, 1);
         queue.apply(&notice("c", 1, "x"), false, 1);
         assert_eq!(names(&queue), ["c", "a", "b"]);
+    }
+
+    #[test]
+    fn what_is_due_gets_a_turn_however_much_is_changed() {
+        let (queue, _) = queue();
+        queue.apply(&notice("due", 1, "x"), true, 1);
+        let changed: Vec<String> = (0..6).map(|number| format!("changed-{number}")).collect();
+        for name in &changed {
+            queue.apply(&notice(name, 1, "x"), false, 1);
+        }
+        let order = names(&queue);
+        assert_eq!(order.iter().position(|name| name == "due"), Some(4), "{order:?}");
     }
 
     #[test]

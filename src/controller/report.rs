@@ -25,7 +25,7 @@ pub(super) async fn report(ctx: &Context, pass: &Pass, step: &Step) -> Result<Op
     let Some(resource) = &pass.resource else {
         return Ok(None);
     };
-    let now = ctx.clock.now();
+    let now = ctx.now();
     let plain = pass
         .in_secret
         .as_ref()
@@ -70,7 +70,7 @@ pub(super) async fn report_unsaved(ctx: &Context, pass: &Pass, error: &Error) {
     }
     let step = Step::Wait {
         reason: Reason::Retrying,
-        message: format!("The API server failed ({error}), so the rotation is not finished; it is tried again."),
+        message: format!("A pass failed ({error}), so the rotation is not finished; it is tried again."),
         after: SignedDuration::ZERO,
     };
     if let Err(error) = report(ctx, pass, &step).await {

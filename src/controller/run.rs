@@ -71,10 +71,11 @@ pub async fn run(ctx: Arc<Context>, health: Arc<Health>, shutdown: CancellationT
     }
     shutdown.cancelled().await;
     ctx.stop();
+    let until = ctx.clock.uptime().saturating_add(ctx.settings.grace);
     let rest = async { while tasks.join_next().await.is_some() {} };
-    tokio::join!(rest, Box::pin(save_what_is_held(&ctx)));
+    tokio::join!(rest, Box::pin(save_what_is_held(&ctx, until)));
     // A turn that ended meanwhile may have left one more.
-    Box::pin(save_what_is_held(&ctx)).await;
+    Box::pin(save_what_is_held(&ctx, until)).await;
 }
 
 /// One watch, of one namespace or of all.
@@ -130,7 +131,12 @@ impl Feed {
                 if !std::mem::replace(was_listed, true) && self.unlisted.fetch_sub(1, Ordering::SeqCst) == 1 {
                     self.health.is_listed.store(true, Ordering::Relaxed);
                     self.listed.cancel();
-                    tracing::info!(resources = queue.len(), "all resources are known");
+                    let seconds = self.ctx.cloud.backlog(queue.overdue()).as_secs();
+                    tracing::info!(
+                        resources = queue.len(),
+                        seconds,
+                        "all resources are known; looking at each of them takes about so many seconds"
+                    );
                 }
             }
         }
@@ -174,9 +180,8 @@ pub async fn take_turn(ctx: &Arc<Context>, turn: Turn) {
     }
 }
 
-/// Tries to save codes that only this process holds, until the grace period ends.
-async fn save_what_is_held(ctx: &Arc<Context>) {
-    let until = ctx.clock.uptime().saturating_add(ctx.settings.grace);
+/// Tries to save codes that only this process holds, up to the uptime `until`.
+async fn save_what_is_held(ctx: &Arc<Context>, until: Duration) {
     loop {
         let held = ctx.held();
         if held.is_empty() {

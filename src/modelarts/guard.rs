@@ -239,15 +239,13 @@ impl AppCodes for GuardedAppCodes {
         }
     }
 
-    fn backlog(&self) -> Duration {
+    fn backlog(&self, waiting: usize) -> Duration {
         let uptime = self.clock.uptime();
         let state = self.lock();
-        state
-            .callers
-            .values()
-            .map(|caller| caller.line.wait(uptime))
-            .max()
-            .unwrap_or_default()
+        let lines = state.callers.values().map(|caller| caller.line.wait(uptime));
+        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
+        let over_all = Duration::try_from_secs_f64(f64::from(waiting) / self.options.global_rate);
+        lines.max().unwrap_or_default().max(over_all.unwrap_or_default())
     }
 
     async fn show_app(&self, target: &Target) -> Result<App, CloudError> {

@@ -165,7 +165,10 @@ impl Planner<'_> {
     }
 
     pub(super) fn minimum_interval_left(&self) -> Option<SignedDuration> {
-        let last = self.story.rotated_at.filter(|_| self.story.number > 0)?;
+        let completed = self.story.rotated_at.filter(|_| self.story.number > 0);
+        // Of another app as well, so that a spec that goes to and fro gains nothing.
+        let started = self.recent().into_iter().rfind(|at| *at <= self.now);
+        let last = completed.max(started)?;
         let left = self
             .o
             .limits
@@ -200,7 +203,9 @@ impl Planner<'_> {
              (--daily-budget), so what is asked for now waits. The next one may start at {opens:.0}. Find out what \
              changes spec.rotationTrigger, the annotation or the seed so often."
         );
-        Some(stop(Reason::BudgetExhausted, message, opens.duration_since(self.now)))
+        // The Secret is looked after meanwhile.
+        let after = opens.duration_since(self.now).min(self.o.limits.check_period);
+        Some(stop(Reason::BudgetExhausted, message, after))
     }
 
     pub(super) fn due_rotation(&self) -> Option<Step> {
@@ -213,7 +218,7 @@ impl Planner<'_> {
             let message = "A rotation is wanted; it starts once the operator's minimum interval has passed.";
             return Some(wait(Reason::Waiting, message, left));
         }
-        if self.is_sibling_open(app) {
+        if self.is_sibling_open(app, None) {
             let message = "A rotation of another resource on this app is open; this one starts after it.";
             return Some(wait(Reason::Waiting, message, self.sibling_pause()));
         }

@@ -154,7 +154,7 @@ impl Planner<'_> {
         if self.o.memory.is_marked(intent) {
             return Some(Step::Mutate(intent.clone()));
         }
-        if self.is_sibling_open(app) {
+        if self.is_sibling_open(app, Some(intent)) {
             let message = "A rotation of another resource on this app is open; its outcome is awaited.";
             return Some(wait(Reason::Waiting, message, self.sibling_pause()));
         }
@@ -288,15 +288,17 @@ impl Planner<'_> {
         (age / 4).clamp(SIBLING_RETRY.0, SIBLING_RETRY.1)
     }
 
-    /// Whether a sibling's rotation may still change the list. One whose base is listed long after its last mark has
-    /// had no effect and does not hold others up.
-    pub(super) fn is_sibling_open(&self, app: &AppReading) -> bool {
+    /// Whether a sibling's rotation may still change the list. One that was marked long ago, and whose base is listed or
+    /// which had none, has had no effect and does not hold others up. Of two that are open the one marked first goes first.
+    pub(super) fn is_sibling_open(&self, app: &AppReading, own: Option<&Intent>) -> bool {
         let late = self.o.limits.settle_window.saturating_mul(2);
         self.credible_siblings()
-            .filter_map(|sibling| sibling.open.as_ref())
-            .any(|open| {
+            .filter_map(|sibling| Some((sibling, sibling.open.as_ref()?)))
+            .any(|(sibling, open)| {
                 let is_old = self.now.duration_since(open.marked_at) > late;
-                !(is_old && open.base.is_some_and(|base| app.codes.contains(&base)))
+                let is_effectless = open.base.is_none_or(|base| app.codes.contains(&base));
+                let is_first = own.is_none_or(|own| (open.marked_at, !sibling.is_older) < (own.marked_at, true));
+                is_first && !(is_old && is_effectless)
             })
     }
 }

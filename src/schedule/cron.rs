@@ -89,6 +89,12 @@ impl Cron {
         Some(last)
     }
 
+    /// How often it fires on a day on which it fires.
+    pub fn per_day(&self) -> usize {
+        let fields = &self.pattern.pattern;
+        fields.hours.values().len() * fields.minutes.values().len()
+    }
+
     /// The shortest time between two firings on the local calendar; `None` if it never fires.
     ///
     /// A change of clocks may bring two firings closer, such as those of an hour that is skipped and of the next. That

@@ -13,6 +13,7 @@ use crate::schedule::{Cron, Rhythm, Timetable, Window, zone};
 /// Longest jitter when the spec names none; shorter periods have a tenth of themselves.
 const MAX_DEFAULT_JITTER: SignedDuration = SignedDuration::from_hours(1);
 const MAX_WINDOWS: usize = 8;
+const DAY_SECONDS: usize = 24 * 60 * 60;
 const WINDOW_LENGTHS: [SignedDuration; 2] = [SignedDuration::from_mins(1), SignedDuration::from_hours(7 * 24)];
 
 impl Report {
@@ -60,6 +61,9 @@ impl Report {
             self.invalid(format!(
                 "spec.schedule.interval must be at least {minimum:#}, the operator's --minimum-interval"
             ));
+        } else {
+            let seconds = usize::try_from(interval.as_secs()).unwrap_or(usize::MAX);
+            self.within_budget("spec.schedule.interval", DAY_SECONDS / seconds.max(1), rules);
         }
         Some(interval)
     }
@@ -72,8 +76,20 @@ impl Report {
             self.invalid(format!(
                 "spec.schedule.cron must leave at least {minimum:#} between two firings, the operator's --minimum-interval"
             ));
+        } else {
+            self.within_budget("spec.schedule.cron", cron.per_day(), rules);
         }
         Some((cron, gap))
+    }
+
+    /// A schedule that uses the daily budget up by itself would stop every day.
+    fn within_budget(&mut self, field: &str, per_day: usize, rules: &Rules) {
+        let budget = rules.daily_budget;
+        if per_day > budget {
+            self.invalid(format!(
+                "{field} asks for {per_day} rotations a day; the operator allows {budget}, its --daily-budget"
+            ));
+        }
     }
 
     /// Every window must open at some time. That is all: whatever is due starts when the next one opens, so a schedule
@@ -143,6 +159,30 @@ mod tests {
 
     fn valid(schedule: &Value) -> Validated {
         validate(&resource(&json!({ "schedule": schedule })), &rules()).unwrap()
+    }
+
+    #[test]
+    fn a_schedule_that_alone_exceeds_the_daily_budget_is_refused() {
+        let tight = Rules {
+            daily_budget: 6,
+            ..rules()
+        };
+        let found = |schedule: Value| validate(&resource(&json!({ "schedule": schedule })), &tight).err();
+        for asks in [
+            json!({"interval": "3h"}),
+            json!({"cron": "@hourly"}),
+            json!({"cron": "*/30 1-4 * * SUN"}),
+        ] {
+            let problems = found(asks).unwrap();
+            assert!(problems[0].message.contains("--daily-budget"), "{problems:?}");
+        }
+        for asks in [
+            json!({"interval": "4h"}),
+            json!({"cron": "0 */4 * * *"}),
+            json!({"cron": "@monthly"}),
+        ] {
+            assert!(found(asks.clone()).is_none(), "{asks}");
+        }
     }
 
     fn refused(schedule: &Value) -> Problem {

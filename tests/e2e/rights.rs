@@ -53,7 +53,7 @@ async fn a_rotation_costs_three_writes_and_one_event_and_every_granted_right_is_
         "--request-deadline=2s",
         "--connect-timeout=1s",
         "--minimum-interval=7s",
-        "--daily-budget=1000",
+        "--daily-budget=65000",
         "--check-period=10m",
         "--caller-rate=50",
     ];

@@ -39,6 +39,7 @@ pub fn lenient_rules() -> Rules {
             allow_insecure_loopback: false,
         },
         minimum_interval: SignedDuration::ZERO,
+        daily_budget: usize::MAX,
         forbid_plaintext: false,
         allowances: Vec::new(),
     }

@@ -172,7 +172,12 @@ async fn a_turn_that_is_far_off_is_told_instead_of_waited_for() {
         let after = Duration::from_millis(millis);
         assert_eq!(kind, CloudErrorKind::Postponed { after });
     }
-    assert_eq!(world.guard.backlog(), Duration::from_millis(3750));
+    assert_eq!(world.guard.backlog(0), Duration::from_millis(3750));
+    assert_eq!(
+        world.guard.backlog(600),
+        Duration::from_secs(60),
+        "ten a second over all"
+    );
     assert_eq!((world.cloud.calls(), world.clock.uptime()), (2, Duration::ZERO));
 }
 

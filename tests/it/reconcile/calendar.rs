@@ -201,3 +201,19 @@ async fn a_clock_that_jumps_a_year_ahead_and_back_rotates_once_and_the_schedule_
         );
     }
 }
+
+#[tokio::test]
+async fn a_firing_soon_after_another_rotation_waits_in_silence() {
+    let mut world = on(World::direct(), json!({ "cron": "0 12 * * *", "jitter": "0s" })).await;
+    run_until(&mut world, at("2026-03-01T11:58:00Z")).await;
+    world.stage.set_trigger("just before");
+    world.run_for(SignedDuration::from_secs(90)).await;
+    assert_eq!(world.mutations(), 1);
+    world.stage.script.begin(Vec::new());
+    world.run_for(SignedDuration::from_mins(8)).await;
+    let calls = world.stage.script.calls().len();
+    assert!(calls <= 12, "{calls} calls while the minimum interval passes");
+    world.run_for(SignedDuration::from_mins(4)).await;
+    assert_eq!(world.mutations(), 2);
+    world.assert_ready();
+}

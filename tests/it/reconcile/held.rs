@@ -1,5 +1,8 @@
 //! A code that is made and cannot be saved at once: it is not lost, and nobody is asked too often meanwhile.
 
+use std::sync::Arc;
+
+use appcode_operator::controller::Key;
 use cloud_simulator::Operation;
 use jiff::SignedDuration;
 use pretty_assertions::assert_eq;
@@ -7,7 +10,7 @@ use serde_json::json;
 
 use crate::support::World;
 use crate::support::api_server::{ROTATIONS, SECRETS};
-use crate::support::script::{ApiFault, Call, Moment, Strike, Verb};
+use crate::support::script::{Act, ApiFault, Call, Moment, Strike, Verb};
 use crate::support::stage::{NAME, NAMESPACE};
 
 fn is_patch(call: &Call) -> bool {
@@ -144,4 +147,26 @@ async fn a_deleted_secret_is_made_again_for_it() {
     world.run_for(SignedDuration::from_mins(5)).await;
     world.assert_ready();
     assert_eq!(world.mutations(), 1);
+}
+
+#[tokio::test]
+async fn a_code_made_while_its_resource_is_being_deleted_is_saved() {
+    let mut world = World::settled().await;
+    world.stage.set_trigger("one");
+    // The watch tells of the deletion after the intent was written, in the turn that makes the code.
+    let ctx = Arc::clone(&world.ctx);
+    let deletion = Act::new("the resource is deleted", move |stage| {
+        stage.api.delete(ROTATIONS, NAMESPACE, NAME);
+        ctx.deleted(&Key::new(NAMESPACE, NAME));
+    });
+    let away = || Strike::Api(Moment::Before, ApiFault::Status(500));
+    let strikes = (1..6)
+        .map(|number| (number, away()))
+        .chain([(0, Strike::Act(Moment::After, deletion))]);
+    world.stage.script.begin_if(strikes.collect(), is_patch);
+    world.run_for(SignedDuration::from_mins(5)).await;
+    assert_eq!(world.mutations(), 1);
+    world.assert_sound();
+    assert!(world.live().contains(&world.code().unwrap()));
+    assert_eq!((world.ctx.held().len(), world.ctx.queue.len()), (0, 0));
 }

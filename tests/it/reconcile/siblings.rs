@@ -1,6 +1,6 @@
 //! Several resources on one app.
 
-use cloud_simulator::Operation;
+use cloud_simulator::{NewApp, Operation};
 use jiff::SignedDuration;
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
@@ -130,4 +130,59 @@ async fn siblings_keep_their_own_codes_whichever_call_the_process_ends_at() {
         }
         number += 1;
     }
+}
+
+#[tokio::test]
+async fn of_two_resources_on_one_secret_one_waits_and_takes_over_when_the_other_goes() {
+    let mut world = World::settled().await;
+    let code = world.code();
+    world
+        .stage
+        .create_rotation_named("another", |spec| spec["target"] = json!({ "name": NAME }));
+    world.run_for(SignedDuration::from_mins(10)).await;
+    world.assert_ready();
+    assert_eq!(world.stalled_of("another").as_deref(), Some("Conflict"));
+    let (_, _, message) = world.condition_of("another", appcode_operator::api::ConditionType::Stalled);
+    assert!(message.contains("kept by AppCodeRotation checkout"), "{message}");
+    world.stage.api.delete(
+        crate::support::api_server::ROTATIONS,
+        crate::support::stage::NAMESPACE,
+        NAME,
+    );
+    world.run_for(SignedDuration::from_mins(10)).await;
+    world.assert_sound();
+    assert_eq!(world.stalled_of("another"), None);
+    assert_eq!(
+        (world.code(), world.mutations()),
+        (code, 0),
+        "and nothing was rotated for that"
+    );
+    world
+        .stage
+        .edit_rotation("another", |object| object["spec"]["rotationTrigger"] = json!("go"));
+    world.run_for(SignedDuration::from_mins(20)).await;
+    assert_eq!(world.mutations(), 1);
+    assert!(world.live().contains(&world.code().unwrap()));
+}
+
+#[tokio::test]
+async fn a_spec_that_goes_to_and_fro_between_apps_waits_for_the_minimum_interval() {
+    let mut world = World::settled().await;
+    let (user, project) = (world.stage.user.user_id.clone(), world.stage.project.clone());
+    let now = world.stage.time.truth();
+    let new = NewApp::of(&user, &project).codes(1).name("other");
+    let other = world.stage.cloud.with(|cloud| cloud.create_app(now, new)).app_id;
+    let ours = world.stage.app.clone();
+    for app in [&other, &ours, &other, &ours] {
+        world
+            .stage
+            .edit_rotation(NAME, |object| object["spec"]["appId"] = json!(app));
+        world.run_for(SignedDuration::from_mins(2)).await;
+    }
+    world.run_for(SignedDuration::from_mins(1)).await;
+    let ledger = world.ledger();
+    let made = ledger.resets_applied(&other) + ledger.resets_applied(&ours);
+    assert!(made <= 1, "{made} rotations in nine minutes");
+    world.run_for(SignedDuration::from_mins(30)).await;
+    world.assert_ready();
 }

@@ -97,7 +97,7 @@ async fn a_copy_of_a_secret_for_another_resource_is_not_ours() {
         .create_rotation_named("copied", |spec| spec["initialRotation"] = json!("Immediate"));
     world.run_for(SignedDuration::from_mins(30)).await;
     world.assert_sound();
-    assert_eq!(world.stalled_of("copied").as_deref(), Some("SecretConflict"));
+    assert_eq!(world.stalled_of("copied").as_deref(), Some("Conflict"));
     assert_eq!((world.mutations(), world.stage.secret("copied")), (0, before));
 }
 

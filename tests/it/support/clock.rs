@@ -18,7 +18,7 @@ struct Inner {
 
 impl Default for Time {
     fn default() -> Self {
-        let truth = "2026-03-01T08:00:00Z".parse().unwrap();
+        let truth = "2026-03-01T08:00:00.123456789Z".parse().unwrap();
         Self(Arc::new(Mutex::new(Inner {
             truth,
             skew: SignedDuration::ZERO,

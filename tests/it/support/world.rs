@@ -328,6 +328,7 @@ fn settings(stage: &Stage) -> Settings {
                 allow_insecure_loopback: true,
             },
             minimum_interval,
+            daily_budget: 1000,
             forbid_plaintext: false,
             allowances: Vec::new(),
         },
