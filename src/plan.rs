@@ -138,6 +138,7 @@ pub fn plan(o: &Observed, now: Timestamp) -> Step {
         .or_else(|| planner.cloud_trouble())
         .or_else(|| planner.held_code())
         .or_else(|| planner.open_intent())
+        .or_else(|| planner.unusable_target())
         .or_else(|| planner.refusal())
         .or_else(|| planner.secret_in_order())
         .or_else(|| planner.due_rotation())
@@ -177,6 +178,15 @@ impl Planner<'_> {
             (Some(_), Some((Book::Former, _))) => (&self.book_name(), &self.o.former),
             _ => (&self.wanted.target.name, &self.o.secret),
         };
+        self.unusable(name, secret)
+    }
+
+    /// The same of the target itself, once the open rotation on the other Secret has nothing to say.
+    fn unusable_target(&self) -> Option<Step> {
+        self.unusable(&self.wanted.target.name, &self.o.secret)
+    }
+
+    fn unusable(&self, name: &str, secret: &SecretView) -> Option<Step> {
         match secret {
             SecretView::Foreign { why } => Some(stop(
                 Reason::SecretConflict,
