@@ -18,7 +18,7 @@ use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{Api, ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config, CustomResourceExt};
+use kube::{Client, Config};
 use serde_json::{Value, json};
 
 const NAMESPACE: &str = "bench";
@@ -154,27 +154,27 @@ async fn main() -> Result<()> {
 }
 
 fn install(plane: &ControlPlane) -> Result<()> {
-    let deploy = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy");
-    let crd = plane.dir().join("crd.json");
-    std::fs::write(&crd, serde_json::to_string(&AppCodeRotation::crd())?)?;
-    let mut files = vec![crd.display().to_string()];
-    files.extend(["namespace", "serviceaccount", "rbac"].map(|name| format!("{deploy}/{name}.yaml")));
-    for file in files {
-        let done = plane
-            .kubectl()
-            .args(["create", "--validate=false", "-f", &file])
-            .output()?;
-        if !done.status.success() {
-            bail!("{file}: {}", String::from_utf8_lossy(&done.stderr));
-        }
-    }
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/");
+    let files = [
+        "crds/appcoderotations",
+        "deploy/namespace",
+        "deploy/serviceaccount",
+        "deploy/rbac",
+    ];
+    let mut create = vec!["create".to_owned(), "--validate=false".to_owned()];
+    create.extend(files.map(|file| format!("-f={root}{file}.yaml")));
     let wait = [
         "wait",
         "--for=condition=Established",
         "--timeout=60s",
         "crd/appcoderotations.appcode.dev",
     ];
-    plane.kubectl().args(wait).output()?;
+    for arguments in [create, wait.map(str::to_owned).to_vec()] {
+        let done = plane.kubectl().args(&arguments).output()?;
+        if !done.status.success() {
+            bail!("kubectl {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+        }
+    }
     Ok(())
 }
 

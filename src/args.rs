@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use jiff::SignedDuration;
+use secrecy::SecretString;
 
 use crate::controller::Settings;
 use crate::endpoint::{Endpoint, EndpointRules};
@@ -61,13 +62,13 @@ pub struct Args {
 
     /// Proxy for every request to the cloud. Proxy variables of the environment are not heeded.
     #[arg(long, env = "APPCODE_PROXY", value_name = "URL", hide_env_values = true)]
-    pub proxy: Option<String>,
+    pub proxy: Option<SecretString>,
 
     /// Shortest time between two rotations of one resource; must be longer than the settle window.
     #[arg(long, env = "APPCODE_MINIMUM_INTERVAL", default_value = "10m", value_name = "DURATION", value_parser = duration)]
     pub minimum_interval: SignedDuration,
 
-    /// Most rotations of one resource that may start within 24 hours.
+    /// Most rotations of one resource that may start within 24 hours; more than 1000 means any number.
     #[arg(long, env = "APPCODE_DAILY_BUDGET", default_value = "6", value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
     pub daily_budget: u16,
 
@@ -227,7 +228,7 @@ impl Args {
             allow_insecure_loopback: self.allow_insecure_loopback,
         };
         endpoints.validate()?;
-        let identity = self.identity();
+        let identity = self.identity(|name| std::env::var(name).ok());
         if !self.allow_default_identity.is_empty() && matches!(identity, Identity::None) {
             return Err(ArgsError::NoIdentity);
         }
@@ -254,20 +255,19 @@ impl Args {
     }
 
     /// The operator's own credentials. They stand in no flag: a command line can be read by others.
-    fn identity(&self) -> Identity {
+    fn identity(&self, variable: impl Fn(&str) -> Option<String>) -> Identity {
         if let Some(directory) = &self.default_credentials_dir {
             return Identity::Directory(directory.clone());
         }
-        let variable = |key: &str| {
-            let name = match key {
+        let field = |key: &str| {
+            variable(match key {
                 "accessKey" => "HUAWEICLOUD_SDK_AK",
                 "secretKey" => "HUAWEICLOUD_SDK_SK",
                 "securityToken" => "HUAWEICLOUD_SDK_SECURITY_TOKEN",
                 _ => return None,
-            };
-            std::env::var(name).ok()
+            })
         };
-        Credentials::from_fields(variable).map_or(Identity::None, Identity::Fixed)
+        Credentials::from_fields(field).map_or(Identity::None, Identity::Fixed)
     }
 
     /// Latest start of a call after its mark, and latest sending after its start. Both and the request deadline together
@@ -343,6 +343,31 @@ mod tests {
             );
             assert!(settings.prompt > Duration::ZERO && http.send_within > Duration::ZERO);
         }
+    }
+
+    #[test]
+    fn the_operators_own_keys_come_from_the_variables_of_the_vendors_sdk_and_a_directory_goes_before() {
+        let variable = |name: &str| match name {
+            "HUAWEICLOUD_SDK_AK" => Some("canary-key".to_owned()),
+            "HUAWEICLOUD_SDK_SK" => Some("canary-secret".to_owned()),
+            _ => None,
+        };
+        let identity = args(&[]).identity(variable);
+        let caller = identity.caller().unwrap();
+        assert!(
+            matches!(&caller.credentials, Credentials::Keys { access_key, security_token: None, .. } if access_key == "canary-key")
+        );
+        assert!(!format!("{identity:?}{caller:?}").contains("canary"));
+        assert!(matches!(args(&[]).identity(|_| None), Identity::None));
+        let directory = args(&["--default-credentials-dir=/somewhere"]);
+        assert!(matches!(directory.identity(variable), Identity::Directory(_)));
+    }
+
+    #[test]
+    fn no_password_of_a_proxy_shows() {
+        let args = args(&["--proxy=http://user:canary@proxy"]);
+        let shown = format!("{args:?}{:?}", args.http_options().unwrap());
+        assert!(!shown.contains("canary"), "{shown}");
     }
 
     #[test]

@@ -285,7 +285,10 @@ impl Planner<'_> {
     fn is_secret_in_order(&self) -> bool {
         match &self.o.secret {
             SecretView::Ours(secret) => {
-                secret.code.is_some() && secret.code == secret.record.fingerprint && self.story.is_current(secret.code)
+                !secret.is_inherited
+                    && secret.code.is_some()
+                    && secret.code == secret.record.fingerprint
+                    && self.story.is_current(secret.code)
             }
             _ => false,
         }

@@ -222,6 +222,8 @@ pub struct OurSecret {
     pub code: Option<Fingerprint>,
     /// Why it cannot be written, if so.
     pub locked: Option<&'static str>,
+    /// Whether it still says that it belongs to a resource that is gone, and that this one takes it over from.
+    pub is_inherited: bool,
 }
 
 /// Who asks whether a Secret is theirs.
@@ -295,6 +297,7 @@ pub fn view(secret: Option<&Secret>, asker: Asker<'_>) -> SecretView {
         code: code.map(|code| Fingerprint::of(&record.app.app_id, code)),
         record,
         locked,
+        is_inherited: false,
     })
 }
 

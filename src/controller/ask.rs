@@ -122,11 +122,13 @@ async fn read_siblings(ctx: &Context, pass: &mut Pass, app: &AppIdentity) -> Res
             // What cannot be read was not written either, unless a right was lost in the middle of a rotation.
             Err(_) if them.status.as_ref().is_none_or(|status| status.rotation.is_none()) => continue,
             Err(why) => {
+                // The resource may be somebody else's: its name is for the administrator's eyes only.
+                tracing::warn!(sibling = %neighbour.key, why, "the Secret of a resource with an open rotation may not be read");
                 return Ok(Some(Failure {
                     reason: Reason::Waiting,
-                    message: format!(
-                        "The operator may not read the Secret of another resource on this app: {why}. Mend its rights."
-                    ),
+                    message: "The operator may not read the Secret of another resource on this app that has an open \
+                              rotation. Ask the operator's administrator to mend its rights; its log tells which."
+                        .into(),
                     request_id: None,
                     is_final: false,
                     after: None,

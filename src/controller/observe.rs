@@ -153,7 +153,9 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
             Some(Ok(secret)) => match &keeper {
                 Keeper::Another(by) if name == target => SecretView::Claimed(by.clone()),
                 // Its resource is gone, so that the next one of the same app takes the Secret over.
-                Keeper::Gone(by) if name == target => view(secret.as_ref(), asker(validated, by, former_app.as_ref())),
+                Keeper::Gone(by) if name == target => {
+                    inherited(view(secret.as_ref(), asker(validated, by, former_app.as_ref())))
+                }
                 _ => view(secret.as_ref(), asker(validated, &text, former_app.as_ref())),
             },
             None => SecretView::Absent,
@@ -238,6 +240,16 @@ async fn keeper(ctx: &Context, key: &Key, secret: Option<&Result<Option<Secret>,
         Some(_) => Keeper::Another(name.to_owned()),
         None => Keeper::Gone(by.to_owned()),
     })
+}
+
+fn inherited(view: SecretView) -> SecretView {
+    match view {
+        SecretView::Ours(secret) => SecretView::Ours(OurSecret {
+            is_inherited: true,
+            ..secret
+        }),
+        view => view,
+    }
 }
 
 /// A Secret that was read, or why it may not be read: that does not pass by itself, so it belongs into status.

@@ -14,8 +14,8 @@ use reqwest::{Client, ClientBuilder, Method, Url, redirect, retry, tls};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::{handshake, refusal};
 
@@ -39,7 +39,7 @@ pub struct HttpOptions {
     /// PEM certificates that are trusted besides those of the system.
     pub extra_ca_pem: Option<Vec<u8>>,
     /// URL of a proxy for every request. None is used unless it is named here, whatever the environment says.
-    pub proxy: Option<String>,
+    pub proxy: Option<SecretString>,
     /// Whether plain `http` is possible and names may resolve to loopback, for local simulators.
     pub allow_insecure_loopback: bool,
     /// `User-Agent` of every request.
@@ -252,7 +252,7 @@ fn builder(options: &HttpOptions) -> Result<ClientBuilder, HttpSetupError> {
         builder = builder.tls_certs_merge(certificates(pem).ok_or(HttpSetupError::ExtraCa)?);
     }
     if let Some(proxy) = &options.proxy {
-        builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(|_| HttpSetupError::Proxy)?);
+        builder = builder.proxy(reqwest::Proxy::all(proxy.expose_secret()).map_err(|_| HttpSetupError::Proxy)?);
     }
     Ok(builder)
 }

@@ -11,6 +11,9 @@ use crate::secret::Record;
 /// What the budget is counted over.
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
+/// Starts that are kept for the budget: some 20 KiB of annotation. A larger budget is none.
+const MOST_RECENT: usize = 1000;
+
 impl Planner<'_> {
     /// No code of this app is current yet: first sight, or another app.
     pub(super) fn is_start(&self) -> bool {
@@ -218,7 +221,7 @@ impl Planner<'_> {
             let message = "A rotation is wanted; it starts once the operator's minimum interval has passed.";
             return Some(wait(Reason::Waiting, message, left));
         }
-        if self.is_sibling_open(app, None) {
+        if self.is_sibling_open(app) {
             let message = "A rotation of another resource on this app is open; this one starts after it.";
             return Some(wait(Reason::Waiting, message, self.sibling_pause()));
         }
@@ -240,6 +243,7 @@ impl Planner<'_> {
             return Some(step);
         }
         let record = self.record();
+        let recent: Vec<_> = record.recent.iter().copied().chain([self.now]).collect();
         let before: Vec<Fingerprint> = record
             .intent
             .iter()
@@ -271,7 +275,11 @@ impl Planner<'_> {
         Some(Step::WriteIntent {
             secret: self.wanted.target.name.clone(),
             record: Record {
-                recent: record.recent.iter().copied().chain([self.now]).collect(),
+                recent: recent
+                    .iter()
+                    .copied()
+                    .skip(recent.len().saturating_sub(MOST_RECENT))
+                    .collect(),
                 intent: Some(intent),
                 ..record
             },

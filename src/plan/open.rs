@@ -154,7 +154,7 @@ impl Planner<'_> {
         if self.o.memory.is_marked(intent) {
             return Some(Step::Mutate(intent.clone()));
         }
-        if self.is_sibling_open(app, Some(intent)) {
+        if self.is_sibling_open(app) {
             let message = "A rotation of another resource on this app is open; its outcome is awaited.";
             return Some(wait(Reason::Waiting, message, self.sibling_pause()));
         }
@@ -265,13 +265,16 @@ impl Planner<'_> {
 
     // ── siblings ───────────────────────────────────────────────────────────────────────────────────────────────────
 
+    /// Codes in the Secrets of siblings. Also of those whose credentials are refused by now: a code that is theirs stays so.
     fn claimed(&self) -> Vec<Fingerprint> {
-        self.credible_siblings()
+        self.o
+            .siblings
+            .iter()
             .flat_map(|sibling| sibling.holds.iter().copied())
             .collect()
     }
 
-    /// Siblings whose word counts: a resource whose credentials the cloud refused cannot squat on an app.
+    /// Siblings that may hold us up: a resource whose credentials the cloud refused cannot squat on an app.
     fn credible_siblings(&self) -> impl Iterator<Item = &Sibling> {
         self.o
             .siblings
@@ -289,16 +292,14 @@ impl Planner<'_> {
     }
 
     /// Whether a sibling's rotation may still change the list. One that was marked long ago, and whose base is listed or
-    /// which had none, has had no effect and does not hold others up. Of two that are open the one marked first goes first.
-    pub(super) fn is_sibling_open(&self, app: &AppReading, own: Option<&Intent>) -> bool {
+    /// which had none, has had no effect and does not hold others up.
+    pub(super) fn is_sibling_open(&self, app: &AppReading) -> bool {
         let late = self.o.limits.settle_window.saturating_mul(2);
         self.credible_siblings()
-            .filter_map(|sibling| Some((sibling, sibling.open.as_ref()?)))
-            .any(|(sibling, open)| {
+            .filter_map(|sibling| sibling.open.as_ref())
+            .any(|open| {
                 let is_old = self.now.duration_since(open.marked_at) > late;
-                let is_effectless = open.base.is_none_or(|base| app.codes.contains(&base));
-                let is_first = own.is_none_or(|own| (open.marked_at, !sibling.is_older) < (own.marked_at, true));
-                is_first && !(is_old && is_effectless)
+                !(is_old && open.base.is_none_or(|base| app.codes.contains(&base)))
             })
     }
 }

@@ -158,7 +158,7 @@ fn any_secret() -> BoxedStrategy<SecretView> {
     );
     prop_oneof![
         6 => ours.prop_map(|(record, code, locked)| SecretView::Ours(OurSecret {
-            resource_version: "1".into(), record, code, locked
+            resource_version: "1".into(), record, code, locked, is_inherited: false
         })),
         2 => Just(SecretView::Absent),
         1 => Just(SecretView::Foreign { why: "is not ours" }),
@@ -627,6 +627,7 @@ impl Model {
             record,
             code: code.or(kept),
             locked: None,
+            is_inherited: false,
         });
     }
 

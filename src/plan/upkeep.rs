@@ -144,9 +144,11 @@ impl Planner<'_> {
     }
 }
 
-/// Whether the Secret's record already says what it should.
+/// Whether the Secret's record already says what it should, in the name of this resource: until it does, others that wait
+/// for the same Secret take it for theirs as well.
 fn is_recorded(secret: &OurSecret, record: &Record) -> bool {
-    secret.record.app == record.app
+    !secret.is_inherited
+        && secret.record.app == record.app
         && secret.record.fingerprint == record.fingerprint
         && secret.record.number == record.number
         && secret.record.seed == record.seed

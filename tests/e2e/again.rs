@@ -24,14 +24,7 @@ async fn a_resource_made_again_restored_or_copied_rotates_nothing() {
     );
     stage.apply(&resource);
     stage.until_ready("a", "one", &app.app_id).await;
-    stage.kubectl(&[
-        "annotate",
-        "acr",
-        "one",
-        "-n",
-        "a",
-        "appcode.dev/rotate-requested-at=first",
-    ]);
+    stage.request_rotation("a", "one", "first");
     stage
         .until("the request is handled", || stage.resets(&app.app_id) == 1)
         .await;

@@ -62,14 +62,7 @@ async fn nothing_shows_any_secret(format: &str) {
 
     let wrong = "wrong-secret-key-that-is-a-canary-too";
     stage.credentials("a", &stage.user.ak, wrong);
-    stage.kubectl(&[
-        "annotate",
-        "acr",
-        "odd",
-        "-n",
-        "a",
-        "appcode.dev/rotate-requested-at=now",
-    ]);
+    stage.request_rotation("a", "odd", "now");
     stage.until_refused("odd").await;
     // By whichever resource tried the key first.
     let request = format!("GET|/v1/{}/app-auth/apps/", stage.project);

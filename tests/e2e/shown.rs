@@ -65,14 +65,7 @@ async fn a_code_shown_on_purpose_shows_nowhere_else_and_mended_credentials_need_
     });
     stage.create(&stage.rotation("a", "shown", &app.app_id, &more));
     stage.until_ready("a", "shown", &app.app_id).await;
-    stage.kubectl(&[
-        "annotate",
-        "acr",
-        "shown",
-        "-n",
-        "a",
-        "appcode.dev/rotate-requested-at=now",
-    ]);
+    stage.request_rotation("a", "shown", "now");
     stage
         .until("the second code is shown", || {
             let status = stage.status("a", "shown");

@@ -236,6 +236,12 @@ impl Stage {
         })
     }
 
+    /// Asks for a rotation by the annotation.
+    pub fn request_rotation(&self, namespace: &str, name: &str, value: &str) {
+        let annotation = format!("appcode.dev/rotate-requested-at={value}");
+        self.kubectl(&["annotate", "acr", name, "-n", namespace, &annotation]);
+    }
+
     /// An object as JSON; null if there is none.
     pub fn get(&self, namespace: &str, kind: &str, name: &str) -> Value {
         let text = self.kubectl(&["get", kind, name, "-n", namespace, "-o", "json", "--ignore-not-found"]);

@@ -45,14 +45,7 @@ async fn rotates_at_first_sight_by_schedule_by_trigger_by_annotation_and_for_ano
         })
         .await;
     assert_eq!(stage.resets(&app.app_id), before + 1);
-    stage.kubectl(&[
-        "annotate",
-        "acr",
-        "one",
-        "-n",
-        "a",
-        "appcode.dev/rotate-requested-at=now",
-    ]);
+    stage.request_rotation("a", "one", "now");
     stage
         .until("the request is handled", || {
             stage.status("a", "one")["lastHandledRequest"] == "now"
@@ -143,14 +136,7 @@ async fn stops_with_a_reason_and_goes_on_once_it_is_mended() {
         })
         .await;
     stage.credentials("a", &stage.user.ak, &stage.user.sk);
-    stage.kubectl(&[
-        "annotate",
-        "acr",
-        "late",
-        "-n",
-        "a",
-        "appcode.dev/rotate-requested-at=now",
-    ]);
+    stage.request_rotation("a", "late", "now");
     stage.until_ready("a", "late", &app.app_id).await;
 
     // A deleted Secret comes back with the same code, without a reset.

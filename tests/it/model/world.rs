@@ -694,6 +694,7 @@ fn seen(stored: Option<&Stored>) -> SecretView {
             record: stored.record.clone(),
             code: stored.code,
             locked: None,
+            is_inherited: false,
         })
     })
 }

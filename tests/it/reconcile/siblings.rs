@@ -157,6 +157,16 @@ async fn of_two_resources_on_one_secret_one_waits_and_takes_over_when_the_other_
         (code, 0),
         "and nothing was rotated for that"
     );
+    let secret = world.stage.secret(NAME).unwrap();
+    assert_eq!(
+        secret["metadata"]["annotations"]["appcode.dev/resource"],
+        "shop/another"
+    );
+    // The name is taken: the first one waits if it comes back.
+    world.stage.create_rotation(|_| ());
+    world.run_for(SignedDuration::from_mins(10)).await;
+    assert_eq!(world.stalled_of(NAME).as_deref(), Some("Conflict"));
+    assert_eq!(world.stalled_of("another"), None);
     world
         .stage
         .edit_rotation("another", |object| object["spec"]["rotationTrigger"] = json!("go"));

@@ -229,7 +229,7 @@ async fn a_code_that_no_url_can_name_is_refused_before_anything_is_sent() {
 async fn a_proxy_is_used_when_it_is_named() {
     let proxy = answers_well();
     let options = HttpOptions {
-        proxy: Some(proxy.origin.clone()),
+        proxy: Some(proxy.origin.clone().into()),
         ..options()
     };
     let nowhere = Server::nowhere();

@@ -361,7 +361,7 @@ async fn a_proxy_is_named_among_those_who_may_show_the_certificate() {
     let (trusted, unknown) = (Authority::new("trusted"), Authority::new("unknown"));
     let mut proxy = Peer::showing(&unknown.sign(|_| ()), &TLS13);
     let options = HttpOptions {
-        proxy: Some(proxy.origin.clone()),
+        proxy: Some(proxy.origin.clone().into()),
         ..trusting(&trusted.pem)
     };
     let target = target("https://modelarts.example", "https://iam.example", keys());
