@@ -216,8 +216,8 @@ pub struct Schedule {
     /// Times of the calendar, such as `0 3 * * SUN`: minute, hour, day of month, month and day of week, or `@hourly`,
     /// `@daily`, `@midnight`, `@weekly`, `@monthly`, `@yearly` or `@annually`. Months and days may be named by three
     /// letters, `L` is the last day of the month, and if both day of month and day of week are given either is enough.
-    /// It counts from the calendar: a rotation for another reason does not move it, and times that were missed become
-    /// one. A local time that is skipped when clocks go forward means the first instant after the gap, one that comes
+    /// It counts from the calendar: a rotation for another reason does not move it, but stands for a firing whose start
+    /// jitter or windows still delay just then; times that were missed become one. A local time that is skipped when clocks go forward means the first instant after the gap, one that comes
     /// twice when they go back the first of the two. Firings must be at least the operator's minimum interval apart
     /// (10 minutes unless it was set otherwise). Set either this or `interval`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

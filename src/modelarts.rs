@@ -235,6 +235,13 @@ pub trait AppCodes: Send + Sync {
         Duration::ZERO
     }
 
+    /// About how long it takes to read the app of each resource once, with half of the rate left to other calls:
+    /// `of_caller` of them with the same credentials, `whole` in all.
+    fn round(&self, of_caller: usize, whole: usize) -> Duration {
+        let _ = (of_caller, whole);
+        Duration::ZERO
+    }
+
     /// Reads the app with its codes in plain text.
     async fn show_app(&self, target: &Target) -> Result<App, CloudError>;
 

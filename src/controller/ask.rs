@@ -12,8 +12,8 @@ use crate::status::BACKOFF_CAP;
 use crate::telemetry::causes;
 use crate::validate::Validated;
 
-/// Other resources of an app that are looked at, oldest first. An app holds five codes at most, so that more than four
-/// others are in each other's way already; every one of them must see who was there first.
+/// Other resources that are looked at. An app holds five codes at most, so that more than four others are in each other's
+/// way already. Of more than these the youngest do nothing, so that whoever acts has looked at all others who may.
 const MOST_SIBLINGS: usize = 32;
 /// How soon credentials that a person may mend are looked at again.
 const CREDENTIALS_RETRY: SignedDuration = SignedDuration::from_secs(60);
@@ -110,10 +110,14 @@ async fn read_siblings(ctx: &Context, pass: &mut Pass, app: &AppIdentity) -> Res
         source,
     };
     let mut siblings = Vec::new();
-    for neighbour in ctx.queue.neighbours(&pass.key, MOST_SIBLINGS) {
+    let neighbours = ctx.queue.neighbours(&pass.key, MOST_SIBLINGS);
+    for neighbour in neighbours.nearest {
         let namespace = neighbour.key.namespace();
-        let secret = ctx.cluster.secret(namespace, &neighbour.target).await;
-        let secret = readable(secret).map_err(failed)?;
+        let secret = if neighbour.is_on_app {
+            readable(ctx.cluster.secret(namespace, &neighbour.target).await).map_err(failed)?
+        } else {
+            Ok(None) // what another app's resource keeps in its Secret is of no interest
+        };
         let Some(them) = ctx.cluster.rotation(&neighbour.key).await.map_err(failed)? else {
             continue;
         };
@@ -136,10 +140,11 @@ async fn read_siblings(ctx: &Context, pass: &mut Pass, app: &AppIdentity) -> Res
             }
         };
         if let Some(us) = &pass.resource {
-            siblings.extend(sibling(us, &them, secret.as_ref(), app));
+            siblings.extend(sibling(us, &them, secret.as_ref(), app, neighbour.is_on_app));
         }
     }
     pass.observed.siblings = siblings;
+    pass.observed.is_crowded = neighbours.is_crowded;
     Ok(None)
 }
 

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Resource;
 use kube::core::NamespaceResourceScope;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -38,6 +39,10 @@ pub struct Notice {
     pub target: String,
     /// Endpoint, project and app.
     pub app: (String, String, String),
+    /// The credentials Secret that spec names; none for the operator's own identity.
+    pub credentials: Option<String>,
+    /// Whether it was looked at and has neither a code nor an open rotation: others need not look at it.
+    pub is_bystander: bool,
     /// What the watch itself needs: name, namespace and resourceVersion.
     pub meta: ObjectMeta,
 }
@@ -56,6 +61,8 @@ impl Default for Notice {
             deleting: false,
             target: String::new(),
             app: Default::default(),
+            credentials: None,
+            is_bystander: false,
             meta: ObjectMeta::default(),
         }
     }
@@ -100,6 +107,9 @@ struct RawMeta {
 #[serde(rename_all = "camelCase", default)]
 struct RawStatus {
     observed_generation: Value,
+    /// Only whether they are there.
+    current: Option<IgnoredAny>,
+    rotation: Option<IgnoredAny>,
 }
 
 #[derive(Default, Deserialize)]
@@ -117,6 +127,7 @@ struct RawSpec {
     endpoint: Value,
     project_id: Value,
     app_id: Value,
+    credentials_ref: Value,
     target: Value,
 }
 
@@ -152,6 +163,14 @@ impl<'de> Deserialize<'de> for Notice {
             uid: metadata.uid,
             generation: metadata.generation,
             observed: status.observed_generation.as_i64(),
+            is_bystander: !status.observed_generation.is_null()
+                && status.current.is_none()
+                && status.rotation.is_none(),
+            credentials: spec
+                .credentials_ref
+                .get("name")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
             created: metadata.creation_timestamp.map_or(Timestamp::UNIX_EPOCH, |time| time.0),
             request: annotations.request,
             adopt: annotations.adopt,
@@ -205,11 +224,16 @@ mod tests {
             "metadata": { "namespace": "ns", "name": "a", "uid": "u", "generation": 3, "resourceVersion": "9",
                 "creationTimestamp": "2026-01-01T00:00:00Z", "managedFields": [{ "manager": "x", "fieldsV1": {} }],
                 "annotations": { ROTATE_REQUESTED_AT: "1", ADOPT_FINGERPRINT: "2", "other": "3" } },
-            "spec": { "region": "cn-north-4", "projectId": "p", "appId": "x", "target": { "name": "secret" } },
+            "spec": { "region": "cn-north-4", "projectId": "p", "appId": "x", "target": { "name": "secret" },
+                "credentialsRef": { "name": "keys" } },
         });
         let notice: Notice = serde_json::from_value(whole).unwrap();
         assert_eq!(notice.key(), Key::new("ns", "a"));
         assert_eq!((notice.generation, notice.target.as_str()), (3, "secret"));
+        assert_eq!(
+            (notice.credentials.as_deref(), notice.is_bystander),
+            (Some("keys"), false)
+        );
         assert_eq!(
             (notice.request.as_deref(), notice.adopt.as_deref()),
             (Some("1"), Some("2"))
@@ -223,8 +247,13 @@ mod tests {
             )
         );
 
-        let odd = json!({ "metadata": { "namespace": "ns", "name": "a" }, "spec": { "appId": 7, "target": [], "region": {} } });
+        let odd = json!({
+            "metadata": { "namespace": "ns", "name": "a" },
+            "spec": { "appId": 7, "target": [], "region": {}, "credentialsRef": 1 },
+            "status": { "observedGeneration": 1, "current": null },
+        });
         let notice: Notice = serde_json::from_value(odd).unwrap();
-        assert_eq!(notice.target, "a");
+        assert_eq!((notice.target.as_str(), notice.credentials), ("a", None));
+        assert!(notice.is_bystander);
     }
 }

@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use tokio::sync::OwnedMutexGuard;
 
 use super::{ClusterError, Context, Error, Key, Remembered, Turn};
-use crate::api::{ADOPT_FINGERPRINT, AppCodeRotation, AppStatus, ROTATE_REQUESTED_AT};
+use crate::api::{ADOPT_FINGERPRINT, AppCodeRotation, AppStatus, ConditionType, ROTATE_REQUESTED_AT};
 use crate::ids::{AppId, AppIdentity, Fingerprint, ProjectId};
 use crate::modelarts::{AppCode, Echo, Target};
-use crate::plan::{Cloud, Observed, Refusal, ResourceView, SeedView, Standing, Wanted};
-use crate::secret::{self, Asker, OurSecret, SecretView, view};
+use crate::plan::{Cloud, Limits, Observed, OpenSibling, Refusal, ResourceView, SeedView, Sibling, Standing, Wanted};
+use crate::secret::{self, Asker, OurSecret, Record, SecretView, view};
 use crate::status::Happened;
 use crate::validate::{Problem, Seed, Validated, validate};
 
@@ -146,21 +146,25 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
     let target = validated
         .as_ref()
         .map_or_else(|| ctx.queue.target(key), |validated| validated.target.name.clone());
-    let keeper = keeper(ctx, key, secrets.get(&target)).await?;
-    let see = |name: &str| match &validated {
-        Some(validated) => match secrets.get(name) {
-            Some(Err(why)) => SecretView::Forbidden(why.clone()),
-            Some(Ok(secret)) => match &keeper {
-                Keeper::Another(by) if name == target => SecretView::Claimed(by.clone()),
-                // Its resource is gone, so that the next one of the same app takes the Secret over.
-                Keeper::Gone(by) if name == target => {
-                    inherited(view(secret.as_ref(), asker(validated, by, former_app.as_ref())))
-                }
-                _ => view(secret.as_ref(), asker(validated, &text, former_app.as_ref())),
-            },
-            None => SecretView::Absent,
-        },
-        None => SecretView::Absent,
+    let kept_by = keeper(ctx, key, secrets.get(&target)).await?;
+    let see = |name: &str| {
+        let (Some(validated), Some(secret)) = (&validated, secrets.get(name)) else {
+            return SecretView::Absent;
+        };
+        let secret = match secret {
+            Ok(secret) => secret.as_ref(),
+            Err(why) => return SecretView::Forbidden(why.clone()),
+        };
+        let seen_by = |resource: &str| view(secret, asker(validated, resource, former_app.as_ref()));
+        match &kept_by {
+            Some(keeper) if name == target => keeper.view(
+                resource.as_ref(),
+                secret,
+                &validated.app,
+                seen_by(&keeper.name.to_string()),
+            ),
+            _ => seen_by(&text),
+        }
     };
     let former = status
         .target
@@ -175,7 +179,7 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
             code_in(secret, &validated.target.key)
         });
     let observed = Observed {
-        limits: ctx.settings.limits,
+        limits: limits(ctx, key),
         resource: resource_view(key, resource.as_ref(), is_gone),
         wanted,
         secret: see(&target),
@@ -184,6 +188,7 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         status,
         cloud: Cloud::NotAsked,
         siblings: Vec::new(),
+        is_crowded: false,
         memory: kept.memory,
         secret_refused: None,
         nudged,
@@ -211,45 +216,94 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
 /// Secrets by name; none where there is no such Secret, and why where it may not be read.
 type Secrets = HashMap<String, Result<Option<Secret>, String>>;
 
-/// Whose a Secret is, as far as this resource may know.
-enum Keeper {
-    /// Ours, or nobody's that we know.
-    Unknown,
-    /// Another resource's in this namespace, of this name.
-    Another(String),
-    /// A resource's in this namespace that is gone: its `namespace/name`.
-    Gone(String),
+/// Another resource of this namespace that keeps the target Secret.
+struct Keeper {
+    name: Key,
+    /// None if it is gone, or names other Secrets by now.
+    resource: Option<AppCodeRotation>,
 }
 
-async fn keeper(ctx: &Context, key: &Key, secret: Option<&Result<Option<Secret>, String>>) -> Result<Keeper, Error> {
-    let by = secret
-        .and_then(|secret| secret.as_ref().ok()?.as_ref())
-        .and_then(secret::keeper);
-    let other = by.and_then(|by| Some((by, by.split_once('/')?)));
-    let Some((by, (namespace, name))) =
-        other.filter(|(by, (namespace, _))| *by != key.to_string() && *namespace == key.namespace())
-    else {
-        return Ok(Keeper::Unknown);
+impl Keeper {
+    /// Whether `us` had another Secret before it was sent to this one.
+    fn is_moved_to(&self, us: &AppCodeRotation) -> bool {
+        let status = us.status.as_ref().filter(|status| status.current.is_some());
+        let former = status.and_then(|status| status.target.as_ref());
+        former.is_some_and(|former| former.name != us.target_name())
+    }
+
+    /// The Secret as `us` sees it, which is `seen` through the keeper's eyes. Of those that name one Secret the oldest
+    /// keeps it; a younger keeper gives it up once no rotation of it is open, and one whose credentials the cloud refuses
+    /// cannot hold it. A Secret with another app's code is never taken from a keeper that is there: whoever uses it
+    /// would be left with a code for the wrong app.
+    fn view(
+        &self,
+        us: Option<&AppCodeRotation>,
+        secret: Option<&Secret>,
+        app: &AppIdentity,
+        seen: SecretView,
+    ) -> SecretView {
+        let claim = self
+            .resource
+            .as_ref()
+            .zip(us)
+            .and_then(|(them, us)| sibling(us, them, secret, app, true));
+        let gives_way = match &claim {
+            Some(claim) => claim.standing == Standing::Refused || (!claim.is_older && claim.open.is_none()),
+            None => self.resource.is_none(),
+        };
+        match seen {
+            SecretView::Ours(secret) if gives_way => taken_over(secret, us.is_some_and(|us| self.is_moved_to(us))),
+            _ if self.resource.is_some() => SecretView::Claimed(self.name.name().to_owned()),
+            seen => seen,
+        }
+    }
+}
+
+/// A Secret of another resource as this one goes on from it. A resource that comes from another Secret brings its own
+/// story with it, so that what the keeper recorded is of no interest, unless it waits for the outcome of a call.
+fn taken_over(secret: OurSecret, brings_story: bool) -> SecretView {
+    let record = match secret.record.open_intent(0) {
+        None if brings_story => Record::new(secret.record.app),
+        Some(_) if brings_story => {
+            return SecretView::Foreign {
+                why: "a rotation that another AppCodeRotation began is open on it",
+            };
+        }
+        _ => secret.record,
     };
-    let other = ctx.cluster.rotation(&Key::new(namespace, name)).await;
-    let other = other.map_err(|source| Error::Cluster {
-        doing: "read the resource that keeps the target Secret",
-        source,
-    })?;
-    Ok(match other {
-        Some(_) => Keeper::Another(name.to_owned()),
-        None => Keeper::Gone(by.to_owned()),
+    SecretView::Ours(OurSecret {
+        is_inherited: true,
+        record,
+        ..secret
     })
 }
 
-fn inherited(view: SecretView) -> SecretView {
-    match view {
-        SecretView::Ours(secret) => SecretView::Ours(OurSecret {
-            is_inherited: true,
-            ..secret
-        }),
-        view => view,
-    }
+async fn keeper(
+    ctx: &Context,
+    key: &Key,
+    secret: Option<&Result<Option<Secret>, String>>,
+) -> Result<Option<Keeper>, Error> {
+    let secret = secret.and_then(|secret| secret.as_ref().ok()?.as_ref());
+    let by = secret.and_then(secret::keeper).and_then(|by| by.split_once('/'));
+    let name = by.map(|(namespace, name)| Key::new(namespace, name));
+    let Some(name) = name.filter(|name| name != key && name.namespace() == key.namespace()) else {
+        return Ok(None);
+    };
+    let resource = ctx.cluster.rotation(&name).await;
+    let resource = resource.map_err(|source| Error::Cluster {
+        doing: "read the resource that keeps the target Secret",
+        source,
+    })?;
+    let held = secret.map(ResourceExt::name_any);
+    let names_it = |resource: &AppCodeRotation| {
+        let shown = resource.status.as_ref().and_then(|status| status.target.as_ref());
+        held.as_ref().is_some_and(|held| resource.target_name() == *held)
+            || shown.is_some_and(|target| Some(&target.name) == held.as_ref())
+    };
+    Ok(Some(Keeper {
+        name,
+        resource: resource.filter(names_it),
+    }))
 }
 
 /// A Secret that was read, or why it may not be read: that does not pass by itself, so it belongs into status.
@@ -285,6 +339,18 @@ async fn read(ctx: &Context, key: &Key) -> Result<(Secrets, Option<AppCodeRotati
         if names.iter().all(|name| secrets.contains_key(name)) {
             return Ok((secrets, Some(resource)));
         }
+    }
+}
+
+/// The operator's limits, with a check period in which the whole fleet can be checked.
+fn limits(ctx: &Context, key: &Key) -> Limits {
+    let limits = ctx.settings.limits;
+    let fleet = ctx.queue.fleet(key);
+    let round = ctx.cloud.round(fleet.of_caller, fleet.whole);
+    let round = SignedDuration::try_from(round).unwrap_or(SignedDuration::MAX);
+    Limits {
+        check_period: limits.check_period.max(round),
+        ..limits
     }
 }
 
@@ -374,8 +440,8 @@ pub(super) fn sibling(
     them: &AppCodeRotation,
     secret: Option<&Secret>,
     app: &AppIdentity,
-) -> Option<crate::plan::Sibling> {
-    use crate::api::ConditionType;
+    is_on_app: bool,
+) -> Option<Sibling> {
     let key = format!("{}/{}", them.namespace()?, them.name_any());
     let code_key = them
         .spec
@@ -398,7 +464,7 @@ pub(super) fn sibling(
                 .into_iter()
                 .chain(open.as_ref().and_then(|intent| intent.base))
                 .collect();
-            let open = open.map(|intent| crate::plan::OpenSibling {
+            let open = open.map(|intent| OpenSibling {
                 base: intent.base,
                 marked_at: intent.marked_at,
             });
@@ -407,8 +473,11 @@ pub(super) fn sibling(
         _ => (Vec::new(), None),
     };
     let age = |resource: &AppCodeRotation| (created(resource), resource.metadata.uid.clone());
-    Some(crate::plan::Sibling {
-        name: (them.namespace() == us.namespace()).then(|| them.name_any()),
+    let is_near = them.namespace() == us.namespace();
+    Some(Sibling {
+        name: is_near.then(|| them.name_any()),
+        is_on_app,
+        is_on_secret: is_near && them.target_name() == us.target_name(),
         is_older: age(them) < age(us),
         created: created(them),
         is_judged: status.observed_generation.is_some(),

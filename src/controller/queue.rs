@@ -1,7 +1,7 @@
 //! What wakes the operator: a few hundred bytes for each resource, and which one is next.
 //!
-//! The watch fills it, workers empty it. It knows when to look at a resource and which resources share an app, and it
-//! never decides anything: what decides is read live. Somebody's change goes before all that is merely due. A resource
+//! The watch fills it, workers empty it. It knows when to look at a resource and which resources share an app, a Secret or
+//! credentials, and it never decides anything: what decides is read live. Somebody's change goes before all that is merely due. A resource
 //! is never handed out twice at a time.
 
 use std::collections::hash_map::DefaultHasher;
@@ -56,22 +56,43 @@ pub struct Turn {
     pub nudged: bool,
 }
 
-/// Another resource of the same app, as the watch last saw it.
+/// Another resource of the same app or with the same target Secret, as the watch last saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Neighbour {
     /// Which.
     pub key: Key,
     /// The Secret that its spec names.
     pub target: String,
+    /// Whether it names the same app.
+    pub is_on_app: bool,
+}
+
+/// The others that a resource has to look at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Neighbours {
+    /// Those with the same target Secret first, then those that may have a code, then by age.
+    pub nearest: Vec<Neighbour>,
+    /// Whether as many others as are looked at are older and may have a code.
+    pub is_crowded: bool,
+}
+
+/// Resources that the queue knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fleet {
+    /// Those that call the cloud with the same credentials, this one included.
+    pub of_caller: usize,
+    /// All of them.
+    pub whole: usize,
 }
 
 struct Entry {
     created: Timestamp,
     /// Uid, generation and annotations that matter, hashed: another value means that somebody changed something.
     touch: u64,
-    app: u64,
+    ties: Ties,
     /// The Secret that spec names, where it is not the resource's own name.
     target: Option<Box<str>>,
+    is_bystander: bool,
     due: Option<Duration>,
     /// Whether somebody changed it and no pass has seen that through.
     nudged: bool,
@@ -82,6 +103,15 @@ struct Entry {
     failures: u16,
     /// Round of the watch's listing that saw it last.
     round: u32,
+}
+
+/// What a resource may share with others, hashed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Ties {
+    app: u64,
+    caller: u64,
+    /// Only of a Secret that has not the resource's own name: most have, and need no place in the index.
+    secret: Option<u64>,
 }
 
 #[derive(Default)]
@@ -95,6 +125,10 @@ struct Inner {
     /// Urgent turns in a row.
     streak: u8,
     apps: HashMap<u64, Vec<Key>>,
+    /// Resources by the Secret that they name by a name that is not their own.
+    secrets: HashMap<u64, Vec<Key>>,
+    /// How many resources use the same credentials.
+    callers: HashMap<u64, usize>,
 }
 
 /// The queue. All methods are quick and never wait, except [`Queue::next`].
@@ -130,16 +164,22 @@ impl Queue {
             &notice.adopt,
             notice.deleting,
         ));
-        let app = hash(&notice.app);
+        let target = (notice.target != key.name()).then(|| notice.target.clone().into_boxed_str());
+        let of_caller = notice.credentials.as_ref().map(|name| (&notice.namespace, name));
+        let ties = Ties {
+            app: hash(&notice.app),
+            caller: hash(&of_caller),
+            secret: target.as_ref().map(|target| secret(key.namespace(), target)),
+        };
         let now = self.clock.uptime();
         let mut inner = self.lock();
-        let target = (notice.target != key.name()).then(|| notice.target.clone().into_boxed_str());
         let Some(entry) = inner.entries.get_mut(&key) else {
             let entry = Entry {
                 created: notice.created,
                 touch,
-                app,
+                ties,
                 target,
+                is_bystander: notice.is_bystander,
                 due: None,
                 nudged: false,
                 is_urgent: false,
@@ -148,7 +188,7 @@ impl Queue {
                 round,
             };
             inner.entries.insert(key.clone(), entry);
-            inner.apps.entry(app).or_default().push(key.clone());
+            inner.tie(ties, &key);
             let is_again = inner.running.contains_key(&key);
             let is_unseen = notice.observed != Some(notice.generation);
             inner.wake(&key, now, !is_listing || is_again || is_unseen);
@@ -160,11 +200,12 @@ impl Queue {
         entry.is_deleted = false;
         entry.created = notice.created;
         entry.target = target;
-        let former = std::mem::replace(&mut entry.app, app);
+        entry.is_bystander = notice.is_bystander;
+        let former = std::mem::replace(&mut entry.ties, ties);
         let is_changed = std::mem::replace(&mut entry.touch, touch) != touch;
-        if former != app {
-            inner.leave(former, &key);
-            inner.apps.entry(app).or_default().push(key.clone());
+        if former != ties {
+            inner.untie(former, &key);
+            inner.tie(ties, &key);
         }
         if is_changed {
             inner.wake(&key, now, true);
@@ -314,20 +355,70 @@ impl Queue {
         target.unwrap_or(key.name()).to_owned()
     }
 
-    /// Other resources of the same app, oldest first, at most `most`.
-    pub fn neighbours(&self, key: &Key, most: usize) -> Vec<Neighbour> {
+    /// Other resources of the same app or with the same target Secret, at most `most`.
+    pub fn neighbours(&self, key: &Key, most: usize) -> Neighbours {
+        struct Other<'a> {
+            key: &'a Key,
+            entry: &'a Entry,
+            is_on_app: bool,
+            is_on_secret: bool,
+        }
         let inner = self.lock();
-        let Some(app) = inner.entries.get(key).map(|entry| entry.app) else {
-            return Vec::new();
+        let Some(us) = inner.entries.get(key) else {
+            return Neighbours::default();
         };
-        let others = inner.apps.get(&app).into_iter().flatten().filter(|other| *other != key);
-        let mut others: Vec<_> = others.filter_map(|key| Some((inner.entries.get(key)?, key))).collect();
-        others.sort_by_key(|(entry, key)| (entry.created, *key));
-        let neighbour = |(entry, key): (&Entry, &Key)| Neighbour {
-            key: key.clone(),
-            target: entry.target.as_deref().unwrap_or(key.name()).to_owned(),
+        let target = us.target.as_deref().unwrap_or(key.name());
+        let namesake = Key::new(key.namespace(), target);
+        let on_app = inner.apps.get(&us.ties.app).into_iter().flatten();
+        let on_secret = inner
+            .secrets
+            .get(&secret(key.namespace(), target))
+            .into_iter()
+            .flatten();
+        let keys: BTreeSet<&Key> = on_app.chain(on_secret).chain([&namesake]).collect();
+        let other = |other| {
+            let entry = inner.entries.get(other)?;
+            let is_on_app = entry.ties.app == us.ties.app;
+            let its_target = entry.target.as_deref().unwrap_or(other.name());
+            let is_on_secret = other.namespace() == key.namespace() && its_target == target;
+            (other != key && (is_on_app || is_on_secret)).then_some(Other {
+                key: other,
+                entry,
+                is_on_app,
+                is_on_secret,
+            })
         };
-        others.into_iter().take(most).map(neighbour).collect()
+        let mut others: Vec<_> = keys.into_iter().filter_map(other).collect();
+        others.sort_by_key(|other| {
+            (
+                !other.is_on_secret,
+                other.entry.is_bystander,
+                other.entry.created,
+                other.key,
+            )
+        });
+        let is_before =
+            |other: &&Other<'_>| !other.entry.is_bystander && (other.entry.created, other.key) < (us.created, key);
+        let neighbour = |other: &Other<'_>| Neighbour {
+            key: other.key.clone(),
+            target: other.entry.target.as_deref().unwrap_or(other.key.name()).to_owned(),
+            is_on_app: other.is_on_app,
+        };
+        Neighbours {
+            nearest: others.iter().take(most).map(neighbour).collect(),
+            is_crowded: others.iter().filter(is_before).count() >= most,
+        }
+    }
+
+    /// How many resources share the credentials of `key`, and how many there are.
+    pub fn fleet(&self, key: &Key) -> Fleet {
+        let inner = self.lock();
+        let caller = inner.entries.get(key).map(|entry| entry.ties.caller);
+        let of_caller = caller.and_then(|caller| inner.callers.get(&caller));
+        Fleet {
+            of_caller: of_caller.copied().unwrap_or_default(),
+            whole: inner.entries.len(),
+        }
     }
 
     /// How many resources it knows.
@@ -369,17 +460,42 @@ impl Inner {
             self.due.remove(&(due, key.clone()));
         }
         self.urgent.retain(|other| other != key);
-        self.leave(entry.app, key);
+        self.untie(entry.ties, key);
     }
 
-    fn leave(&mut self, app: u64, key: &Key) {
-        if let Some(keys) = self.apps.get_mut(&app) {
-            keys.retain(|other| other != key);
-            if keys.is_empty() {
-                self.apps.remove(&app);
+    fn tie(&mut self, ties: Ties, key: &Key) {
+        self.apps.entry(ties.app).or_default().push(key.clone());
+        if let Some(secret) = ties.secret {
+            self.secrets.entry(secret).or_default().push(key.clone());
+        }
+        *self.callers.entry(ties.caller).or_default() += 1;
+    }
+
+    fn untie(&mut self, ties: Ties, key: &Key) {
+        leave(&mut self.apps, ties.app, key);
+        if let Some(secret) = ties.secret {
+            leave(&mut self.secrets, secret, key);
+        }
+        if let Some(count) = self.callers.get_mut(&ties.caller) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.callers.remove(&ties.caller);
             }
         }
     }
+}
+
+fn leave(groups: &mut HashMap<u64, Vec<Key>>, group: u64, key: &Key) {
+    if let Some(keys) = groups.get_mut(&group) {
+        keys.retain(|other| other != key);
+        if keys.is_empty() {
+            groups.remove(&group);
+        }
+    }
+}
+
+fn secret(namespace: &str, name: &str) -> u64 {
+    hash(&(namespace, name))
 }
 
 fn hash(value: &impl Hash) -> u64 {
@@ -581,7 +697,7 @@ mod tests {
         assert_eq!(queue.unseen(2, |_| true), [Key::new("ns", "a")]);
         queue.remove(&Key::new("ns", "a"));
         assert_eq!(names(&queue), ["b"]);
-        assert_eq!(queue.neighbours(&Key::new("ns", "b"), 4), []);
+        assert_eq!(queue.neighbours(&Key::new("ns", "b"), 4).nearest, []);
     }
 
     #[test]
@@ -593,6 +709,7 @@ mod tests {
         let near = |name| -> Vec<String> {
             queue
                 .neighbours(&Key::new("ns", name), 4)
+                .nearest
                 .into_iter()
                 .map(|n| n.key.name().to_owned())
                 .collect()
@@ -601,5 +718,81 @@ mod tests {
         queue.apply(&notice("b", 2, "y"), false, 1);
         assert_eq!(near("c"), ["b"]);
         assert_eq!(near("a"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn resources_with_one_target_know_each_other_whatever_app_they_are_for() {
+        let (queue, _) = queue();
+        let on = |name, app, target: &str| Notice {
+            target: target.into(),
+            ..notice(name, 1, app)
+        };
+        queue.apply(&notice("a", 1, "x"), true, 1);
+        queue.apply(&on("b", "y", "a"), true, 1);
+        queue.apply(&on("c", "z", "a"), true, 1);
+        queue.apply(&on("d", "z", "other"), true, 1);
+        let near = |name| -> Vec<(String, bool)> {
+            let near = queue.neighbours(&Key::new("ns", name), 4).nearest;
+            near.into_iter()
+                .map(|other| (other.key.name().to_owned(), other.is_on_app))
+                .collect()
+        };
+        assert_eq!(near("a"), [("b".into(), false), ("c".into(), false)]);
+        assert_eq!(near("b"), [("a".into(), false), ("c".into(), false)]);
+        assert_eq!(
+            near("c"),
+            [("a".into(), false), ("b".into(), false), ("d".into(), true)]
+        );
+        queue.apply(&on("b", "y", "b"), false, 1);
+        queue.remove(&Key::new("ns", "c"));
+        assert_eq!(near("a"), []);
+    }
+
+    #[test]
+    fn of_many_on_one_app_those_that_may_have_a_code_are_looked_at_first() {
+        let (queue, _) = queue();
+        for number in 0..6 {
+            let created = Timestamp::from_second(number).unwrap();
+            let is_bystander = number < 2;
+            let notice = notice(&format!("r{number}"), 1, "x");
+            queue.apply(
+                &Notice {
+                    created,
+                    is_bystander,
+                    ..notice
+                },
+                true,
+                1,
+            );
+        }
+        let look = |number: u8| {
+            let near = queue.neighbours(&Key::new("ns", &format!("r{number}")), 3);
+            let names: Vec<String> = near.nearest.iter().map(|other| other.key.name().to_owned()).collect();
+            (names.join(" "), near.is_crowded)
+        };
+        assert_eq!(look(5), ("r2 r3 r4".into(), true));
+        assert_eq!(look(4), ("r2 r3 r5".into(), false));
+        assert_eq!(look(0), ("r2 r3 r4".into(), false));
+    }
+
+    #[test]
+    fn a_fleet_is_counted_by_its_credentials() {
+        let (queue, _) = queue();
+        let with = |name, credentials: Option<&str>| Notice {
+            credentials: credentials.map(str::to_owned),
+            ..notice(name, 1, "x")
+        };
+        for (name, credentials) in [("a", Some("keys")), ("b", Some("keys")), ("c", None)] {
+            queue.apply(&with(name, credentials), true, 1);
+        }
+        let count = |name| {
+            let fleet = queue.fleet(&Key::new("ns", name));
+            (fleet.of_caller, fleet.whole)
+        };
+        assert_eq!((count("a"), count("c")), ((2, 3), (1, 3)));
+        queue.apply(&with("b", None), false, 1);
+        assert_eq!((count("a"), count("c")), ((1, 3), (2, 3)));
+        queue.remove(&Key::new("ns", "c"));
+        assert_eq!(count("b"), (1, 2));
     }
 }

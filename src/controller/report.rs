@@ -41,7 +41,7 @@ pub(super) async fn report(ctx: &Context, pass: &Pass, step: &Step) -> Result<Op
     };
     let old = &pass.observed.status;
     let new = fold(folded, now);
-    let is_written = if is_worth_writing(old, &new, ctx.settings.limits.check_period) {
+    let is_written = if is_worth_writing(old, &new, pass.observed.limits.check_period) {
         write_status(ctx, pass, resource, &new).await?
     } else {
         true

@@ -248,6 +248,14 @@ impl AppCodes for GuardedAppCodes {
         lines.max().unwrap_or_default().max(over_all.unwrap_or_default())
     }
 
+    fn round(&self, of_caller: usize, whole: usize) -> Duration {
+        let at = |rate: f64, calls: usize| {
+            let calls = u32::try_from(calls).unwrap_or(u32::MAX);
+            Duration::try_from_secs_f64(2.0 * f64::from(calls) / rate).unwrap_or(Duration::MAX)
+        };
+        at(self.options.per_caller_rate, of_caller).max(at(self.options.global_rate, whole))
+    }
+
     async fn show_app(&self, target: &Target) -> Result<App, CloudError> {
         self.pace(target).await?;
         let leave = self.enter(target, true).await?;

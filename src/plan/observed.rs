@@ -18,7 +18,8 @@ pub struct Limits {
     pub minimum_interval: SignedDuration,
     /// Most rotations of a resource that may start within 24 hours.
     pub daily_budget: usize,
-    /// How often a resource at rest is checked against the cloud.
+    /// How often a resource at rest is checked against the cloud: as the operator is set, or as long as one round over so
+    /// many resources takes at its call rates.
     pub check_period: SignedDuration,
 }
 
@@ -41,8 +42,10 @@ pub struct Observed {
     pub former: SecretView,
     /// What the cloud said in this pass.
     pub cloud: Cloud,
-    /// Other resources of the same app; read together with the cloud.
+    /// Other resources on the same app or with the same target Secret; read together with the cloud.
     pub siblings: Vec<Sibling>,
+    /// Whether so many older resources are on the app that not all others were looked at.
+    pub is_crowded: bool,
     /// What this process remembers from earlier passes.
     pub memory: Memory,
     /// Why the API server will not have the Secret written, if a write of this pass was refused.
@@ -209,11 +212,15 @@ impl AppReading {
     }
 }
 
-/// Another resource of the same app.
+/// Another resource on the same app or with the same target Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sibling {
     /// Its name; none if it is in another namespace, which is not told.
     pub name: Option<String>,
+    /// Whether it names the same app.
+    pub is_on_app: bool,
+    /// Whether its spec names the same target Secret.
+    pub is_on_secret: bool,
     /// Whether it is older: created earlier, or at the same time with a lower uid.
     pub is_older: bool,
     /// When it was created.

@@ -154,11 +154,13 @@ impl Planner<'_> {
         if self.o.memory.is_marked(intent) {
             return Some(Step::Mutate(intent.clone()));
         }
-        if self.is_sibling_open(app) {
-            let message = "A rotation of another resource on this app is open; its outcome is awaited.";
-            return Some(wait(Reason::Waiting, message, self.sibling_pause()));
-        }
         let claimed = self.claimed();
+        if self.is_sibling_open(app) {
+            return Some(self.entangled(intent, app, &claimed).unwrap_or_else(|| {
+                let message = "A rotation of another resource on this app is open; its outcome is awaited.";
+                wait(Reason::Waiting, message, self.sibling_pause())
+            }));
+        }
         let question = Question::Outcome {
             rotation_id: intent.rotation_id.clone(),
             attempt: intent.attempt,
@@ -211,6 +213,30 @@ impl Planner<'_> {
             self.wanted.app.app_id, self.o.resource.name
         );
         stop(Reason::AmbiguousOutcome, message, self.o.limits.check_period)
+    }
+
+    /// Two replicas can begin rotations of two resources at one time. Once the codes of both are gone, each would wait for
+    /// the other for ever, since nothing tells which new code is whose.
+    fn entangled(&self, intent: &Intent, app: &AppReading, claimed: &[Fingerprint]) -> Option<Step> {
+        let is_lost = |base: Option<Fingerprint>, marked_at| {
+            self.is_long_ago(marked_at) && base.is_some_and(|base| !app.codes.contains(&base))
+        };
+        let mut others = self.credible_siblings().filter_map(|sibling| sibling.open.as_ref());
+        if !is_lost(intent.base, intent.marked_at) || others.any(|open| !self.is_long_ago(open.marked_at)) {
+            return None;
+        }
+        if let Some(code) = self.adopted(app).filter(|code| !claimed.contains(code)) {
+            return Some(self.persist(intent, code));
+        }
+        let new = intent.new_codes(app.reading(claimed));
+        let choices = new.iter().map(Fingerprint::short).collect::<Vec<_>>().join(", ");
+        let message = format!(
+            "The old codes of this resource and of another one on app {} are gone while rotations of both are open, so \
+             nothing tells which new code ({choices}) is whose. Find out in the console, then answer: \
+             kubectl annotate acr {} appcode.dev/adopt-fingerprint=<one of them>.",
+            self.wanted.app.app_id, self.o.resource.name
+        );
+        Some(stop(Reason::AmbiguousOutcome, message, self.o.limits.check_period))
     }
 
     fn capacity(&self) -> Step {
@@ -294,13 +320,17 @@ impl Planner<'_> {
     /// Whether a sibling's rotation may still change the list. One that was marked long ago, and whose base is listed or
     /// which had none, has had no effect and does not hold others up.
     pub(super) fn is_sibling_open(&self, app: &AppReading) -> bool {
-        let late = self.o.limits.settle_window.saturating_mul(2);
         self.credible_siblings()
             .filter_map(|sibling| sibling.open.as_ref())
             .any(|open| {
-                let is_old = self.now.duration_since(open.marked_at) > late;
-                !(is_old && open.base.is_none_or(|base| app.codes.contains(&base)))
+                let is_without_effect = open.base.is_none_or(|base| app.codes.contains(&base));
+                !(self.is_long_ago(open.marked_at) && is_without_effect)
             })
+    }
+
+    /// So long that a call made then has had its effect, if any.
+    fn is_long_ago(&self, marked_at: Timestamp) -> bool {
+        self.now.duration_since(marked_at) > self.o.limits.settle_window.saturating_mul(2)
     }
 }
 

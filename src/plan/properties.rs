@@ -268,6 +268,8 @@ fn any_sibling() -> BoxedStrategy<Sibling> {
     (any::<bool>(), any::<bool>(), standing, any_time(), any_codes(2), open)
         .prop_map(|(is_older, is_judged, standing, created, holds, open)| Sibling {
             name: None,
+            is_on_app: true,
+            is_on_secret: false,
             is_older,
             created,
             is_judged,
@@ -361,6 +363,7 @@ pub(crate) fn any_observed() -> BoxedStrategy<Observed> {
                 former: if has_moved { former } else { SecretView::Absent },
                 cloud,
                 siblings,
+                is_crowded: false,
                 memory,
                 secret_refused: is_write_refused.then(|| "forbidden".into()),
                 nudged,
@@ -589,6 +592,7 @@ impl Model {
         let o = Observed {
             memory: Memory::default(),
             siblings: Vec::new(),
+            is_crowded: false,
             secret_refused: None,
             may_mutate: true,
             ..o
@@ -794,6 +798,7 @@ pub(crate) fn settled() -> Observed {
         former: SecretView::Absent,
         cloud: Cloud::NotAsked,
         siblings: Vec::new(),
+        is_crowded: false,
         memory: Memory::default(),
         secret_refused: None,
         nudged: false,
@@ -811,4 +816,79 @@ pub(crate) fn settled() -> Observed {
 fn a_settled_resource_rests() {
     let o = settled();
     assert!(matches!(plan(&o, now()), Step::Rest { .. }));
+}
+
+/// A rotation by trigger that was marked long ago, whose base is gone and that two new codes may belong to; and a sibling
+/// with the same trouble.
+fn entangled() -> Observed {
+    let mut o = settled();
+    if let Ok(wanted) = &mut o.wanted {
+        wanted.trigger = Some("go".into());
+    }
+    o.resource.generation = 2;
+    o.cloud = Cloud::Read(AppReading {
+        codes: vec![code(1), code(2)],
+        ..o.reading().cloned().unwrap()
+    });
+    let Step::WriteIntent { record, .. } = plan(&o, now()) else {
+        panic!("a rotation begins")
+    };
+    let SecretView::Ours(secret) = &mut o.secret else {
+        panic!("it has its Secret")
+    };
+    secret.record = record;
+    o.siblings = vec![Sibling {
+        name: None,
+        is_on_app: true,
+        is_on_secret: false,
+        is_older: true,
+        created: now(),
+        is_judged: true,
+        standing: Standing::Authorized,
+        holds: vec![code(2)],
+        open: Some(OpenSibling {
+            base: Some(code(2)),
+            marked_at: now(),
+        }),
+    }];
+    o.cloud = Cloud::Read(AppReading {
+        codes: vec![code(3), code(4)],
+        ..o.reading().cloned().unwrap()
+    });
+    o
+}
+
+#[test]
+fn two_rotations_that_both_lost_their_codes_ask_a_person() {
+    let mut o = entangled();
+    let later = now() + LIMITS.settle_window * 3;
+    assert!(
+        matches!(plan(&o, now()), Step::Wait { .. }),
+        "the other one may settle first"
+    );
+    let Step::Stop { reason, message, .. } = plan(&o, later) else {
+        panic!("{:?}", plan(&o, later))
+    };
+    assert_eq!(reason, Reason::AmbiguousOutcome);
+    assert!(
+        message.contains(&code(3).short()) && message.contains(&code(4).short()),
+        "{message}"
+    );
+    o.resource.adopt = Some(code(4).short());
+    assert!(matches!(plan(&o, later), Step::WriteCode { code: taken, .. } if taken == code(4)));
+}
+
+#[test]
+fn in_a_crowd_the_youngest_do_nothing() {
+    let o = Observed {
+        is_crowded: true,
+        ..settled()
+    };
+    assert!(matches!(
+        plan(&o, now()),
+        Step::Stop {
+            reason: Reason::Conflict,
+            ..
+        }
+    ));
 }

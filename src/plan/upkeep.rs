@@ -5,6 +5,7 @@ use jiff::SignedDuration;
 use super::{Book, LOCAL_RETRY, Planner, Sibling, Standing, Step, WriteReason, stop, wait};
 use crate::api::Reason;
 use crate::ids::Fingerprint;
+use crate::intent::CAPACITY;
 use crate::secret::{OurSecret, Record, SecretView};
 
 /// How long an older resource that was not looked at yet is waited for.
@@ -114,33 +115,68 @@ impl Planner<'_> {
     // ── other resources on the same code ───────────────────────────────────────────────────────────────────────────
 
     fn conflict(&self, base: Option<Fingerprint>) -> Option<Step> {
-        let base = base?;
-        let winner = self
-            .o
-            .siblings
-            .iter()
-            .find(|s| s.is_older && s.standing == Standing::Authorized && s.holds.contains(&base))?;
-        let who = winner.name.as_ref().map_or_else(
-            || "an older resource in another namespace".to_owned(),
-            |name| format!("the older AppCodeRotation {name}"),
-        );
-        let message = format!(
-            "Code {} of app {} is already rotated by {who}. Delete one of the two, or name another code.",
-            base.short(),
-            self.wanted.app.app_id
-        );
+        let app = &self.wanted.app.app_id;
+        let message = if let Some((who, base)) = base.and_then(|base| Some((self.rival_for_code(base)?, base))) {
+            format!(
+                "Code {} of app {app} is already rotated by {who}. Delete one of the two, or name another code.",
+                base.short()
+            )
+        } else if let Some(who) = self.rival_for_secret() {
+            format!(
+                "Secret {} is also the target of {who}, so nothing is rotated. Name another Secret in spec.target.name, \
+                 or delete one of the two resources.",
+                self.wanted.target.name
+            )
+        } else if self.o.is_crowded {
+            format!(
+                "Dozens of older resources rotate codes of app {app}, which holds {CAPACITY} at most. Delete those that \
+                 are not needed."
+            )
+        } else {
+            return None;
+        };
         Some(stop(Reason::Conflict, message, LOCAL_RETRY))
     }
 
-    /// An older resource of the same app that nobody has looked at yet might claim the same code.
+    /// Older resources that the cloud took the credentials of: what they claim is theirs.
+    fn elders(&self) -> impl Iterator<Item = &Sibling> {
+        let siblings = self.o.siblings.iter();
+        siblings.filter(|sibling| sibling.is_older && sibling.standing == Standing::Authorized)
+    }
+
+    fn rival_for_code(&self, base: Fingerprint) -> Option<String> {
+        let rival = self.elders().find(|elder| elder.holds.contains(&base))?;
+        Some(rival.told())
+    }
+
+    /// Who goes first where several resources name one Secret. One that holds a code already is left to a resource of the
+    /// same app only, which takes it over.
+    fn rival_for_secret(&self) -> Option<String> {
+        let is_free = matches!(self.o.secret, SecretView::Absent);
+        let mut rivals = self.elders().filter(|elder| elder.is_on_secret);
+        let rival = rivals.find(|elder| is_free || elder.is_on_app)?;
+        Some(rival.told())
+    }
+
+    /// An older resource on the same app or Secret that nobody has looked at yet might claim the same.
     pub(super) fn newborn_sibling(&self) -> Option<Step> {
         let is_newborn = |s: &Sibling| s.is_older && !s.is_judged && self.now.duration_since(s.created) < NEWBORN;
-        let message = "An older resource on the same app has not been looked at yet; it goes first.";
+        let message = "An older resource on the same app or Secret has not been looked at yet; it goes first.";
         self.o
             .siblings
             .iter()
             .any(is_newborn)
             .then(|| wait(Reason::Waiting, message, SignedDuration::from_secs(1)))
+    }
+}
+
+impl Sibling {
+    /// Who it is, as far as this resource's status may tell.
+    fn told(&self) -> String {
+        self.name.as_ref().map_or_else(
+            || "an older resource in another namespace".to_owned(),
+            |name| format!("the older AppCodeRotation {name}"),
+        )
     }
 }
 

@@ -437,6 +437,7 @@ impl World {
             former: SecretView::Absent,
             cloud: Cloud::NotAsked,
             siblings: Vec::new(),
+            is_crowded: false,
             memory,
             secret_refused: None,
             nudged: false,

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::api_server::{EVENTS, ROTATIONS, SECRETS};
 use crate::support::cloud::DirectAppCodes;
-use crate::support::script::Verb;
+use crate::support::script::{Call, Verb};
 use crate::support::stage::NAME;
 use crate::support::{Stage, World};
 
@@ -245,4 +245,36 @@ async fn many_that_are_due_at_once_after_a_long_pause_rotate_once_each_and_take_
     }
     let reads = reads(&world) - before;
     assert!(reads <= MANY * 16, "{reads} reads of the API server");
+}
+
+#[tokio::test]
+async fn a_fleet_larger_than_the_call_rate_is_checked_less_often_and_stays_ready() {
+    const MANY: usize = 30;
+    let mut world = World::direct();
+    // Thirty readings take 38 s at the default rate of one caller: more than three of these periods.
+    world.settings.limits.check_period = SignedDuration::from_secs(10);
+    world.restart();
+    let (user, project) = (world.stage.user.user_id.clone(), world.stage.project.clone());
+    let now = world.stage.time.truth();
+    let names: Vec<String> = (0..MANY).map(|number| format!("many-{number}")).collect();
+    for name in &names {
+        let new = NewApp::of(&user, &project).codes(1).name(name);
+        let app = world.stage.cloud.with(|cloud| cloud.create_app(now, new)).app_id;
+        world
+            .stage
+            .create_rotation_named(name, |spec| spec["appId"] = json!(app));
+    }
+    world.run_for(SignedDuration::from_mins(5)).await;
+    world.stage.script.begin(Vec::new());
+    for _ in 0..60 {
+        world.run_for(SignedDuration::from_secs(10)).await;
+        for name in &names {
+            let (ready, reason, _) = world.condition_of(name, ConditionType::Ready);
+            assert_eq!((ready.as_str(), reason.as_str()), ("True", "CodeListed"), "{name}");
+        }
+    }
+    world.assert_sound();
+    // Each is still looked at: half of the rate goes to checks.
+    let looks = world.stage.script.count(|call| *call == Call::Cloud(Operation::Show));
+    assert!((200..=300).contains(&looks), "{looks} readings in ten minutes");
 }

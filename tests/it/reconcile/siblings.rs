@@ -196,3 +196,187 @@ async fn a_spec_that_goes_to_and_fro_between_apps_waits_for_the_minimum_interval
     world.run_for(SignedDuration::from_mins(30)).await;
     world.assert_ready();
 }
+
+/// Two resources with a code each that name one Secret.
+async fn rivals(older: impl FnOnce(&mut Value), younger: impl FnOnce(&mut Value)) -> World {
+    let world = World::on(Stage::direct(2));
+    let codes = world.live();
+    world.stage.create_rotation_named("older", |spec| {
+        spec["appCode"] = json!(codes[0]);
+        spec["initialRotation"] = json!("WhenDue");
+        older(spec);
+    });
+    world.stage.time.advance(std::time::Duration::from_secs(5));
+    world.stage.create_rotation_named("younger", |spec| {
+        spec["appCode"] = json!(codes[1]);
+        spec["initialRotation"] = json!("WhenDue");
+        younger(spec);
+    });
+    world
+}
+
+fn on_shared(spec: &mut Value) {
+    spec["target"] = json!({ "name": "shared" });
+}
+
+fn keeper_of(world: &World, secret: &str) -> String {
+    let secret = world.stage.secret(secret).unwrap();
+    let keeper = secret["metadata"]["annotations"]["appcode.dev/resource"].as_str();
+    keeper.unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn of_two_resources_on_one_secret_the_oldest_acts_once_its_credentials_are_taken() {
+    let mut world = rivals(
+        |spec| {
+            on_shared(spec);
+            spec["credentialsRef"] = json!({ "name": "missing" });
+        },
+        on_shared,
+    )
+    .await;
+    let codes = world.live();
+    world.run_for(SignedDuration::from_mins(5)).await;
+    world.assert_sound();
+    assert_eq!(world.stalled_of("older").as_deref(), Some("CredentialsMissing"));
+    assert_eq!(
+        world.stalled_of("younger"),
+        None,
+        "worthless credentials hold nobody up"
+    );
+    assert_eq!(world.stage.code_in("shared").as_ref(), Some(&codes[1]));
+
+    let (access_key, secret_key) = (world.stage.user.ak.clone(), world.stage.user.sk.clone());
+    world
+        .stage
+        .create_secret("missing", &[("accessKey", &access_key), ("secretKey", &secret_key)]);
+    world.run_for(SignedDuration::from_mins(5)).await;
+    world.assert_sound();
+    assert_eq!(
+        (world.stalled_of("older"), keeper_of(&world, "shared")),
+        (None, "shop/older".into())
+    );
+    let (_, reason, message) = world.condition_of("younger", appcode_operator::api::ConditionType::Stalled);
+    assert_eq!(reason, "Conflict");
+    assert!(message.contains("kept by AppCodeRotation older"), "{message}");
+    assert_eq!(world.mutations(), 0, "nothing is rotated for that");
+    for name in ["older", "younger"] {
+        world
+            .stage
+            .edit_rotation(name, |object| object["spec"]["rotationTrigger"] = json!("go"));
+    }
+    world.run_for(SignedDuration::from_mins(20)).await;
+    assert_eq!(world.mutations(), 1);
+    assert!(world.live().contains(&world.stage.code_in("shared").unwrap()));
+
+    // Back to one resource for the Secret: the younger one may have it, or another one.
+    world
+        .stage
+        .edit_rotation("older", |object| object["spec"]["target"] = json!({ "name": "own" }));
+    world.run_for(SignedDuration::from_mins(20)).await;
+    world.assert_sound();
+    let stalled = ["older", "younger"].map(|name| world.stalled_of(name));
+    assert_eq!(stalled, [None, None]);
+    assert_eq!(keeper_of(&world, "shared"), "shop/younger");
+    for secret in ["own", "shared"] {
+        assert!(world.live().contains(&world.stage.code_in(secret).unwrap()), "{secret}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_with_a_code_for_another_app_is_left_to_its_keeper_and_an_empty_place_to_the_oldest() {
+    let world = World::on(Stage::direct(1));
+    let (user, project) = (world.stage.user.user_id.clone(), world.stage.project.clone());
+    let now = world.stage.time.truth();
+    let new = NewApp::of(&user, &project).codes(1).name("other");
+    let other = world.stage.cloud.with(|cloud| cloud.create_app(now, new)).app_id;
+    let mut world = world;
+    world.stage.create_rotation_named("older", |_| ());
+    world.run_to_rest().await;
+    world.stage.create_rotation_named("younger", |spec| {
+        on_shared(spec);
+        spec["appId"] = json!(other);
+    });
+    world.run_to_rest().await;
+    let held = world.stage.code_in("shared");
+    world
+        .stage
+        .edit_rotation("older", |object| on_shared(&mut object["spec"]));
+    world.run_for(SignedDuration::from_mins(10)).await;
+    world.assert_sound();
+    assert_eq!(
+        (world.stalled_of("older").as_deref(), world.stalled_of("younger")),
+        (Some("Conflict"), None)
+    );
+    assert_eq!(
+        (world.stage.code_in("shared"), keeper_of(&world, "shared")),
+        (held, "shop/younger".into())
+    );
+
+    // Once that Secret is gone, both want to make it.
+    world.stage.delete_secret("shared");
+    world.run_for(SignedDuration::from_mins(70)).await;
+    world.assert_sound();
+    assert_eq!(
+        (world.stalled_of("older"), world.stalled_of("younger").as_deref()),
+        (None, Some("Conflict"))
+    );
+    assert_eq!(keeper_of(&world, "shared"), "shop/older");
+    assert_eq!(world.mutations(), 0);
+}
+
+#[tokio::test]
+async fn a_resource_that_moves_to_a_younger_ones_secret_brings_its_own_code() {
+    let mut world = rivals(|_| (), on_shared).await;
+    world.run_to_rest().await;
+    world
+        .stage
+        .edit_rotation("younger", |object| object["spec"]["rotationTrigger"] = json!("go"));
+    world.run_for(SignedDuration::from_mins(20)).await;
+    let code = world.stage.code_in("older").unwrap();
+    world
+        .stage
+        .edit_rotation("older", |object| on_shared(&mut object["spec"]));
+    world.run_for(SignedDuration::from_mins(5)).await;
+    world.assert_sound();
+    assert_eq!(world.stalled_of("older"), None);
+    assert_eq!((world.stage.code_in("shared"), world.mutations()), (Some(code), 1));
+    assert_eq!(world.status_of("older").rotation_number, Some(0));
+}
+
+/// The younger one's rotation and the older one's claim on its Secret meet, and the process ends at one call of all.
+#[tokio::test]
+async fn a_secret_changes_hands_without_a_lost_code_whichever_call_the_process_ends_at() {
+    let mut number = 0;
+    loop {
+        for moment in [Moment::Before, Moment::After] {
+            let mut world = rivals(|_| (), on_shared).await;
+            world.run_to_rest().await;
+            world.stage.script.begin(vec![(number, Strike::Crash(moment))]);
+            world
+                .stage
+                .edit_rotation("younger", |object| object["spec"]["rotationTrigger"] = json!("go"));
+            world
+                .stage
+                .edit_rotation("older", |object| on_shared(&mut object["spec"]));
+            world.run_for(SignedDuration::from_mins(40)).await;
+            if world.stage.script.struck() == 0 {
+                assert!(number > 15, "only {number} calls");
+                return;
+            }
+            let what = format!("crash {moment:?} call {number}");
+            world.assert_sound();
+            let live = world.live();
+            let held = world.stage.code_in("shared").unwrap();
+            assert!(live.contains(&held) && live.len() == 2, "{what}");
+            assert_eq!(
+                (world.stalled_of("older"), keeper_of(&world, "shared")),
+                (None, "shop/older".into()),
+                "{what}"
+            );
+            assert_eq!(world.stalled_of("younger").as_deref(), Some("Conflict"), "{what}");
+            assert!(world.mutations() <= 1, "{what}");
+        }
+        number += 1;
+    }
+}
