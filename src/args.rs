@@ -77,7 +77,8 @@ pub struct Args {
     #[arg(long, env = "APPCODE_SETTLE_WINDOW", default_value = "2m", value_name = "DURATION", value_parser = duration)]
     pub settle_window: SignedDuration,
 
-    /// How often a resource at rest is checked against the cloud.
+    /// How often a resource at rest is checked against the cloud; less often where half of the call rate does not allow that
+    /// for so many resources.
     #[arg(long, env = "APPCODE_CHECK_PERIOD", default_value = "1h", value_name = "DURATION", value_parser = duration)]
     pub check_period: SignedDuration,
 

@@ -22,7 +22,7 @@ use rand::{Rng, RngExt, SeedableRng};
 
 pub use self::cluster::{Cluster, ClusterError};
 pub use self::notice::Notice;
-pub use self::queue::{Fleet, Key, Neighbour, Neighbours, Queue, Turn};
+pub use self::queue::{Key, Neighbour, Neighbours, Queue, Turn};
 pub use self::run::{Health, run, take_turn};
 use crate::clock::Clock;
 use crate::identity::Identity;

@@ -213,6 +213,15 @@ pub struct Echo {
     pub remark: Option<String>,
 }
 
+/// Resources that have to share a call rate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fleet {
+    /// Those that use the same credentials.
+    pub of_caller: usize,
+    /// All of them.
+    pub whole: usize,
+}
+
 /// The calls we make. Each call is sent at most once by everything below it, except [`AppCodes::show_app`].
 ///
 /// One repeat is part of a call: after an answer that proves both that nothing was done and that the token is out of
@@ -228,17 +237,16 @@ pub trait AppCodes: Send + Sync {
         Ok(())
     }
 
-    /// About how long until the last of the calls that were postponed, and of `waiting` ones that are still to come, has
-    /// had its turn.
-    fn backlog(&self, waiting: usize) -> Duration {
+    /// About how long until the last of the calls that were postponed, and those of `waiting` resources that are still to
+    /// come, have had their turns.
+    fn backlog(&self, waiting: Fleet) -> Duration {
         let _ = waiting;
         Duration::ZERO
     }
 
-    /// About how long it takes to read the app of each resource once, with half of the rate left to other calls:
-    /// `of_caller` of them with the same credentials, `whole` in all.
-    fn round(&self, of_caller: usize, whole: usize) -> Duration {
-        let _ = (of_caller, whole);
+    /// About how long it takes to read the app of each resource once, with half of the rate left to other calls.
+    fn round(&self, fleet: Fleet) -> Duration {
+        let _ = fleet;
         Duration::ZERO
     }
 

@@ -282,6 +282,10 @@ async fn written(
             let seen = view(Some(&secret), asker(&validated, &key, former.as_ref()));
             if name == pass.observed.target {
                 pass.observed.secret = seen;
+                // It must not go on saying that it is ready.
+                if let Some(loser) = pass.loser.take() {
+                    ctx.queue.nudge(&loser);
+                }
             } else {
                 pass.observed.former = seen;
             }

@@ -12,7 +12,9 @@ use super::{ClusterError, Context, Error, Key, Remembered, Turn};
 use crate::api::{ADOPT_FINGERPRINT, AppCodeRotation, AppStatus, ConditionType, ROTATE_REQUESTED_AT};
 use crate::ids::{AppId, AppIdentity, Fingerprint, ProjectId};
 use crate::modelarts::{AppCode, Echo, Target};
-use crate::plan::{Cloud, Limits, Observed, OpenSibling, Refusal, ResourceView, SeedView, Sibling, Standing, Wanted};
+use crate::plan::{
+    Cloud, Limits, Observed, OpenSibling, Refusal, ResourceView, SeedView, Shares, Sibling, Standing, Wanted,
+};
 use crate::secret::{self, Asker, OurSecret, Record, SecretView, view};
 use crate::status::Happened;
 use crate::validate::{Problem, Seed, Validated, validate};
@@ -40,6 +42,8 @@ pub(super) struct Pass {
     /// Writes of a Secret that met somebody else's change.
     pub(super) conflicts: u32,
     pub(super) app_guard: Option<OwnedMutexGuard<()>>,
+    /// The resource that loses the target Secret when this one writes it.
+    pub(super) loser: Option<Key>,
 }
 
 impl Pass {
@@ -147,6 +151,7 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         .as_ref()
         .map_or_else(|| ctx.queue.target(key), |validated| validated.target.name.clone());
     let kept_by = keeper(ctx, key, secrets.get(&target)).await?;
+    let seed = wanted.as_ref().ok().and_then(|wanted| wanted.seed.fingerprint());
     let see = |name: &str| {
         let (Some(validated), Some(secret)) = (&validated, secrets.get(name)) else {
             return SecretView::Absent;
@@ -157,12 +162,10 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         };
         let seen_by = |resource: &str| view(secret, asker(validated, resource, former_app.as_ref()));
         match &kept_by {
-            Some(keeper) if name == target => keeper.view(
-                resource.as_ref(),
-                secret,
-                &validated.app,
-                seen_by(&keeper.name.to_string()),
-            ),
+            Some(keeper) if name == target => {
+                let view = seen_by(&keeper.name.to_string());
+                keeper.view(resource.as_ref(), secret, &validated.app, seed, view)
+            }
             _ => seen_by(&text),
         }
     };
@@ -210,6 +213,9 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         happened: Vec::new(),
         conflicts: 0,
         app_guard: None,
+        loser: kept_by
+            .filter(|keeper| keeper.resource.is_some())
+            .map(|keeper| keeper.name),
     }))
 }
 
@@ -224,14 +230,7 @@ struct Keeper {
 }
 
 impl Keeper {
-    /// Whether `us` had another Secret before it was sent to this one.
-    fn is_moved_to(&self, us: &AppCodeRotation) -> bool {
-        let status = us.status.as_ref().filter(|status| status.current.is_some());
-        let former = status.and_then(|status| status.target.as_ref());
-        former.is_some_and(|former| former.name != us.target_name())
-    }
-
-    /// The Secret as `us` sees it, which is `seen` through the keeper's eyes. Of those that name one Secret the oldest
+    /// The Secret as `us` sees it, which is `view` through the keeper's eyes. Of those that name one Secret the oldest
     /// keeps it; a younger keeper gives it up once no rotation of it is open, and one whose credentials the cloud refuses
     /// cannot hold it. A Secret with another app's code is never taken from a keeper that is there: whoever uses it
     /// would be left with a code for the wrong app.
@@ -240,7 +239,8 @@ impl Keeper {
         us: Option<&AppCodeRotation>,
         secret: Option<&Secret>,
         app: &AppIdentity,
-        seen: SecretView,
+        seed: Option<Fingerprint>,
+        view: SecretView,
     ) -> SecretView {
         let claim = self
             .resource
@@ -251,16 +251,28 @@ impl Keeper {
             Some(claim) => claim.standing == Standing::Refused || (!claim.is_older && claim.open.is_none()),
             None => self.resource.is_none(),
         };
-        match seen {
-            SecretView::Ours(secret) if gives_way => taken_over(secret, us.is_some_and(|us| self.is_moved_to(us))),
+        match view {
+            SecretView::Ours(secret) if gives_way => {
+                let known = [secret.record.seed, secret.record.fingerprint];
+                let is_other_seed = seed.is_some() && !known.contains(&seed);
+                taken_over(secret, is_other_seed || us.is_some_and(is_moved))
+            }
             _ if self.resource.is_some() => SecretView::Claimed(self.name.name().to_owned()),
-            seen => seen,
+            view => view,
         }
     }
 }
 
-/// A Secret of another resource as this one goes on from it. A resource that comes from another Secret brings its own
-/// story with it, so that what the keeper recorded is of no interest, unless it waits for the outcome of a call.
+/// Whether a resource had another Secret before it was sent to the one that it names now.
+fn is_moved(resource: &AppCodeRotation) -> bool {
+    let status = resource.status.as_ref().filter(|status| status.current.is_some());
+    let former = status.and_then(|status| status.target.as_ref());
+    former.is_some_and(|former| former.name != resource.target_name())
+}
+
+/// A Secret of another resource as this one goes on from it. A resource that comes from another Secret, or names a seed
+/// that its keeper did not know, brings its own story with it, so that what the keeper recorded is of no interest, unless
+/// it waits for the outcome of a call.
 fn taken_over(secret: OurSecret, brings_story: bool) -> SecretView {
     let record = match secret.record.open_intent(0) {
         None if brings_story => Record::new(secret.record.app),
@@ -345,8 +357,7 @@ async fn read(ctx: &Context, key: &Key) -> Result<(Secrets, Option<AppCodeRotati
 /// The operator's limits, with a check period in which the whole fleet can be checked.
 fn limits(ctx: &Context, key: &Key) -> Limits {
     let limits = ctx.settings.limits;
-    let fleet = ctx.queue.fleet(key);
-    let round = ctx.cloud.round(fleet.of_caller, fleet.whole);
+    let round = ctx.cloud.round(ctx.queue.fleet(key));
     let round = SignedDuration::try_from(round).unwrap_or(SignedDuration::MAX);
     Limits {
         check_period: limits.check_period.max(round),
@@ -474,10 +485,15 @@ pub(super) fn sibling(
     };
     let age = |resource: &AppCodeRotation| (created(resource), resource.metadata.uid.clone());
     let is_near = them.namespace() == us.namespace();
+    let is_on_secret = is_near && them.target_name() == us.target_name();
     Some(Sibling {
         name: is_near.then(|| them.name_any()),
-        is_on_app,
-        is_on_secret: is_near && them.target_name() == us.target_name(),
+        shares: match (is_on_app, is_on_secret) {
+            (true, true) => Shares::Both,
+            (true, false) => Shares::App,
+            (false, true) => Shares::Secret,
+            (false, false) => return None, // the watch saw an earlier spec of it
+        },
         is_older: age(them) < age(us),
         created: created(them),
         is_judged: status.observed_generation.is_some(),

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 
 use super::notice::Notice;
 use crate::clock::Clock;
+use crate::modelarts::Fleet;
 
 /// Urgent turns in a row after which one that is due has its turn.
 const MOST_URGENT: u8 = 4;
@@ -76,15 +77,6 @@ pub struct Neighbours {
     pub is_crowded: bool,
 }
 
-/// Resources that the queue knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fleet {
-    /// Those that call the cloud with the same credentials, this one included.
-    pub of_caller: usize,
-    /// All of them.
-    pub whole: usize,
-}
-
 struct Entry {
     created: Timestamp,
     /// Uid, generation and annotations that matter, hashed: another value means that somebody changed something.
@@ -92,7 +84,7 @@ struct Entry {
     ties: Ties,
     /// The Secret that spec names, where it is not the resource's own name.
     target: Option<Box<str>>,
-    is_bystander: bool,
+    stake: Stake,
     due: Option<Duration>,
     /// Whether somebody changed it and no pass has seen that through.
     nudged: bool,
@@ -103,6 +95,20 @@ struct Entry {
     failures: u16,
     /// Round of the watch's listing that saw it last.
     round: u32,
+}
+
+/// What a resource may have that others must not touch.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stake {
+    /// A code, or a call that may make one.
+    Code,
+    Nothing,
+}
+
+impl Stake {
+    fn of(notice: &Notice) -> Self {
+        if notice.is_bystander { Self::Nothing } else { Self::Code }
+    }
 }
 
 /// What a resource may share with others, hashed.
@@ -179,7 +185,7 @@ impl Queue {
                 touch,
                 ties,
                 target,
-                is_bystander: notice.is_bystander,
+                stake: Stake::of(notice),
                 due: None,
                 nudged: false,
                 is_urgent: false,
@@ -200,7 +206,7 @@ impl Queue {
         entry.is_deleted = false;
         entry.created = notice.created;
         entry.target = target;
-        entry.is_bystander = notice.is_bystander;
+        entry.stake = Stake::of(notice);
         let former = std::mem::replace(&mut entry.ties, ties);
         let is_changed = std::mem::replace(&mut entry.touch, touch) != touch;
         if former != ties {
@@ -228,6 +234,13 @@ impl Queue {
             inner.wake(key, now, true);
         }
         drop(inner);
+        self.changed.notify_one();
+    }
+
+    /// Gives a resource a turn now, since something that it rests on was changed.
+    pub fn nudge(&self, key: &Key) {
+        let now = self.clock.uptime();
+        self.lock().wake(key, now, true);
         self.changed.notify_one();
     }
 
@@ -336,11 +349,20 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// How many resources wait for a turn that is due.
-    pub fn overdue(&self) -> usize {
+    /// How many resources wait for a turn that is due, and how many of them use the same credentials at most.
+    pub fn overdue(&self) -> Fleet {
         let now = self.clock.uptime();
         let inner = self.lock();
-        inner.urgent.len() + inner.due.iter().take_while(|(due, _)| *due <= now).count()
+        let due = inner.due.iter().take_while(|(due, _)| *due <= now).map(|(_, key)| key);
+        let mut fleet = Fleet::default();
+        let mut of_caller: HashMap<u64, usize> = HashMap::new();
+        for entry in inner.urgent.iter().chain(due).filter_map(|key| inner.entries.get(key)) {
+            let count = of_caller.entry(entry.ties.caller).or_default();
+            *count += 1;
+            fleet.of_caller = fleet.of_caller.max(*count);
+            fleet.whole += 1;
+        }
+        fleet
     }
 
     /// Whether a worker has it in hand.
@@ -389,16 +411,10 @@ impl Queue {
             })
         };
         let mut others: Vec<_> = keys.into_iter().filter_map(other).collect();
-        others.sort_by_key(|other| {
-            (
-                !other.is_on_secret,
-                other.entry.is_bystander,
-                other.entry.created,
-                other.key,
-            )
-        });
-        let is_before =
-            |other: &&Other<'_>| !other.entry.is_bystander && (other.entry.created, other.key) < (us.created, key);
+        others.sort_by_key(|other| (!other.is_on_secret, other.entry.stake, other.entry.created, other.key));
+        let is_before = |other: &&Other<'_>| {
+            other.entry.stake == Stake::Code && (other.entry.created, other.key) < (us.created, key)
+        };
         let neighbour = |other: &Other<'_>| Neighbour {
             key: other.key.clone(),
             target: other.entry.target.as_deref().unwrap_or(other.key.name()).to_owned(),
@@ -790,6 +806,7 @@ mod tests {
             (fleet.of_caller, fleet.whole)
         };
         assert_eq!((count("a"), count("c")), ((2, 3), (1, 3)));
+        assert_eq!(queue.overdue(), Fleet { of_caller: 2, whole: 3 });
         queue.apply(&with("b", None), false, 1);
         assert_eq!((count("a"), count("c")), ((1, 3), (2, 3)));
         queue.remove(&Key::new("ns", "c"));

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use super::refusal::{KEY_LOCK, USER_LOCK};
-use super::{App, AppCode, AppCodes, CloudError, CloudErrorKind, Credentials, Echo, Target};
+use super::{App, AppCode, AppCodes, CloudError, CloudErrorKind, Credentials, Echo, Fleet, Target};
 use crate::clock::Clock;
 use crate::limits::{Breaker, Bucket, Entry, Verdict};
 
@@ -36,7 +36,8 @@ pub struct GuardOptions {
     pub global_rate: f64,
     /// Calls that one credentials Secret may make at once after a rest. Default 5; over all it is ten times that.
     pub burst: u32,
-    /// Longest wait for a turn or for another call's try of the credentials; a call that would wait longer is postponed. Default 10 s.
+    /// Longest wait for a turn or for another call's try of the credentials; a call that would wait longer is postponed. An
+    /// admission waits twice as long for its turn. Default 10 s.
     pub max_wait: Duration,
     /// How long rejected keys and tokens rest. Default 330 s, as a key is locked for 300 s after five failures.
     pub breaker_open: Duration,
@@ -69,6 +70,9 @@ struct GuardState {
     all: Bucket,
     /// When the end of the longest line was last logged.
     told: Option<Duration>,
+    /// Turns taken by readings, and by readings and admissions: who waits for a reading may want to change something then.
+    readings: u32,
+    turns: u32,
     callers: HashMap<String, CallerState>,
 }
 
@@ -106,6 +110,8 @@ impl GuardedAppCodes {
         let state = Mutex::new(GuardState {
             all,
             told: None,
+            readings: 0,
+            turns: 0,
             callers: HashMap::new(),
         });
         Self {
@@ -122,7 +128,7 @@ impl GuardedAppCodes {
     }
 
     /// Waits for a turn. Fails at once, without taking a turn, when that is too far off or the credentials are closed.
-    async fn pace(&self, target: &Target) -> Result<(), CloudError> {
+    async fn pace(&self, target: &Target, is_reading: bool) -> Result<(), CloudError> {
         let uptime = self.clock.uptime();
         let wait = {
             let mut state = self.lock();
@@ -132,13 +138,17 @@ impl GuardedAppCodes {
                 return Err(closed(time));
             }
             let wait = caller.bucket.wait(uptime).max(over_all);
-            if wait > self.options.max_wait {
+            // Who has a reading already is not sent away to read once more, if that can be helped.
+            let patience = if is_reading { 1 } else { 2 };
+            if wait > self.options.max_wait.saturating_mul(patience) {
                 let after = caller.line.take(uptime).max(wait);
-                state.tell(after, uptime);
+                let end = after.mul_f64(state.calls_each());
+                state.tell(end, uptime);
                 return Err(postponed(after, "its turn among the operator's calls is far off"));
             }
             caller.bucket.take(uptime);
             state.all.take(uptime);
+            state.count(is_reading);
             wait
         };
         if !wait.is_zero() {
@@ -230,7 +240,7 @@ impl GuardedAppCodes {
 #[async_trait]
 impl AppCodes for GuardedAppCodes {
     async fn admit(&self, target: &Target) -> Result<(), CloudError> {
-        self.pace(target).await?;
+        self.pace(target, false).await?;
         let leave = self.enter(target, true).await?;
         match self.inner.admit(target).await {
             // An admission may have called nobody, so success proves nothing.
@@ -239,25 +249,24 @@ impl AppCodes for GuardedAppCodes {
         }
     }
 
-    fn backlog(&self, waiting: usize) -> Duration {
+    fn backlog(&self, waiting: Fleet) -> Duration {
         let uptime = self.clock.uptime();
         let state = self.lock();
         let lines = state.callers.values().map(|caller| caller.line.wait(uptime));
-        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
-        let over_all = Duration::try_from_secs_f64(f64::from(waiting) / self.options.global_rate);
-        lines.max().unwrap_or_default().max(over_all.unwrap_or_default())
+        let line = lines.max().unwrap_or_default().as_secs_f64();
+        let of_caller = line + calls(waiting.of_caller) / self.options.per_caller_rate;
+        let one_call_each = of_caller.max(calls(waiting.whole) / self.options.global_rate);
+        Duration::try_from_secs_f64(one_call_each * state.calls_each()).unwrap_or(Duration::MAX)
     }
 
-    fn round(&self, of_caller: usize, whole: usize) -> Duration {
-        let at = |rate: f64, calls: usize| {
-            let calls = u32::try_from(calls).unwrap_or(u32::MAX);
-            Duration::try_from_secs_f64(2.0 * f64::from(calls) / rate).unwrap_or(Duration::MAX)
-        };
-        at(self.options.per_caller_rate, of_caller).max(at(self.options.global_rate, whole))
+    fn round(&self, fleet: Fleet) -> Duration {
+        let of_caller = calls(fleet.of_caller) / self.options.per_caller_rate;
+        let time = of_caller.max(calls(fleet.whole) / self.options.global_rate);
+        Duration::try_from_secs_f64(2.0 * time).unwrap_or(Duration::MAX)
     }
 
     async fn show_app(&self, target: &Target) -> Result<App, CloudError> {
-        self.pace(target).await?;
+        self.pace(target, true).await?;
         let leave = self.enter(target, true).await?;
         let outcome = self.inner.show_app(target).await;
         self.learn(leave, outcome)
@@ -277,6 +286,21 @@ impl AppCodes for GuardedAppCodes {
 }
 
 impl GuardState {
+    fn count(&mut self, is_reading: bool) {
+        // Halved now and then, so that what happens lately counts most.
+        if self.turns >= 1000 {
+            self.turns /= 2;
+            self.readings /= 2;
+        }
+        self.turns += 1;
+        self.readings += u32::from(is_reading);
+    }
+
+    /// Turns that a resource takes once it has its reading, this one included.
+    fn calls_each(&self) -> f64 {
+        f64::from(self.turns.max(1)) / f64::from(self.readings.max(1))
+    }
+
     fn tell(&mut self, after: Duration, uptime: Duration) {
         let is_due = self.told.is_none_or(|told| uptime.saturating_sub(told) >= LONG_LINE);
         if after >= LONG_LINE && is_due {
@@ -312,6 +336,10 @@ impl GuardState {
         caller.used = uptime;
         caller
     }
+}
+
+fn calls(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 fn closed(time: Duration) -> CloudError {

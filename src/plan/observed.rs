@@ -217,10 +217,8 @@ impl AppReading {
 pub struct Sibling {
     /// Its name; none if it is in another namespace, which is not told.
     pub name: Option<String>,
-    /// Whether it names the same app.
-    pub is_on_app: bool,
-    /// Whether its spec names the same target Secret.
-    pub is_on_secret: bool,
+    /// What both of them name.
+    pub shares: Shares,
     /// Whether it is older: created earlier, or at the same time with a lower uid.
     pub is_older: bool,
     /// When it was created.
@@ -233,6 +231,17 @@ pub struct Sibling {
     pub holds: Vec<Fingerprint>,
     /// Its open rotation.
     pub open: Option<OpenSibling>,
+}
+
+/// What two resources have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shares {
+    /// The app.
+    App,
+    /// The target Secret.
+    Secret,
+    /// Both.
+    Both,
 }
 
 /// What the cloud last made of a resource's credentials.

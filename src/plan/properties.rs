@@ -268,8 +268,7 @@ fn any_sibling() -> BoxedStrategy<Sibling> {
     (any::<bool>(), any::<bool>(), standing, any_time(), any_codes(2), open)
         .prop_map(|(is_older, is_judged, standing, created, holds, open)| Sibling {
             name: None,
-            is_on_app: true,
-            is_on_secret: false,
+            shares: Shares::App,
             is_older,
             created,
             is_judged,
@@ -839,8 +838,7 @@ fn entangled() -> Observed {
     secret.record = record;
     o.siblings = vec![Sibling {
         name: None,
-        is_on_app: true,
-        is_on_secret: false,
+        shares: Shares::App,
         is_older: true,
         created: now(),
         is_judged: true,

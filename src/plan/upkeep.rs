@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::{Book, LOCAL_RETRY, Planner, Sibling, Standing, Step, WriteReason, stop, wait};
+use super::{Book, LOCAL_RETRY, Planner, Shares, Sibling, Standing, Step, WriteReason, stop, wait};
 use crate::api::Reason;
 use crate::ids::Fingerprint;
 use crate::intent::CAPACITY;
@@ -153,8 +153,8 @@ impl Planner<'_> {
     /// same app only, which takes it over.
     fn rival_for_secret(&self) -> Option<String> {
         let is_free = matches!(self.o.secret, SecretView::Absent);
-        let mut rivals = self.elders().filter(|elder| elder.is_on_secret);
-        let rival = rivals.find(|elder| is_free || elder.is_on_app)?;
+        let mut rivals = self.elders().filter(|elder| elder.shares != Shares::App);
+        let rival = rivals.find(|elder| is_free || elder.shares == Shares::Both)?;
         Some(rival.told())
     }
 

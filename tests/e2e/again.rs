@@ -2,7 +2,57 @@
 
 use serde_json::{Value, json};
 
-use crate::{condition, stage};
+use crate::stage::Stage;
+use crate::{condition, message, stage};
+
+/// Each cluster has an operator that knows nothing of the other one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resource_copied_into_another_cluster_rotates_nothing_with_or_without_its_secret() {
+    let stage = stage().await;
+    stage.namespace("a");
+    let (kept, left) = (stage.app(1), stage.app(1));
+    for (name, app) in [("kept", &kept), ("left", &left)] {
+        let more = json!({"rotationTrigger": "x", "schedule": {"interval": "720h"}});
+        stage.apply(&stage.rotation("a", name, &app.app_id, &more));
+        stage.until_ready("a", name, &app.app_id).await;
+        stage.request_rotation("a", name, "first");
+        stage
+            .until("the request is handled", || stage.resets(&app.app_id) == 1)
+            .await;
+        stage.until_ready("a", name, &app.app_id).await;
+    }
+    let mut other = stage.another().await;
+    other.namespace("a");
+    other.apply(&backed_up(stage.get("a", "secret", "kept")));
+    for name in ["kept", "left"] {
+        let mut resource = backed_up(stage.get("a", "acr", name));
+        resource.as_object_mut().unwrap().remove("status");
+        other.apply(&resource);
+    }
+    other.start_operator();
+    other.until_ready("a", "kept", &kept.app_id).await;
+    other.until_ready("a", "left", &left.app_id).await;
+    let status = other.status("a", "kept");
+    assert_eq!(
+        (&status["rotationNumber"], &status["lastHandledRequest"]),
+        (&json!(1), &json!("first"))
+    );
+    let since = |stage: &Stage| stage.status("a", "kept")["current"]["rotatedAt"].clone();
+    assert_eq!(since(&other), since(&stage), "the schedule goes on where it was");
+    for (name, app) in [("kept", &kept), ("left", &left)] {
+        assert_eq!(other.code("a", name), stage.code("a", name));
+        assert_eq!(stage.resets(&app.app_id), 1, "{name}");
+    }
+
+    // One of the two must go: the one that does not rotate says so, and guesses nothing.
+    other.request_rotation("a", "kept", "second");
+    stage
+        .until("the first cluster has lost its code", || {
+            message(&stage.status("a", "kept"), "Stalled").starts_with("CodeNotListed")
+        })
+        .await;
+    assert_eq!(stage.resets(&kept.app_id), 2);
+}
 
 /// What a backup holds of an object.
 fn backed_up(mut object: Value) -> Value {

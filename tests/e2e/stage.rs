@@ -34,6 +34,8 @@ pub struct Stage {
     pub log: PathBuf,
     program: PathBuf,
     flags: Vec<String>,
+    /// Those of `flags` that the test asked for.
+    given: Vec<String>,
     operator: Option<Child>,
 }
 
@@ -41,6 +43,21 @@ impl Stage {
     /// Starts the control plane and the cloud, and installs the operator's manifests; the program itself starts with
     /// [`Stage::start_operator`].
     pub async fn set(program: &Path, flags: &[&str]) -> Self {
+        let cloud = Simulator::start(cloud_simulator::Options::default())
+            .await
+            .expect("the cloud starts");
+        let (user, project) = cloud.add_tenant("tenant");
+        Self::on(cloud, user, project, program, flags).await
+    }
+
+    /// Another cluster that uses the same cloud, with an operator of its own.
+    pub async fn another(&self) -> Self {
+        let flags: Vec<&str> = self.given.iter().map(String::as_str).collect();
+        let (user, project) = (self.user.clone(), self.project.clone());
+        Self::on(self.cloud.clone(), user, project, &self.program, &flags).await
+    }
+
+    async fn on(cloud: Simulator, user: User, project: String, program: &Path, flags: &[&str]) -> Self {
         let options = Options {
             identities: vec![Identity::service_account(NAMESPACE, ACCOUNT)],
             audit: true,
@@ -48,10 +65,6 @@ impl Stage {
             ..Options::default()
         };
         let plane = ControlPlane::start(options).await.expect("the control plane starts");
-        let cloud = Simulator::start(cloud_simulator::Options::default())
-            .await
-            .expect("the cloud starts");
-        let (user, project) = cloud.add_tenant("tenant");
         let log = plane.dir().join("operator.log");
         let mut all = vec![format!("--allow-endpoint={0}={0}", cloud.url())];
         all.extend(["--allow-insecure-loopback", "--admin-address=127.0.0.1:0"].map(str::to_owned));
@@ -64,6 +77,7 @@ impl Stage {
             log,
             program: program.to_owned(),
             flags: all,
+            given: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             operator: None,
         };
         stage.install();
@@ -239,7 +253,7 @@ impl Stage {
     /// Asks for a rotation by the annotation.
     pub fn request_rotation(&self, namespace: &str, name: &str, value: &str) {
         let annotation = format!("appcode.dev/rotate-requested-at={value}");
-        self.kubectl(&["annotate", "acr", name, "-n", namespace, &annotation]);
+        self.kubectl(&["annotate", "acr", name, "-n", namespace, "--overwrite", &annotation]);
     }
 
     /// An object as JSON; null if there is none.

@@ -172,13 +172,84 @@ async fn a_turn_that_is_far_off_is_told_instead_of_waited_for() {
         let after = Duration::from_millis(millis);
         assert_eq!(kind, CloudErrorKind::Postponed { after });
     }
-    assert_eq!(world.guard.backlog(0), Duration::from_millis(3750));
+    assert_eq!(world.guard.backlog(Fleet::default()), Duration::from_millis(3750));
     assert_eq!(
-        world.guard.backlog(600),
+        world.guard.backlog(Fleet {
+            of_caller: 1,
+            whole: 600
+        }),
         Duration::from_secs(60),
         "ten a second over all"
     );
     assert_eq!((world.cloud.calls(), world.clock.uptime()), (2, Duration::ZERO));
+}
+
+/// So many resources with the same credentials.
+fn fleet(many: usize) -> Fleet {
+    Fleet {
+        of_caller: many,
+        whole: many,
+    }
+}
+
+/// What an operator does that comes back after months: every resource is read, admitted and changed.
+#[tokio::test]
+async fn ten_thousand_that_are_overdue_take_turns_and_the_end_is_told_early() {
+    const MANY: u32 = 10_000;
+    let world = world(&[]);
+    let rate = GuardOptions::default().per_caller_rate;
+    let mut due: std::collections::BTreeSet<_> = (0..MANY).map(|number| (Duration::ZERO, number)).collect();
+    let (mut changed, mut postponed, mut told) = (0_u32, 0_u32, None);
+    while let Some((at, number)) = due.pop_first() {
+        let late = at.saturating_sub(world.clock.uptime());
+        world.clock.advance(late);
+        let pass = async {
+            world.guard.show_app(&target()).await?;
+            world.guard.admit(&target()).await
+        };
+        match pass.await {
+            Ok(()) => changed += 1,
+            Err(error) => {
+                let CloudErrorKind::Postponed { after } = error.kind else {
+                    panic!("{error:?}")
+                };
+                postponed += 1;
+                due.insert((world.clock.uptime() + after, number));
+            }
+        }
+        if changed == 50 {
+            told.get_or_insert_with(|| (world.guard.backlog(fleet(due.len())), world.clock.uptime()));
+        }
+    }
+    assert_eq!(changed, MANY);
+    let took = world.clock.uptime().as_secs_f64();
+    let pace = f64::from(u32::try_from(world.cloud.calls()).unwrap() + MANY) / took;
+    assert!(pace <= rate * 1.001, "{pace} calls a second");
+    assert!(postponed < 6 * MANY, "{postponed} times postponed");
+    let (left, at) = told.unwrap();
+    let share = (left + at).as_secs_f64() / took;
+    assert!(
+        (0.7..1.4).contains(&share),
+        "told {left:?} at {at:?}, and it took {took} s"
+    );
+}
+
+#[tokio::test]
+async fn a_round_over_the_fleet_leaves_half_of_the_rate_to_changes() {
+    let guard = world_with(&[], slow()).guard;
+    assert_eq!(
+        guard.round(fleet(1)),
+        2 * SECOND,
+        "one a second with the same credentials"
+    );
+    assert_eq!(
+        guard.round(Fleet {
+            of_caller: 10,
+            whole: 1000
+        }),
+        200 * SECOND,
+        "ten a second over all"
+    );
 }
 
 #[tokio::test]

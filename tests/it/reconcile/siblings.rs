@@ -198,7 +198,7 @@ async fn a_spec_that_goes_to_and_fro_between_apps_waits_for_the_minimum_interval
 }
 
 /// Two resources with a code each that name one Secret.
-async fn rivals(older: impl FnOnce(&mut Value), younger: impl FnOnce(&mut Value)) -> World {
+fn rivals(older: impl FnOnce(&mut Value), younger: impl FnOnce(&mut Value)) -> World {
     let world = World::on(Stage::direct(2));
     let codes = world.live();
     world.stage.create_rotation_named("older", |spec| {
@@ -233,8 +233,7 @@ async fn of_two_resources_on_one_secret_the_oldest_acts_once_its_credentials_are
             spec["credentialsRef"] = json!({ "name": "missing" });
         },
         on_shared,
-    )
-    .await;
+    );
     let codes = world.live();
     world.run_for(SignedDuration::from_mins(5)).await;
     world.assert_sound();
@@ -327,7 +326,7 @@ async fn a_secret_with_a_code_for_another_app_is_left_to_its_keeper_and_an_empty
 
 #[tokio::test]
 async fn a_resource_that_moves_to_a_younger_ones_secret_brings_its_own_code() {
-    let mut world = rivals(|_| (), on_shared).await;
+    let mut world = rivals(|_| (), on_shared);
     world.run_to_rest().await;
     world
         .stage
@@ -350,7 +349,7 @@ async fn a_secret_changes_hands_without_a_lost_code_whichever_call_the_process_e
     let mut number = 0;
     loop {
         for moment in [Moment::Before, Moment::After] {
-            let mut world = rivals(|_| (), on_shared).await;
+            let mut world = rivals(|_| (), on_shared);
             world.run_to_rest().await;
             world.stage.script.begin(vec![(number, Strike::Crash(moment))]);
             world
