@@ -253,7 +253,7 @@ async fn ten_thousand_that_are_overdue_take_turns_and_the_end_is_told_all_along(
             let number = match next {
                 Ok((_, number)) => number,
                 Err(first) => {
-                    let wait = first.map_or(SECOND, |(at, _)| at - now);
+                    let wait = first.map_or(SECOND, |(at, _)| at.saturating_sub(now));
                     world.clock.sleep(wait.min(SECOND)).await;
                     continue;
                 }
