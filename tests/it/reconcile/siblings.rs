@@ -358,7 +358,7 @@ async fn a_secret_changes_hands_without_a_lost_code_whichever_call_the_process_e
             world
                 .stage
                 .edit_rotation("older", |object| on_shared(&mut object["spec"]));
-            world.run_for(SignedDuration::from_mins(40)).await;
+            world.run_for(SignedDuration::from_mins(16)).await;
             if world.stage.script.struck() == 0 {
                 assert!(number > 15, "only {number} calls");
                 return;
