@@ -114,7 +114,7 @@ async fn two_operators_that_are_stopped_in_turns_lose_no_code_and_cost_no_reset(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn outages_of_the_server_its_store_the_network_and_the_cloud_lose_no_code_and_cost_no_reset() {
-    let outage = Duration::from_secs(size("CHAOS_OUTAGE_SECONDS", 8).into());
+    let outage = Duration::from_secs(size("CHAOS_OUTAGE_SECONDS", 6).into());
     let mut fleet = Fleet::gather("outages").await;
     let server = fleet.stage.plane.url().trim_start_matches("https://").parse().unwrap();
     let wire = Wire::to(server).await.unwrap();
@@ -122,13 +122,10 @@ async fn outages_of_the_server_its_store_the_network_and_the_cloud_lose_no_code_
     let _operator = fleet.stage.run_operator(&kubeconfig);
     for round in 1..=count("CHAOS_OUTAGES", 1) {
         println!("chaos, outages: round {round}");
-        fleet.without_server(outage).await;
-        fleet.without_store(outage).await;
-        fleet.without_past(&wire, outage).await;
-        for mode in [Mode::Cut, Mode::BlackHole, Mode::Freeze] {
+        fleet.without_store_past_and_server(&wire, outage).await;
+        for mode in [Mode::BlackHole, Mode::Freeze] {
             fleet.with_wire(&wire, mode, outage).await;
         }
         fleet.without_cloud(outage).await;
-        fleet.with_flapping_cloud(outage).await;
     }
 }

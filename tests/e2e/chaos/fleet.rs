@@ -10,6 +10,7 @@ use kube::{Api, Client, Config};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
 
 use super::history::History;
 use super::traffic::{Asker, Kept, Traffic};
@@ -97,7 +98,7 @@ impl Fleet {
     /// Lets a random time below `most` pass.
     pub async fn pause(&mut self, most: Duration) {
         let share: f64 = self.random.random();
-        tokio::time::sleep(most.mul_f64(share)).await;
+        sleep(most.mul_f64(share)).await;
     }
 
     /// The certificate authority of the API server, as PEM.
@@ -150,6 +151,12 @@ impl Fleet {
         unrest
     }
 
+    /// Waits for something that must come.
+    pub async fn within<T>(&self, what: &str, wanted: impl Future<Output = T>) -> T {
+        let wanted = timeout(PATIENCE, wanted).await;
+        wanted.unwrap_or_else(|_| panic!("{}\n{}", self.about(what), self.stage.last_words()))
+    }
+
     /// Waits until an operator that is left alone has brought everything to rest.
     pub async fn rest(&self) {
         let start = Instant::now();
@@ -158,14 +165,14 @@ impl Fleet {
             if unrest.is_empty() {
                 return;
             }
+            let is_late = start.elapsed() > PATIENCE;
             assert!(
-                start.elapsed() < PATIENCE,
-                "chaos, {}, CHAOS_SEED={}: no rest: {unrest:#?}\n{}",
-                self.title,
-                self.seed,
+                !is_late,
+                "{}: {unrest:#?}\n{}",
+                self.about("no rest"),
                 self.stage.last_words()
             );
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            sleep(Duration::from_millis(500)).await;
         }
     }
 
@@ -178,7 +185,8 @@ impl Fleet {
         let mut seen = 0;
         for Member { name, app } in &self.members {
             let code = kept[name].code.clone().unwrap();
-            let codes = self.history.codes_until(name, &code).await;
+            let codes = self.history.codes_until(name, &code);
+            let codes = self.within(&format!("the watch sees the code of {name}"), codes).await;
             let ages: Vec<usize> = codes
                 .iter()
                 .map(|code| ledger.age_rank(app, code).expect("a code that the cloud made"))

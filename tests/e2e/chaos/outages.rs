@@ -9,43 +9,29 @@ use tokio::time::sleep;
 use super::fleet::Fleet;
 use super::wire::{Mode, Wire};
 
+/// Rotations begin for so long at most before something is taken away.
+const LEAD: Duration = Duration::from_secs(2);
 /// How long each state of a flapping cloud lasts at most.
 const FLAP: Duration = Duration::from_millis(600);
 
 impl Fleet {
-    /// The API server is killed and started again.
-    pub async fn without_server(&mut self, time: Duration) {
+    /// etcd is killed and started again; the API server answers with errors meanwhile, or not at all. Then the operator is
+    /// cut off, and the cluster goes on and forgets what its watch has not seen. Last the server itself is away.
+    pub async fn without_store_past_and_server(&mut self, wire: &Wire, time: Duration) {
         let traffic = self.traffic();
-        self.pause(Duration::from_secs(2)).await;
-        self.stage.plane.stop_api_server();
-        sleep(time).await;
-        self.stage.plane.start_api_server().await.unwrap();
-        drop(traffic);
-        self.judge(0).await;
-    }
-
-    /// etcd is killed and started again; the API server answers with errors, or not at all.
-    pub async fn without_store(&mut self, time: Duration) {
-        let traffic = self.traffic();
-        self.pause(Duration::from_secs(2)).await;
+        self.pause(LEAD).await;
         self.stage.plane.stop_etcd();
         sleep(time).await;
         self.stage.plane.start_etcd().await.unwrap();
-        drop(traffic);
-        self.judge(0).await;
-    }
-
-    /// While the operator is cut off, the cluster goes on and forgets what its watch has not seen.
-    pub async fn without_past(&mut self, wire: &Wire, time: Duration) {
-        let traffic = self.traffic();
-        self.pause(Duration::from_secs(2)).await;
+        self.pause(LEAD).await;
         wire.set(Mode::Cut);
-        sleep(time).await;
+        self.pause(LEAD).await;
         self.stage.plane.compact_etcd().await.unwrap();
         // A server that has just started remembers nothing from before the compaction.
         self.stage.plane.stop_api_server();
-        self.stage.plane.start_api_server().await.unwrap();
         wire.set(Mode::Pass);
+        sleep(time).await;
+        self.stage.plane.start_api_server().await.unwrap();
         drop(traffic);
         self.judge(0).await;
     }
@@ -53,7 +39,7 @@ impl Fleet {
     /// Connections to the API server do not work, in one of the ways in which they do not.
     pub async fn with_wire(&mut self, wire: &Wire, mode: Mode, time: Duration) {
         let traffic = self.traffic();
-        self.pause(Duration::from_secs(2)).await;
+        self.pause(LEAD).await;
         wire.set(mode);
         sleep(time).await;
         wire.set(Mode::Pass);
@@ -61,22 +47,16 @@ impl Fleet {
         self.judge(0).await;
     }
 
-    /// The cloud closes every connection.
+    /// The cloud closes every connection. Then it works for a moment and fails for a moment, before or after its work.
     pub async fn without_cloud(&mut self, time: Duration) {
         let traffic = self.traffic();
-        self.pause(Duration::from_secs(2)).await;
+        self.pause(LEAD).await;
         let down = self.stage.cloud.inject(Fault::cut_before());
         sleep(time).await;
         self.stage.cloud.clear(down);
-        drop(traffic);
-        self.judge(0).await;
-    }
-
-    /// The cloud works for a moment and fails for a moment, before or after its work.
-    pub async fn with_flapping_cloud(&mut self, time: Duration) {
-        let traffic = self.traffic();
         let start = Instant::now();
         while start.elapsed() < time {
+            self.pause(FLAP).await;
             let failures = [
                 Fault::cut_before(),
                 Fault::cut_after(),
@@ -88,7 +68,6 @@ impl Fleet {
             let flap = self.stage.cloud.inject(failure);
             self.pause(FLAP).await;
             self.stage.cloud.clear(flap);
-            self.pause(FLAP).await;
         }
         drop(traffic);
         self.judge(0).await;

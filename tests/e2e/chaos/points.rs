@@ -8,14 +8,10 @@ use cloud_simulator::{Answered, Fault, FaultId, LostAnswer, Operation, RequestEn
 use http::Method;
 use rand::RngExt;
 use serde_json::Value;
-use tokio::time::timeout;
 
 use super::fleet::{Fleet, Member, NAMESPACE};
 use super::gate::{Gate, Hold, Seen, When};
 use super::traffic::HANDLED;
-
-/// Far above what it takes until a rotation comes to a point.
-const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A write of a rotation, in the order in which they come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,14 +63,10 @@ impl Fleet {
         let handled = self.handled(&target.name).await;
         let mut trap = self.set_trap(point, target, gate, handled + 1);
         assert!(self.asker.ask_after(&target.name, handled).await, "the server is there");
-        let caught = async {
-            match &mut trap {
-                Trap::Gate(hold) => hold.caught().await,
-                Trap::Cloud(fault) => self.until_struck(*fault).await,
-            }
-        };
-        let is_caught = timeout(PATIENCE, caught).await.is_ok();
-        assert!(is_caught, "{point:?} is never reached\n{}", self.stage.last_words());
+        match &mut trap {
+            Trap::Gate(hold) => self.within(&format!("{point:?}"), hold.caught()).await,
+            Trap::Cloud(fault) => self.until_struck(*fault).await,
+        }
         operator.signal("KILL");
         assert_eq!(operator.wait(), None);
         if self.random.random() {
@@ -90,7 +82,7 @@ impl Fleet {
 
     /// The number of the last request for `name`, once it is handled.
     async fn handled(&self, name: &str) -> usize {
-        let wait = async {
+        let handled = async {
             loop {
                 let kept = self.asker.kept().await;
                 match kept.get(name) {
@@ -99,8 +91,8 @@ impl Fleet {
                 }
             }
         };
-        let handled = timeout(PATIENCE, wait).await;
-        handled.unwrap_or_else(|_| panic!("{name} is stuck\n{}", self.stage.last_words()))
+        self.within(&format!("the last request of {name} is handled"), handled)
+            .await
     }
 
     fn set_trap(&self, point: Point, target: &Member, gate: &Gate, request: usize) -> Trap {
@@ -122,10 +114,8 @@ impl Fleet {
         let waits = |entry: &RequestEntry| {
             entry.faults.contains(&fault) && matches!(entry.answered, Answered::Pending | Answered::Held)
         };
-        self.stage
-            .cloud
-            .until(|ledger| ledger.of(Operation::Reset).any(waits))
-            .await;
+        let struck = self.stage.cloud.until(|ledger| ledger.of(Operation::Reset).any(waits));
+        self.within("a reset comes to the fault", struck).await;
     }
 }
 
