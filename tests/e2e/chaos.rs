@@ -16,12 +16,10 @@ mod wire;
 
 use std::time::Duration;
 
-use cloud_simulator::{Fault, Operation};
 use rand::RngExt;
 
 use self::fleet::{Fleet, SETTLE_WINDOW};
-use self::gate::Gate;
-use self::points::POINTS;
+use self::points::{CODE_SENT, FATES, POINTS};
 use self::wire::{Mode, Wire};
 
 /// A size by its variable.
@@ -32,6 +30,9 @@ fn size(variable: &str, default: u32) -> u32 {
 fn count(variable: &str, default: u32) -> usize {
     size(variable, default).try_into().unwrap()
 }
+
+/// Resources that are rotated for one purpose at a time; the others are rotated all the time.
+const TARGETS: usize = 2;
 
 /// How often a long run is judged on its way.
 const JUDGED_EVERY: usize = 50;
@@ -62,24 +63,18 @@ async fn kills_at_random_moments_lose_no_code_and_cost_no_reset() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_at_every_point_of_a_rotation_loses_no_code_and_costs_no_reset() {
-    let rounds = count("CHAOS_ROUNDS", 1);
+    let kills = count("CHAOS_ROUNDS", 1) * POINTS.len();
     let mut fleet = Fleet::gather("kills at points").await;
-    let gate = Gate::to(fleet.stage.plane.url(), &fleet.authority()).await.unwrap();
-    let kubeconfig = fleet.kubeconfig_by(&format!("http://{}", gate.address()));
-    // Some resources are left to be killed at, the others are busy all the time.
-    let (targets, busy) = fleet.members.split_at(4);
-    let targets = targets.to_vec();
-    let traffic = fleet
-        .asker
-        .keep_asking(busy.iter().map(|member| member.name.clone()).collect());
-    let kills = rounds * POINTS.len();
-    for kill in 0..kills {
-        let point = POINTS[kill % POINTS.len()];
-        let target = &targets[kill % targets.len()];
-        fleet.kill_at(point, target, &gate, &kubeconfig).await;
+    let mut replica = fleet.replica("killed").await;
+    replica.start(&fleet);
+    let traffic = fleet.traffic_but(TARGETS);
+    for (kill, point) in POINTS.into_iter().cycle().take(kills).enumerate() {
+        let target = fleet.members[kill % TARGETS].clone();
+        // Their numbers have no common factor, so three rounds have all pairs.
+        let fate = FATES[kill % FATES.len()];
+        fleet.kill_at(point, &target, &mut replica, fate).await;
     }
     drop(traffic);
-    fleet.stage.start_operator();
     fleet.judge(kills).await;
 }
 
@@ -87,26 +82,27 @@ async fn a_kill_at_every_point_of_a_rotation_loses_no_code_and_costs_no_reset() 
 /// keeps them apart, as it must.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_operators_that_are_stopped_in_turns_lose_no_code_and_cost_no_reset() {
-    let hand_overs = count("CHAOS_HAND_OVERS", 4);
+    let hand_overs = count("CHAOS_HAND_OVERS", 6);
     let mut fleet = Fleet::gather("hand-overs").await;
-    let kubeconfig = fleet.stage.operator_kubeconfig().to_owned();
-    let two = [(); 2].map(|()| fleet.stage.run_operator(&kubeconfig));
-    let traffic = fleet.traffic();
+    let mut two = [fleet.replica("one").await, fleet.replica("two").await];
+    two.iter_mut().for_each(|replica| replica.start(&fleet));
+    let traffic = fleet.traffic_but(TARGETS);
+    // Every second one is at a point of a rotation. The first is the worst: a code in memory that the other one found too.
+    let mut points = POINTS.into_iter().cycle().skip(CODE_SENT);
     for hand_over in 0..hand_overs {
+        let chosen = fleet.random.random_range(0..2);
+        let (first, other) = (&two[chosen], &two[1 - chosen]);
         fleet.pause(Duration::from_secs(2)).await;
-        // Every second time one of the two waits for the answer of a reset that is done.
-        let held = (hand_over % 2 == 1).then(|| fleet.stage.cloud.inject(Fault::hold().at(Operation::Reset).once()));
-        if let Some(fault) = held {
-            fleet.until_struck(fault).await;
+        if hand_over % 2 == 0 {
+            first.signal("STOP");
+            tokio::time::sleep(SETTLE_WINDOW).await;
+            fleet.pause(SETTLE_WINDOW).await;
+            first.signal("CONT");
+        } else {
+            let target = fleet.members[hand_over / 2 % TARGETS].clone();
+            let point = points.next().unwrap();
+            fleet.hand_over_at(point, &target, first, other).await;
         }
-        let stopped = &two[fleet.random.random_range(0..2)];
-        stopped.signal("STOP");
-        tokio::time::sleep(SETTLE_WINDOW).await;
-        fleet.pause(SETTLE_WINDOW).await;
-        if let Some(fault) = held {
-            fleet.stage.cloud.release(fault);
-        }
-        stopped.signal("CONT");
     }
     drop(traffic);
     fleet.judge(0).await;
@@ -118,7 +114,7 @@ async fn outages_of_the_server_its_store_the_network_and_the_cloud_lose_no_code_
     let mut fleet = Fleet::gather("outages").await;
     let server = fleet.stage.plane.url().trim_start_matches("https://").parse().unwrap();
     let wire = Wire::to(server).await.unwrap();
-    let kubeconfig = fleet.kubeconfig_by(&format!("https://{}", wire.address()));
+    let kubeconfig = fleet.kubeconfig_by("wired", &format!("https://{}", wire.address()));
     let _operator = fleet.stage.run_operator(&kubeconfig);
     for round in 1..=count("CHAOS_OUTAGES", 1) {
         println!("chaos, outages: round {round}");

@@ -89,10 +89,15 @@ impl Fleet {
         }
     }
 
+    /// Keeps asking for rotations of all resources but the first few.
+    pub fn traffic_but(&self, few: usize) -> Traffic {
+        let names = self.members.iter().skip(few).map(|member| member.name.clone());
+        self.asker.keep_asking(names.collect())
+    }
+
     /// Keeps asking for rotations of all resources.
     pub fn traffic(&self) -> Traffic {
-        let names = self.members.iter().map(|member| member.name.clone());
-        self.asker.keep_asking(names.collect())
+        self.traffic_but(0)
     }
 
     /// Lets a random time below `most` pass.
@@ -114,14 +119,14 @@ impl Fleet {
     }
 
     /// The operator's kubeconfig with another way to the server: `https` by the same authority, or plain `http`.
-    pub fn kubeconfig_by(&self, url: &str) -> PathBuf {
+    pub fn kubeconfig_by(&self, name: &str, url: &str) -> PathBuf {
         let mut config = self.operator_config();
         let cluster = config["clusters"][0]["cluster"].as_object_mut().unwrap();
         cluster.insert("server".into(), json!(url));
         if url.starts_with("http:") {
             cluster.remove("certificate-authority-data");
         }
-        let path = self.stage.plane.dir().join("detour.kubeconfig");
+        let path = self.stage.plane.dir().join(format!("{name}.kubeconfig"));
         std::fs::write(&path, config.to_string()).unwrap();
         path
     }
