@@ -48,6 +48,13 @@ pub struct Member {
     pub app: String,
 }
 
+/// What the Secrets of one app say.
+#[derive(Default)]
+struct App {
+    held: BTreeSet<String>,
+    asked: usize,
+}
+
 /// A stage with resources on it.
 pub struct Fleet {
     /// Where it plays.
@@ -186,7 +193,7 @@ impl Fleet {
         self.rest().await;
         let ledger = self.stage.cloud.ledger();
         let kept = self.asker.kept().await;
-        let mut apps: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+        let mut apps: BTreeMap<&str, App> = BTreeMap::new();
         let mut seen = 0;
         for Member { name, app } in &self.members {
             let code = kept[name].code.clone().unwrap();
@@ -196,27 +203,37 @@ impl Fleet {
                 .iter()
                 .map(|code| ledger.age_rank(app, code).expect("a code that the cloud made"))
                 .collect();
+            let is_ever_newer = ages.is_sorted_by(|older, newer| older < newer);
             assert!(
-                ages.is_sorted_by(|older, newer| older < newer),
+                is_ever_newer,
                 "{} went back to an older code: {ages:?}",
                 self.about(name)
             );
             seen += codes.len();
-            apps.entry(app).or_default().insert(code);
+            let app = apps.entry(app).or_default();
+            app.held.insert(code);
+            app.asked += self.asker.asked(name);
         }
-        let mut resets = 0;
-        for (app, held) in &apps {
-            let live: BTreeSet<String> = ledger.live_codes(app).into_iter().collect();
-            assert_eq!(live, *held, "{}: a live code is in no Secret", self.about(app));
-            resets += ledger.resets_applied(app);
+        let (mut asked, mut resets) = (0, 0);
+        for (id, app) in &apps {
+            let live: BTreeSet<String> = ledger.live_codes(id).into_iter().collect();
+            assert_eq!(live, app.held, "{}: a live code is in no Secret", self.about(id));
+            let applied = ledger.resets_applied(id);
+            assert!(
+                applied >= app.asked,
+                "{}: {applied} resets for {} requests",
+                self.about(id),
+                app.asked
+            );
+            asked += app.asked;
+            resets += applied;
         }
-        let asked: usize = self.members.iter().map(|member| self.asker.asked(&member.name)).sum();
+        let extra = resets - asked;
         println!(
-            "chaos, {}: {kills} kills, {asked} rotations asked for, {resets} resets, {seen} codes seen in Secrets, none lost",
+            "chaos, {}: {kills} kills, {asked} rotations asked for, {resets} resets, {extra} extra, {seen} codes seen in \
+             Secrets, none lost",
             self.title
         );
-        assert!(resets >= asked, "{}: handled without a reset", self.about("a request"));
-        let extra = resets - asked;
         assert!(
             extra * 100 <= kills,
             "{}: {extra} extra resets in {kills} kills",

@@ -204,11 +204,9 @@ impl Fleet {
         )
     }
 
-    /// Waits until a call has come to the fault: it waits for its work, or its answer is held.
+    /// Waits until a call has come to the fault. The client waits too: for the work to be done, or for the answer.
     async fn until_struck(&self, fault: FaultId) {
-        let waits = |entry: &RequestEntry| {
-            entry.faults.contains(&fault) && matches!(entry.answered, Answered::Pending | Answered::Held)
-        };
+        let waits = |entry: &RequestEntry| entry.faults.contains(&fault) && entry.answered == Answered::Held;
         let struck = self.stage.cloud.until(|ledger| ledger.of(Operation::Reset).any(waits));
         self.within("a reset comes to the fault", struck).await;
     }

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::history::code_of;
 
-/// Where the operator writes down, with the code itself, the request that made it.
+/// The annotation in which the operator writes down, with the code itself, the request that made it.
 pub const HANDLED: &str = "appcode.dev/last-handled-request";
 const PAUSE: Duration = Duration::from_millis(200);
 /// A server without its store lets its clients wait for long.
