@@ -85,9 +85,12 @@ async fn two_operators_that_are_stopped_in_turns_lose_no_code_and_cost_no_reset(
     let hand_overs = count("CHAOS_HAND_OVERS", 6);
     let mut fleet = Fleet::gather("hand-overs").await;
     let mut two = [fleet.replica("one").await, fleet.replica("two").await];
-    two.iter_mut().for_each(|replica| replica.start(&fleet));
+    for replica in &mut two {
+        replica.start(&fleet);
+    }
     let traffic = fleet.traffic_but(TARGETS);
-    // Every second one is at a point of a rotation. The first is the worst: a code in memory that the other one found too.
+    // Every second one is at a point of a rotation. The first is the worst: one has a code in memory that the other one
+    // finds too.
     let mut points = POINTS.into_iter().cycle().skip(CODE_SENT);
     for hand_over in 0..hand_overs {
         let chosen = fleet.random.random_range(0..2);

@@ -65,7 +65,7 @@ impl Etcd {
     pub(crate) async fn compact(&self) -> Result<(), Error> {
         let status = self.ask("maintenance/status", &json!({})).await?;
         // It writes 64-bit numbers as text, and takes them so.
-        let revision = &status["header"]["revision"];
+        let revision = status.pointer("/header/revision").unwrap_or(&Value::Null);
         let answer = self
             .ask("kv/compaction", &json!({"revision": revision, "physical": true}))
             .await?;

@@ -47,7 +47,8 @@ struct Order {
     goes_on: oneshot::Receiver<()>,
 }
 
-/// The hold on a request, taken or still waited for. Dropped, it lets go: a request held before the server is lost then.
+/// The hold on a request, taken or still waited for. When it is dropped, a request held before the server is lost, and
+/// of one held after it the answer.
 pub struct Hold {
     caught: oneshot::Receiver<()>,
     goes_on: oneshot::Sender<()>,

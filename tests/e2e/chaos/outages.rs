@@ -15,8 +15,8 @@ const LEAD: Duration = Duration::from_secs(2);
 const FLAP: Duration = Duration::from_millis(600);
 
 impl Fleet {
-    /// etcd is killed and started again; the API server answers with errors meanwhile, or not at all. Then the operator is
-    /// cut off, and the cluster goes on and forgets what its watch has not seen. Last the server itself is away.
+    /// etcd is killed and started again; the API server answers with errors meanwhile, or not at all. Then the operator
+    /// is cut off, and the cluster goes on and forgets what its watch has not seen. Last the server itself is away.
     pub async fn without_store_past_and_server(&mut self, wire: &Wire, time: Duration) {
         let traffic = self.traffic();
         self.pause(LEAD).await;

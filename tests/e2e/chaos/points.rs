@@ -64,7 +64,8 @@ pub enum Fate {
     Late,
 }
 
-/// All of them. They are paired with points in turns; the first round has [`Fate::Late`] at [`CODE_SENT`], the worst of all.
+/// All of them. They are paired with points in turns; the first round has [`Fate::Late`] at [`CODE_SENT`], the worst of
+/// all.
 pub const FATES: [Fate; 3] = [Fate::Soon, Fate::Late, Fate::Lost];
 
 /// The place in [`POINTS`] of the one where a code is in the cloud and in memory only.

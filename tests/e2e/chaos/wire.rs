@@ -1,4 +1,5 @@
-//! A TCP proxy in front of the API server that loses, holds up and cuts connections. It knows nothing of what they carry.
+//! A TCP proxy in front of the API server that loses, holds up and cuts connections. It knows nothing of what they
+//! carry.
 
 use std::io;
 use std::net::SocketAddr;
