@@ -21,8 +21,8 @@ use crate::stage::Stage;
 pub const NAMESPACE: &str = "a";
 /// How many codes each app has; each code has a resource. Resources of one app are in each other's way.
 const CODES_OF_APPS: [usize; 6] = [1, 1, 1, 1, 2, 2];
-/// Far above what it takes, back-off after a long outage included.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// Longer than the operator's longest back-off, which a long outage of the cloud leads to.
+const PATIENCE: Duration = Duration::from_secs(20 * 60);
 
 /// Short times in their right order, so that rotations follow each other and an outcome is settled between two kills.
 const FLAGS: &[&str] = &[
