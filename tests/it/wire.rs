@@ -4,7 +4,7 @@ mod errors;
 mod hostile;
 mod once;
 mod requests;
-mod server;
+pub mod server;
 mod simulated;
 mod tls;
 mod tokens;

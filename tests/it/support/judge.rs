@@ -27,6 +27,7 @@ struct Inner {
     written: Vec<(String, String)>,
     /// Secrets that a person has broken: until the operator writes a code again, a dead code there is not its fault.
     broken: Vec<String>,
+    is_blind: bool,
 }
 
 impl Judge {
@@ -44,6 +45,11 @@ impl Judge {
     /// A person is about to break a Secret or what it rests on.
     pub fn excuse(&self, secret: &str) {
         self.inner.lock().unwrap().broken.push(secret.to_owned());
+    }
+
+    /// From now on looks at nothing: among thousands of resources, a look at all of them after each call takes hours.
+    pub fn go_blind(&self) {
+        self.inner.lock().unwrap().is_blind = true;
     }
 
     fn accuse(&self, what: String) {
@@ -140,6 +146,9 @@ impl Judge {
 
     /// I1 at this instant: the code in the Secret of each resource is live, or an open intent stands on it.
     pub fn look(&self, stage: &Stage) {
+        if self.inner.lock().unwrap().is_blind {
+            return;
+        }
         for rotation in stage.api.objects(ROTATIONS) {
             let (name, key) = place(&rotation);
             let namespace = rotation["metadata"]["namespace"].as_str().unwrap_or_default();
