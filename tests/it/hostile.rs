@@ -22,3 +22,4 @@
 //! And one that needs no enemy: a panic in one pass must not end anything else (`panics`).
 
 mod panics;
+mod scope;
