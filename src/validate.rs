@@ -9,7 +9,8 @@ mod text;
 
 use jiff::SignedDuration;
 
-use self::text::{is_secret_key, is_secret_name, parse_duration};
+pub(crate) use self::text::is_object_name;
+use self::text::{is_secret_key, parse_duration};
 use crate::api::{
     AppCodeRotation, AppCodeRotationSpec, CREDENTIALS_NOT_TARGET, InitialRotation, ONE_OF_REGION_ENDPOINT, ONE_SEED,
     Reason, SEED_NOT_TARGET, StatusCode, TargetStatus,
@@ -315,7 +316,7 @@ impl Report {
     }
 
     fn secret_name(&mut self, field: &str, name: &str) {
-        if !is_secret_name(name) {
+        if !is_object_name(name) {
             self.invalid(format!(
                 "{field} must be the name of a Secret: at most 253 lower-case letters, digits, hyphens and dots, with a \
                  letter or digit at both ends and on both sides of each dot"
