@@ -1,7 +1,8 @@
 //! Logs: format and filter.
 
-use tracing::Level;
+use tracing::{Level, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, FilterExt, ParseError, filter_fn};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -25,19 +26,29 @@ const QUIET: &[&str] = &[
 /// # Errors
 /// When `filter` cannot be read.
 pub fn start(format: LogFormat, filter: &str) -> Result<(), ParseError> {
+    subscriber(format, filter, std::io::stderr).map(SubscriberInitExt::init)
+}
+
+/// What [`start`] installs, writing elsewhere.
+///
+/// # Errors
+/// When `filter` cannot be read.
+pub fn subscriber<W>(format: LogFormat, filter: &str, writer: W) -> Result<impl Subscriber + Send + Sync, ParseError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
     let asked: EnvFilter = filter.parse()?;
     let is_open = filter_fn(|meta| {
         let krate = meta.target().split("::").next().unwrap_or_default();
         *meta.level() <= Level::WARN || !QUIET.contains(&krate)
     });
     let filter = asked.and(is_open);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match format {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
         LogFormat::Text => lines.boxed(),
     };
-    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
-    Ok(())
+    Ok(tracing_subscriber::registry().with(lines.with_filter(filter)))
 }
 
 /// An error and its causes in one line, for a log field. The line formats differ in whether they show causes at all.

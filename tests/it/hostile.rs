@@ -21,5 +21,6 @@
 //!
 //! And one that needs no enemy: a panic in one pass must not end anything else (`panics`).
 
+mod logs;
 mod panics;
 mod scope;
