@@ -2,7 +2,7 @@
 //! tell no secret, whatever the level and the format.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use appcode_operator::api::ROTATE_REQUESTED_AT;
 use appcode_operator::args::LogFormat;
@@ -11,6 +11,8 @@ use cloud_simulator::{Fault, Reply};
 use jiff::SignedDuration;
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
+use tracing::Dispatch;
+use tracing::subscriber::NoSubscriber;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -27,9 +29,13 @@ const HOSTILE: &str = "x\r\n2026-01-01T00:00:00Z ERROR forged: all is lost\n{\"l
 #[derive(Clone, Default)]
 pub struct Kept(Arc<Mutex<Vec<u8>>>);
 
+/// With one subscriber alone, a line whose place is first passed by a thread without any is switched off for all.
+static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::default()));
+
 impl Kept {
     /// Keeps what this thread logs, at the highest level, until the guard is dropped.
     pub fn start(&self, format: LogFormat) -> tracing::subscriber::DefaultGuard {
+        LazyLock::force(&ANOTHER);
         telemetry::subscriber(format, "trace", self.clone())
             .unwrap()
             .set_default()
