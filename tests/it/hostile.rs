@@ -21,6 +21,8 @@
 //!
 //! And one that needs no enemy: a panic in one pass must not end anything else (`panics`).
 
+mod ids;
 mod logs;
+mod network;
 mod panics;
 mod scope;

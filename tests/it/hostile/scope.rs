@@ -119,7 +119,7 @@ async fn the_keeper_that_a_secret_names_is_no_path() {
             object["metadata"]["annotations"]["appcode.dev/resource"] = json!(keeper);
         });
         world.stage.set_trigger("one");
-        world.run_for(SignedDuration::from_hours(2)).await;
+        world.run_for(SignedDuration::from_mins(20)).await;
         assert_stayed_at_home(&world, keeper);
         assert!(
             world.is_ready() || world.stalled().as_deref() == Some("SecretConflict"),
@@ -244,7 +244,7 @@ async fn a_secret_that_is_not_ours_is_neither_written_nor_a_reason_to_reset() {
         let seed = world.live().remove(0);
         world.stage.judge.excuse(NAME);
         world.stage.create_rotation(|spec| spec["appCode"] = json!(seed));
-        world.run_for(SignedDuration::from_hours(3)).await;
+        world.run_for(SignedDuration::from_mins(20)).await;
         world.assert_sound();
         assert_eq!(world.stalled().as_deref(), Some(reason), "{row}");
         assert_eq!(world.stage.secret(NAME), Some(before.clone()), "{row}");
@@ -439,7 +439,7 @@ async fn annotations_on_the_secret_choose_no_app_no_endpoint_and_no_code_that_is
             object["metadata"]["annotations"][key] = json!(value)
         });
         stage.set_trigger("one");
-        world.run_for(SignedDuration::from_hours(6)).await;
+        world.run_for(SignedDuration::from_mins(90)).await;
         assert_forging_was_in_vain(&world, row, &other);
     }
 }
