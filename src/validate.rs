@@ -197,10 +197,14 @@ impl Report {
         let app = &resource.spec.app_id;
         let is_allowed = |it: &Allowance| it.namespace == namespace && it.app_id.as_str() == app;
         if !rules.allowances.iter().any(is_allowed) {
+            // What is no id may be anything, a secret too, and there is no flag for it.
+            let ask = AppId::parse(app).map_or_else(
+                |_| String::new(),
+                |app| format!(", or ask the operator's administrator for --allow-default-identity={namespace}={app}"),
+            );
             let message = format!(
                 "spec.credentialsRef is left out, and the operator's own identity may not be used for this app from this \
-                 namespace; name a credentials Secret, or ask the operator's administrator for \
-                 --allow-default-identity={namespace}={app}"
+                 namespace; name a credentials Secret{ask}"
             );
             self.problems.push(Problem {
                 reason: Reason::IdentityNotAllowed,
