@@ -21,6 +21,7 @@
 //!
 //! And one that needs no enemy: a panic in one pass must not end anything else (`panics`).
 
+mod answers;
 mod ids;
 mod logs;
 mod network;
