@@ -27,3 +27,4 @@ mod logs;
 mod network;
 mod panics;
 mod scope;
+mod storms;
