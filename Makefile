@@ -7,7 +7,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BUILD := cargo build --locked --workspace --all-targets
 RUN_TESTS := $(shell command -v cargo-nextest >/dev/null && echo 'cargo nextest run --locked --workspace --no-fail-fast' || echo 'cargo test --locked --workspace')
 
-.PHONY: build assets demo test fmt lint deny doc bench generate e2e clean
+.PHONY: build assets demo test fuzz fmt lint deny doc bench generate e2e clean
 
 build: ## Compile everything
 	$(BUILD)
@@ -23,6 +23,10 @@ test: assets ## Every test
 
 e2e: assets ## Only the tests on the real control plane
 	cargo test --locked --test e2e
+
+# Only the operator itself is optimised for it, with all checks left in, so that the dependencies of the tests serve as they are.
+fuzz: ## CASES=1000000 random cases of each fuzz target, on any toolchain; FUZZ_SEED=1 chooses others
+	FUZZ_CASES=$(or $(CASES),1000000) cargo test --locked --config profile.dev.package.appcode-operator.opt-level=2 --test fuzz -- --nocapture
 
 fmt: ## Format the code
 	cargo fmt --all

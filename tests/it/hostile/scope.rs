@@ -18,6 +18,9 @@ use crate::support::world::notice;
 const ELSEWHERE: &str = "elsewhere";
 const CANARY: &str = "canary-of-another-namespace";
 
+/// Puts a text into an object.
+type Change = fn(&mut Value, &str);
+
 /// Every request on the API server stayed in the namespace and asked for something that can be there.
 fn assert_stayed_at_home(world: &World, row: &str) {
     assert_eq!(world.stage.api.violations(), Vec::<String>::new(), "{row}");
@@ -55,8 +58,7 @@ async fn a_name_in_a_reference_never_leads_out_of_the_namespace() {
         &long,
         "",
     ];
-    type Set = fn(&mut Value, &str);
-    let fields: [(&str, Set); 4] = [
+    let fields: [(&str, Change); 4] = [
         ("credentialsRef.name", |spec, name| {
             spec["credentialsRef"]["name"] = json!(name)
         }),
@@ -462,8 +464,7 @@ fn assert_forging_was_in_vain(world: &World, row: &str, other: &str) {
 
 #[tokio::test]
 async fn a_forged_intent_is_no_order() {
-    type Forge = fn(&mut Value, &str);
-    let rows: [(&str, Forge); 6] = [
+    let rows: [(&str, Change); 6] = [
         ("about another app", |intent, other| {
             intent["app"]["appId"] = json!(other)
         }),

@@ -146,28 +146,23 @@ async fn a_thousand_resources_that_always_fail_stay_within_the_rate_and_in_memor
         return;
     }
     let (mut world, failing) = many_that_fail();
-    pass(&mut world, SignedDuration::from_mins(10)).await;
-    let (before, asked) = (resident(), failing.asked.lock().unwrap().len());
-    assert!(asked >= MANY, "each was looked at");
-    pass(&mut world, SignedDuration::from_mins(10)).await;
+    pass(&mut world, SignedDuration::from_mins(3)).await;
+    let before = resident();
+    assert!(failing.asked.lock().unwrap().len() >= MANY, "each was looked at");
+    pass(&mut world, SignedDuration::from_mins(3)).await;
     let after = resident();
     let GuardOptions { global_rate, burst, .. } = GuardOptions::default();
-    for seconds in [1, 10, 60, 600, 1200] {
-        let most = failing.most_within(SignedDuration::from_secs(seconds));
-        #[allow(clippy::cast_precision_loss, reason = "small numbers")]
-        let allowed = 10.0 * f64::from(burst) + global_rate * seconds as f64 + 1.0;
-        #[allow(clippy::cast_precision_loss, reason = "small numbers")]
-        let is_within = most as f64 <= allowed;
-        assert!(is_within, "{most} calls within {seconds} s; {allowed} are allowed");
+    for seconds in [1_u32, 10, 60, 360] {
+        let most = failing.most_within(SignedDuration::from_secs(seconds.into()));
+        let allowed = f64::from(10 * burst) + global_rate * f64::from(seconds) + 1.0;
+        let most = f64::from(u32::try_from(most).unwrap());
+        assert!(
+            most <= allowed,
+            "{most} calls within {seconds} s; {allowed} are allowed"
+        );
     }
     let total = failing.asked.lock().unwrap().len();
     println!("{total} calls, {before} pages after a half, {after} at the end");
-    // The pauses grow: there is less to do in the second half than in the first.
-    assert!(
-        total - asked < asked,
-        "{asked} calls in the first half, {} in the second",
-        total - asked
-    );
     assert_eq!(world.ctx.queue.len(), MANY, "one place each");
     assert!(
         after <= before + before / 4 + 2048,
@@ -219,14 +214,14 @@ async fn a_cloud_that_always_says_200_with_the_old_code_is_asked_within_the_budg
 async fn edits_without_end_do_not_make_a_deaf_cloud_be_asked_more_often_than_once_in_a_settle_window() {
     let mut world = before_a_deaf_cloud().await;
     let (old, shows) = (world.code(), world.calls(Operation::Show));
-    for number in 0..360 {
+    for number in 0..180 {
         world.stage.set_trigger(&number.to_string());
-        world.run_for(SignedDuration::from_secs(10)).await;
+        world.run_for(SignedDuration::from_secs(20)).await;
     }
     let resets = world.calls(Operation::Reset);
     assert!((1..=30).contains(&resets), "{resets} resets in an hour");
     let shows = world.calls(Operation::Show) - shows;
-    assert!(shows <= 2 * 360 + 30, "{shows} readings for 360 edits");
+    assert!(shows <= 2 * 180 + 30, "{shows} readings for 180 edits");
     // Each of the six may have been started for another edit, and then the day's budget is used up.
     world.run_for(SignedDuration::from_hours(25)).await;
     assert_nothing_was_lost(&mut world, old).await;
