@@ -75,7 +75,7 @@ impl<W: Write> Write for OneLine<W> {
             if is_kept || matches!(char, '\u{1b}' | '\t') {
                 line.push(char);
             } else {
-                line.push_str(&format!("\\u{:04x}", u32::from(char)));
+                line.extend(format!("\\u{:04x}", u32::from(char)).chars());
             }
         }
         line.push('\n');

@@ -60,7 +60,7 @@ async fn a_name_in_a_reference_never_leads_out_of_the_namespace() {
     ];
     let fields: [(&str, Change); 4] = [
         ("credentialsRef.name", |spec, name| {
-            spec["credentialsRef"]["name"] = json!(name)
+            spec["credentialsRef"]["name"] = json!(name);
         }),
         ("target.name", |spec, name| spec["target"] = json!({ "name": name })),
         ("appCodeFrom.secretKeyRef.name", |spec, name| {
@@ -278,7 +278,7 @@ async fn a_secret_that_somebody_else_creates_first_is_theirs() {
         let mut world = World::direct();
         let seed = world.live().remove(0);
         let act = Act::new("somebody creates it", |stage| {
-            stage.create_secret(NAME, &[("appCode", CANARY)])
+            stage.create_secret(NAME, &[("appCode", CANARY)]);
         });
         world
             .stage
@@ -438,7 +438,7 @@ async fn annotations_on_the_secret_choose_no_app_no_endpoint_and_no_code_that_is
             .replace("${STRANGER}", &Fingerprint::of(&app, "of-a-stranger").to_string());
         stage.judge.excuse(NAME);
         stage.api.edit(SECRETS, NAMESPACE, NAME, |object| {
-            object["metadata"]["annotations"][key] = json!(value)
+            object["metadata"]["annotations"][key] = json!(value);
         });
         stage.set_trigger("one");
         world.run_for(SignedDuration::from_mins(90)).await;
@@ -466,16 +466,16 @@ fn assert_forging_was_in_vain(world: &World, row: &str, other: &str) {
 async fn a_forged_intent_is_no_order() {
     let rows: [(&str, Change); 6] = [
         ("about another app", |intent, other| {
-            intent["app"]["appId"] = json!(other)
+            intent["app"]["appId"] = json!(other);
         }),
         ("about another endpoint", |intent, _| {
-            intent["app"]["endpoint"] = json!("https://evil.example")
+            intent["app"]["endpoint"] = json!("https://evil.example");
         }),
         ("about another project", |intent, _| {
-            intent["app"]["projectId"] = json!("evil")
+            intent["app"]["projectId"] = json!("evil");
         }),
         ("with a base that is not listed", |intent, _| {
-            intent["base"] = json!("ab".repeat(32))
+            intent["base"] = json!("ab".repeat(32));
         }),
         ("that adds a code", |intent, _| intent["call"] = json!("Add")),
         ("that knows no code", |intent, _| intent["known"] = json!([])),
