@@ -335,7 +335,7 @@ impl Planner<'_> {
             .filter(|name| app.name.as_ref() != Some(*name))
         {
             let message = format!(
-                "App {id} is not named {name}, so nothing is rotated. Correct spec.appName or spec.appId, or rename the app."
+                "App {id} is not named {name:?}, so nothing is rotated. Correct spec.appName or spec.appId, or rename the app."
             );
             return Some(stop(Reason::AppNameMismatch, message, self.o.limits.check_period));
         }

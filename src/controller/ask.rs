@@ -87,6 +87,12 @@ async fn caller(ctx: &Context, pass: &Pass, validated: &Validated) -> Result<Res
         Ok(None) => return Ok(lacks("it does not exist; create it in this namespace")),
         Err(why) => return Ok(lacks(&format!("the operator may not read it: {why}"))),
     };
+    // Its token would pass for one of the cloud's, but nobody outside of the cluster may see it.
+    if secret.type_.as_deref() == Some("kubernetes.io/service-account-token") {
+        return Ok(lacks(
+            "it holds the token of a service account, which is not sent to the cloud",
+        ));
+    }
     let field = |key: &str| -> Option<String> {
         let value = secret.data.as_ref()?.get(key)?;
         Some(std::str::from_utf8(&value.0).ok()?.to_owned())
