@@ -155,7 +155,7 @@ async fn the_running_operator_serves_every_resource_and_no_more_than_allowed_at_
     });
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let cluster = Cluster::new(stage.client(), Duration::from_secs(10));
-    let settings = world.settings.clone();
+    let settings = world.make.settings.clone();
     let metrics = Arc::default();
     let ctx = Arc::new(Context::new(
         cluster,

@@ -99,6 +99,8 @@ pub struct Change {
 #[derive(Default)]
 struct State {
     objects: BTreeMap<Id, Value>,
+    /// Secrets as they were before their data was last changed: what a backup may hold.
+    backups: BTreeMap<Id, Value>,
     version: u64,
     uids: u64,
     changes: Vec<Change>,
@@ -165,6 +167,13 @@ impl ApiServer {
         of_kind.map(|(_, object)| object.clone()).collect()
     }
 
+    /// Writes so far, events apart.
+    pub fn writes(&self) -> usize {
+        let state = self.state.lock().unwrap();
+        let is_write = |asked: &&Asked| asked.verb.is_write() && asked.resource != EVENTS;
+        state.asked.iter().filter(is_write).count()
+    }
+
     /// Every request so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.state.lock().unwrap().asked.clone()
@@ -205,6 +214,13 @@ impl ApiServer {
         drop(state);
         self.changed.notify_waiters();
         true
+    }
+
+    /// A Secret as it was before its data was last changed.
+    pub fn backup(&self, namespace: &str, name: &str) -> Option<Value> {
+        let state = self.state.lock().unwrap();
+        let id = (SECRETS, namespace.to_owned(), name.to_owned());
+        state.backups.get(&id).cloned()
     }
 
     /// Deletes an object. Returns whether there was one.
@@ -356,6 +372,10 @@ impl State {
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         let resource = id.0;
+        let old = self.objects.get(&id).filter(|old| resource == SECRETS && old["data"] != object["data"]);
+        if let Some(old) = old.cloned() {
+            self.backups.insert(id.clone(), old);
+        }
         let kind = match self.objects.insert(id, object.clone()) {
             None => "ADDED",
             Some(_) => "MODIFIED",

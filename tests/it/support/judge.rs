@@ -1,7 +1,9 @@
 //! The judge of every run: looks at the Secrets and at the cloud's ledger after each call, and never asks the operator.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 
+use cloud_simulator::Operation;
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
@@ -27,6 +29,12 @@ struct Inner {
     written: Vec<(String, String)>,
     /// Secrets that a person has broken: until the operator writes a code again, a dead code there is not its fault.
     broken: Vec<String>,
+    /// Attempts that were marked on a Secret, by rotation and number.
+    marks: BTreeSet<(String, u64)>,
+    /// Changes that were sent to the cloud.
+    sent: usize,
+    /// Rotations whose code was written, each with its code.
+    rotated: Vec<(String, String)>,
 }
 
 impl Judge {
@@ -41,9 +49,38 @@ impl Judge {
         ours.map(|(_, code)| code.clone()).collect()
     }
 
+    /// Codes that the operator wrote as the outcome of a rotation.
+    pub fn rotated(&self) -> Vec<String> {
+        let inner = self.inner.lock().unwrap();
+        inner.rotated.iter().map(|(_, code)| code.clone()).collect()
+    }
+
     /// A person is about to break a Secret or what it rests on.
     pub fn excuse(&self, secret: &str) {
         self.inner.lock().unwrap().broken.push(secret.to_owned());
+    }
+
+    /// A call is sent to the cloud: one that changes the app has a mark of its own.
+    pub fn sent(&self, operation: Operation) {
+        if matches!(operation, Operation::Reset | Operation::Add) {
+            let mut inner = self.inner.lock().unwrap();
+            inner.sent += 1;
+            let is_marked = inner.sent <= inner.marks.len();
+            drop(inner);
+            if !is_marked {
+                self.accuse("P2: a change was sent that no intent on a Secret stands for".into());
+            }
+        }
+    }
+
+    /// Takes down the attempt that a write to a Secret marks.
+    fn note_mark(&self, asked: &Asked) {
+        let Some(intent) = intent_of(&asked.body).filter(is_open) else {
+            return;
+        };
+        let id = intent["rotationId"].as_str().unwrap_or_default().to_owned();
+        let attempt = intent["attempt"].as_u64().unwrap_or_default();
+        self.inner.lock().unwrap().marks.insert((id, attempt));
     }
 
     fn accuse(&self, what: String) {
@@ -110,12 +147,22 @@ impl Judge {
         if code >= 300 {
             return;
         }
+        if asked.resource == SECRETS {
+            self.note_mark(asked);
+        }
         if asked.resource == SECRETS
             && asked.verb == Verb::Patch
             && let Some(data) = asked.body.get("data").and_then(Value::as_object)
         {
             let written = data.keys().filter_map(|key| code_of(&asked.body, key));
             let mut inner = self.inner.lock().unwrap();
+            let intent = intent_of(&asked.body).filter(|intent| !is_open(intent));
+            let id = intent.as_ref().and_then(|intent| intent["rotationId"].as_str());
+            if let Some((id, code)) = id.zip(written.clone().next())
+                && inner.rotated.iter().all(|(other, _)| other != id)
+            {
+                inner.rotated.push((id.to_owned(), code));
+            }
             inner.written.extend(written.map(|code| (asked.name.clone(), code)));
             inner.broken.retain(|name| *name != asked.name);
         }
@@ -154,17 +201,22 @@ impl Judge {
             let app = meta["annotations"][APP].as_str().unwrap_or_default();
             let app = app.rsplit('/').next().unwrap_or_default();
             let is_live = stage.cloud.with(|cloud| cloud.live_codes(app).contains(&code));
-            let is_open = || {
-                let intent = meta["annotations"][INTENT].as_str();
-                let intent: Option<Value> = intent.and_then(|text| serde_json::from_str(text).ok());
-                intent.is_some_and(|intent| intent["step"] == "Started")
-            };
             let is_broken = self.inner.lock().unwrap().broken.contains(&name);
-            if !is_live && !is_broken && !is_open() {
+            if !is_live && !is_broken && !intent_of(&secret).is_some_and(|intent| is_open(&intent)) {
                 self.accuse(format!("I1: Secret {name} held a dead code and no intent was open"));
             }
         }
     }
+}
+
+/// The intent on a Secret, or in a patch of one.
+fn intent_of(secret: &Value) -> Option<Value> {
+    let text = secret["metadata"]["annotations"][INTENT].as_str()?;
+    serde_json::from_str(text).ok()
+}
+
+fn is_open(intent: &Value) -> bool {
+    intent["step"] == "Started"
 }
 
 /// The Secret and the key where a resource's code stands: what status says, since a new target is reached in time.
