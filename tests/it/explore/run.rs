@@ -23,8 +23,10 @@ use crate::support::{Stage, alone};
 
 /// Real time never matters: no call hangs.
 const DEADLINE: Duration = Duration::from_secs(3600);
-/// A wait as long as this is rest: all that is due sooner was done.
-const REST: Duration = Duration::from_secs(50 * 60);
+/// A wait as long as this is rest, if the resources say so too: it is longer than the settle window.
+const REST: Duration = Duration::from_secs(4 * 60);
+/// How soon somebody looks whom nobody wakes.
+const NEVER: Duration = Duration::from_secs(3600);
 /// In peace every process looks at least once more before it is judged.
 const LOOK: SignedDuration = SignedDuration::from_mins(75);
 /// Peace that has not come to rest by then never does. Two attempts may lie four hours apart.
@@ -33,6 +35,8 @@ const LONGEST: SignedDuration = SignedDuration::from_hours(20);
 const SILENCE: SignedDuration = SignedDuration::from_hours(3);
 /// Calls that no story needs.
 const MOST_CALLS: usize = 3_000;
+/// Answers that a person gives for one resource.
+const MOST_ANSWERS: usize = 3;
 /// Turns of one process at a time.
 const AT_A_TIME: usize = 2;
 
@@ -136,7 +140,12 @@ impl<'a> Run<'a> {
         if !self.go(LOOK).await {
             self.broken.push("I4: it does not come to rest".into());
         }
-        if verdict.answer_as_a_person(self) {
+        verdict.order(self);
+        // One answer may bring the next question up.
+        for _ in 0..MOST_ANSWERS {
+            if !verdict.answer_as_a_person(self) {
+                break;
+            }
             self.go(LOOK).await;
         }
         verdict.end(self);
@@ -267,7 +276,7 @@ impl<'a> Run<'a> {
         }
         let sleeps = waiting.iter().filter_map(|waiting| waiting.until);
         let sleeps = sleeps.map(|until| Duration::try_from(until.duration_since(now)).unwrap_or_default());
-        Some(sleeps.chain([waits]).min().unwrap_or(REST))
+        Some(sleeps.chain([waits]).min().unwrap_or(NEVER))
     }
 
     fn choose(&mut self, free: &[Waiting]) -> Option<Waiting> {
@@ -335,7 +344,7 @@ impl<'a> Run<'a> {
 
     /// Begins all turns that are due. Returns how long there is none, or nothing if one was begun.
     fn take_turns(&mut self) -> Option<Duration> {
-        let mut wait = REST;
+        let mut wait = NEVER;
         let mut has_begun = false;
         for at in 0..self.operators.len() {
             self.operators[at].sync(&self.stage);

@@ -205,7 +205,7 @@ fn cloud_fault(random: &mut StdRng) -> Fault {
         _ if is_change => Fault::late(Some(Duration::from_secs(seconds)), lost),
         _ => Fault::status_before(500),
     };
-    fault.at(operation)
+    fault.at(operation).once()
 }
 
 fn body(random: &mut StdRng) -> Body {

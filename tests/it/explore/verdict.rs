@@ -2,12 +2,12 @@
 
 use cloud_simulator::{Cause, Fault, FaultKind, Half, Lag, Operation};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use appcode_operator::api::ADOPT_FINGERPRINT;
 use appcode_operator::ids::{AppId, Fingerprint};
 
-use super::people::{Deed, NAMES};
+use super::people::{Deed, NAMES, secret_of};
 use super::run::Run;
 use super::story::{Named, Story};
 use crate::support::Stage;
@@ -44,6 +44,19 @@ impl Verdict {
         }
     }
 
+    /// No Secret went back to an older code.
+    pub fn order(&mut self, run: &Run<'_>) {
+        if may_go_back(run.story) {
+            return;
+        }
+        let ledger = run.stage.cloud.with(|cloud| cloud.ledger().clone());
+        for (_, name) in run.story.setting.names() {
+            let written = run.stage.judge.written(name);
+            let ranks = written.iter().map(|code| ledger.age_rank(&run.stage.app, code));
+            self.must(ranks.is_sorted(), || format!("I3: Secret {name} went back to an older code"));
+        }
+    }
+
     /// A resource that waits for a person gets its answer, if the story allows that it waits. Returns whether one did.
     pub fn answer_as_a_person(&mut self, run: &Run<'_>) -> bool {
         let mut is_answered = false;
@@ -77,13 +90,6 @@ impl Verdict {
             let strangers: Vec<String> = strangers(&run.stage, run.story);
             let taken = run.stage.judge.rotated().iter().any(|code| strangers.contains(code));
             self.must(!taken, || "P5: a stranger's code was taken for the outcome of a rotation".into());
-        }
-        if !may_go_back(run.story) {
-            for (_, name) in run.story.setting.names() {
-                let written = run.stage.judge.written(name);
-                let is_in_order = written.iter().map(|code| ledger.age_rank(app, code)).is_sorted();
-                self.must(is_in_order, || format!("I3: Secret {name} went back to an older code"));
-            }
         }
         let found = leaks(&run.stage, &readable(&run.stage));
         self.must(found.is_empty(), || format!("I7: {found:?} can be read"));
@@ -200,11 +206,13 @@ fn strangers(stage: &Stage, story: &Story) -> Vec<String> {
 fn answer(stage: &Stage, story: &Story, which: usize) {
     let strangers = strangers(stage, story);
     let ours = stage.cloud.with(|cloud| cloud.ledger().live_codes(&stage.app));
-    let claimed: Vec<String> = (0..NAMES.len())
-        .filter(|other| *other != which)
-        .filter_map(|other| stage.code_in(&super::people::secret_of(stage, other)))
-        .collect();
-    let free = |code: &&String| !strangers.contains(code) && !claimed.contains(code);
+    let is_claimed = |code: &String, other: usize| {
+        let named = rotation(stage, NAMES[other]).map(|object| object["metadata"]["annotations"][ADOPT_FINGERPRINT].clone());
+        other != which
+            && (stage.code_in(&secret_of(stage, other)).as_ref() == Some(code)
+                || named.is_some_and(|named| named == print_of(stage, code).to_string()))
+    };
+    let free = |code: &&String| !strangers.contains(code) && !(0..NAMES.len()).any(|other| is_claimed(code, other));
     let code = ours.iter().rfind(free).cloned().unwrap_or_else(|| {
         let now = stage.time.truth();
         stage.cloud.with(|cloud| cloud.add_code(now, &stage.app, None)).unwrap()
@@ -245,12 +253,16 @@ fn may_stop(story: &Story, reason: &str) -> bool {
         // Nothing says which code to start from.
         "AppCodeAmbiguous" => setting.named == Named::No && (setting.codes > 1 || has_strangers),
         // The Secret was taken away or set back in the middle of a rotation, or the code was: documented limits.
-        "CodeNotListed" => has(story, |deed| {
-            matches!(
-                deed,
-                Deed::DeleteSecret(_) | Deed::RestoreSecret(_) | Deed::StrangerDeletes(_) | Deed::Reseed(_)
-            )
-        }),
+        // Or both resources name one code, and the other one has replaced it.
+        "CodeNotListed" => {
+            setting.codes < setting.resources
+                || has(story, |deed| {
+                    matches!(
+                        deed,
+                        Deed::DeleteSecret(_) | Deed::RestoreSecret(_) | Deed::StrangerDeletes(_) | Deed::Reseed(_)
+                    )
+                })
+        }
         "AmbiguousOutcome" => {
             may_add(story)
                 && (has_strangers || has_fault(story, |kind| may_double(kind) || is_stale(kind)))
