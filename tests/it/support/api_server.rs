@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 
+use super::gate::ProcessId;
 use super::script::{Call, Verb};
 
 pub const SECRETS: &str = "secrets";
@@ -19,6 +20,8 @@ pub const EVENTS: &str = "events";
 /// A request, taken apart.
 #[derive(Clone, Debug)]
 pub struct Asked {
+    /// Who asks.
+    pub by: ProcessId,
     pub verb: Verb,
     pub resource: &'static str,
     pub namespace: String,
@@ -65,6 +68,7 @@ impl Asked {
             _ => Verb::Other,
         };
         Self {
+            by: 0,
             verb,
             resource,
             namespace: namespace.to_owned(),
@@ -105,6 +109,7 @@ struct State {
     uids: u64,
     changes: Vec<Change>,
     asked: Vec<Asked>,
+    writes: usize,
     violations: Vec<String>,
 }
 
@@ -120,6 +125,7 @@ impl ApiServer {
     pub fn handle(&self, asked: &Asked, now: Timestamp) -> Answer {
         let mut state = self.state.lock().unwrap();
         state.asked.push(asked.clone());
+        state.writes += usize::from(asked.verb.is_write() && asked.resource != EVENTS);
         let answer = state.handle(asked, now);
         drop(state);
         self.changed.notify_waiters();
@@ -145,8 +151,8 @@ impl ApiServer {
     /// Changes of resources after `version`.
     pub fn changes_since(&self, version: u64) -> Vec<Change> {
         let state = self.state.lock().unwrap();
-        let later = state.changes.iter().filter(|change| change.version > version);
-        later.cloned().collect()
+        let seen = state.changes.partition_point(|change| change.version <= version);
+        state.changes[seen..].to_vec()
     }
 
     pub fn version(&self) -> u64 {
@@ -169,9 +175,7 @@ impl ApiServer {
 
     /// Writes so far, events apart.
     pub fn writes(&self) -> usize {
-        let state = self.state.lock().unwrap();
-        let is_write = |asked: &&Asked| asked.verb.is_write() && asked.resource != EVENTS;
-        state.asked.iter().filter(is_write).count()
+        self.state.lock().unwrap().writes
     }
 
     /// Every request so far.

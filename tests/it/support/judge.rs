@@ -1,6 +1,6 @@
 //! The judge of every run: looks at the Secrets and at the cloud's ledger after each call, and never asks the operator.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use cloud_simulator::Operation;
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::Stage;
 use super::api_server::{Asked, EVENTS, ROTATIONS, SECRETS};
+use super::gate::ProcessId;
 use super::script::Verb;
 use super::stage::code_of;
 
@@ -35,6 +36,10 @@ struct Inner {
     sent: usize,
     /// Rotations whose code was written, each with its code.
     rotated: Vec<(String, String)>,
+    /// Version of the API server and effects of the cloud that were looked at last.
+    looked_at: Option<(u64, usize)>,
+    /// Secrets that resources named when a process read one of them, if that was the last that it asked for.
+    just_named: BTreeMap<ProcessId, Vec<(String, String)>>,
 }
 
 impl Judge {
@@ -92,6 +97,9 @@ impl Judge {
 
     /// A request before it is handled: what it carries and where it goes.
     pub fn hear(&self, stage: &Stage, asked: &Asked) {
+        let is_look = asked.resource == ROTATIONS && asked.verb == Verb::Get;
+        let named = if is_look { named(stage) } else { Vec::new() };
+        let before = self.inner.lock().unwrap().just_named.insert(asked.by, named);
         if !asked.verb.is_write() {
             return;
         }
@@ -101,7 +109,7 @@ impl Judge {
                 self.accuse("a Secret was created with data in it".into());
             }
             body["data"] = Value::Null;
-            self.check_place(stage, asked);
+            self.check_place(stage, asked, &before.unwrap_or_default());
         }
         if asked.resource == ROTATIONS {
             if body["spec"]["statusCode"] == "Plaintext" {
@@ -119,18 +127,14 @@ impl Judge {
     }
 
     /// Only the Secret that a living resource names is written, and only if it is ours.
-    fn check_place(&self, stage: &Stage, asked: &Asked) {
+    fn check_place(&self, stage: &Stage, asked: &Asked, just_named: &[(String, String)]) {
         let name = match asked.verb {
             Verb::Create => asked.body["metadata"]["name"].as_str().unwrap_or_default(),
             _ => &asked.name,
         };
-        let names = |rotation: &Value| -> bool {
-            let meta = &rotation["metadata"];
-            let wanted = rotation["spec"]["target"]["name"].as_str().or(meta["name"].as_str());
-            let former = rotation["status"]["target"]["name"].as_str();
-            meta["namespace"] == asked.namespace.as_str() && (wanted == Some(name) || former == Some(name))
-        };
-        let is_named = stage.api.objects(ROTATIONS).iter().any(names);
+        let place = (asked.namespace.clone(), name.to_owned());
+        // A create cannot be fenced by another object: the instant between the last look and the create is left over.
+        let is_named = just_named.contains(&place) || named(stage).contains(&place);
         if !is_named && asked.verb == Verb::Create {
             self.accuse(format!("I6: Secret {name} was created and no resource names it"));
         }
@@ -187,6 +191,11 @@ impl Judge {
 
     /// I1 at this instant: the code in the Secret of each resource is live, or an open intent stands on it.
     pub fn look(&self, stage: &Stage) {
+        let effects = stage.cloud.with(|cloud| cloud.ledger().effects.len());
+        let state = (stage.api.version(), effects);
+        if self.inner.lock().unwrap().looked_at.replace(state) == Some(state) {
+            return;
+        }
         for rotation in stage.api.objects(ROTATIONS) {
             let (name, key) = place(&rotation);
             let namespace = rotation["metadata"]["namespace"].as_str().unwrap_or_default();
@@ -207,6 +216,19 @@ impl Judge {
             }
         }
     }
+}
+
+/// Namespace and name of every Secret that a resource names now, in spec or status.
+fn named(stage: &Stage) -> Vec<(String, String)> {
+    let mut named = Vec::new();
+    for rotation in stage.api.objects(ROTATIONS) {
+        let meta = &rotation["metadata"];
+        let wanted = rotation["spec"]["target"]["name"].as_str().or(meta["name"].as_str());
+        let former = rotation["status"]["target"]["name"].as_str();
+        let namespace = meta["namespace"].as_str().unwrap_or_default();
+        named.extend(wanted.into_iter().chain(former).map(|name| (namespace.to_owned(), name.to_owned())));
+    }
+    named
 }
 
 /// The intent on a Secret, or in a patch of one.

@@ -136,6 +136,7 @@ impl Stage {
         let body = body.collect_bytes().await?;
         let uri = &parts.uri;
         let mut asked = Asked::parse(&parts.method, uri.path(), uri.query().unwrap_or_default(), &body);
+        asked.by = process;
         if asked.verb == Verb::Watch && asked.resource == ROTATIONS {
             return Ok(self.watch(&asked).await);
         }
