@@ -14,6 +14,7 @@ mod verdict;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use self::bugs::{Plant, ShownBy};
 use self::run::play;
 use self::shrink::{shrink, tell};
 use self::story::Story;
@@ -89,4 +90,40 @@ fn a_seed_gives_the_same_trace_to_the_byte() {
         assert!(first.lines().count() > 10);
         assert!(first == trace(), "seed {seed} has two traces");
     }
+}
+
+/// What shows a planted bug: the seed or the place of the story, and what is wrong in it.
+fn shows(plant: &Plant) -> Option<(String, Story, Vec<String>)> {
+    let wrong = |story: &Story| play(story, Some(plant), false).wrong;
+    let found = |name: String, story: Story| {
+        let wrong = wrong(&story);
+        (!wrong.is_empty()).then_some((name, story, wrong))
+    };
+    match plant.shown_by {
+        ShownBy::Seed(first) => (first..SEEDS)
+            .chain(0..first)
+            .find_map(|seed| found(format!("seed {seed}"), Story::from_seed(seed))),
+        ShownBy::Stories(stories) => {
+            let stories = stories().into_iter().enumerate();
+            stories.into_iter().find_map(|(place, story)| found(format!("story {place}"), story))
+        }
+    }
+}
+
+#[test]
+fn each_planted_bug_is_found() {
+    let mut wrong = Vec::new();
+    for plant in bugs::all() {
+        match shows(&plant) {
+            Some((name, story, found)) => {
+                println!("{}: {name}: {}", plant.name, found.join("; "));
+                let without = play(&story, None, false).wrong;
+                if !without.is_empty() {
+                    wrong.push(format!("{name} ends badly without '{}' too: {without:?}", plant.name));
+                }
+            }
+            None => wrong.push(format!("nothing shows '{}'", plant.name)),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use appcode_operator::api::ROTATE_REQUESTED_AT;
+use appcode_operator::ids::{AppId, Fingerprint};
 use jiff::SignedDuration;
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -46,6 +47,8 @@ pub enum Deed {
     StrangerAdds,
     /// Somebody else deletes the code that stands in a Secret.
     StrangerDeletes(usize),
+    /// Somebody who may write the Secret writes what only an operator should.
+    Forge(usize, Forgery),
     TakeCredentials,
     GiveCredentials,
     /// Hours between the operators' clocks and the true time from now on.
@@ -56,11 +59,22 @@ pub enum Deed {
     Restart(usize),
 }
 
+/// What is forged on a Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forgery {
+    /// An open intent for another app.
+    App,
+    /// An open intent for the app of that id at another endpoint.
+    Endpoint,
+    /// A code that the cloud never listed, and its fingerprint.
+    Code,
+}
+
 impl Deed {
     pub fn draw(random: &mut StdRng, setting: &Setting) -> Self {
         let which = random.random_range(0..setting.resources);
         let value = random.random_range(2..5);
-        match random.random_range(0..29) {
+        match random.random_range(0..30) {
             0 => Self::DeleteResource(which),
             1 => Self::MakeResource(which),
             2 | 3 => Self::RemakeResource(which),
@@ -82,6 +96,7 @@ impl Deed {
             22 => Self::GiveCredentials,
             23 => Self::Jump(*[-24 * 365, -2, 1, 24 * 365].choose(random).unwrap()),
             24..=26 => Self::Pass(*[6, 60, 130, 900, 50 * 3600].choose(random).unwrap()),
+            27 => Self::Forge(which, *[Forgery::App, Forgery::Endpoint, Forgery::Code].choose(random).unwrap()),
             _ => Self::Restart(random.random_range(0..setting.operators)),
         }
     }
@@ -133,6 +148,7 @@ impl Deed {
                 stage.cloud.with(|cloud| cloud.add_code(now, &stage.app, None));
             }
             Self::StrangerDeletes(which) => stranger_deletes(stage, which),
+            Self::Forge(which, forgery) => forge(stage, which, forgery),
             Self::TakeCredentials => {
                 stage.delete_secret(CREDENTIALS);
             }
@@ -255,6 +271,41 @@ fn stranger_deletes(stage: &Stage, which: usize) {
     stage.cloud.with(|cloud| cloud.remove_code(now, &stage.app, &code));
 }
 
+const INTENT: &str = "appcode.dev/intent";
+
+fn forge(stage: &Stage, which: usize, forgery: Forgery) {
+    let name = secret_of(stage, which);
+    let Some(code) = stage.code_in(&name) else { return };
+    let print = |code: &str| Fingerprint::of(&AppId::parse(stage.app.clone()).unwrap(), code).to_string();
+    if forgery == Forgery::Code {
+        stage.judge.excuse(&name);
+        stage.edit_secret(&name, &[("appCode", "a-forged-code")]);
+    }
+    stage.api.edit(SECRETS, NAMESPACE, &name, |object| {
+        let annotations = &mut object["metadata"]["annotations"];
+        if forgery == Forgery::Code {
+            annotations["appcode.dev/fingerprint"] = json!(print("a-forged-code"));
+        } else {
+            annotations[INTENT] = json!(intent(stage, &print(&code), forgery).to_string());
+        }
+    });
+}
+
+/// An intent that asks for a reset of the present code.
+fn intent(stage: &Stage, base: &str, forgery: Forgery) -> Value {
+    let mut app = json!({ "endpoint": stage.endpoint, "projectId": stage.project, "appId": stage.app });
+    match forgery {
+        Forgery::App => app["appId"] = json!("of-somebody-else"),
+        _ => app["endpoint"] = json!("https://somewhere.else.example.com"),
+    }
+    let time = stage.time.truth();
+    json!({
+        "formatVersion": 1, "rotationId": "0123456789abcdef", "number": 1000, "uid": "", "generation": 1,
+        "trigger": "Target", "consumed": {}, "strategy": "Reset", "step": "Started", "app": app, "base": base,
+        "call": "Reset", "known": [base], "attempt": 1, "startedAt": time, "markedAt": time,
+    })
+}
+
 impl fmt::Display for Deed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -275,6 +326,10 @@ impl fmt::Display for Deed {
             Self::WipeStatus(which) => write!(f, "the status of {} is emptied", NAMES[*which]),
             Self::StrangerAdds => write!(f, "a stranger adds a code to the app"),
             Self::StrangerDeletes(which) => write!(f, "a stranger deletes the code in the Secret of {}", NAMES[*which]),
+            Self::Forge(which, Forgery::Code) => write!(f, "a code is forged on the Secret of {}", NAMES[*which]),
+            Self::Forge(which, forgery) => {
+                write!(f, "an intent for another {forgery:?} is forged on the Secret of {}", NAMES[*which])
+            }
             Self::TakeCredentials => write!(f, "the credentials are deleted"),
             Self::GiveCredentials => write!(f, "the credentials are given again"),
             Self::Jump(hours) => write!(f, "the clocks of the operators jump to {hours} hours off"),

@@ -72,6 +72,8 @@ pub struct Story {
     pub seed: u64,
     pub setting: Setting,
     pub events: Vec<Event>,
+    /// Changes of the app at most, where that is known better than by rule.
+    pub most_changes: Option<usize>,
 }
 
 /// Calls among which events are spread: as many as two rotations make.
@@ -84,7 +86,7 @@ impl Story {
         let count = *[1, 1, 2, 2, 2, 3, 3, 4].choose(&mut random).unwrap();
         let mut events: Vec<Event> = (0..count).map(|_| Event::draw(&mut random, &setting)).collect();
         events.sort_by_key(|event| event.at);
-        Self { seed, setting, events }
+        Self { seed, setting, events, most_changes: None }
     }
 
     pub fn strikes(&self) -> impl Iterator<Item = &Strike> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use appcode_operator::api::ADOPT_FINGERPRINT;
 use appcode_operator::ids::{AppId, Fingerprint};
 
-use super::people::{Deed, NAMES, secret_of};
+use super::people::{Deed, Forgery, NAMES, secret_of};
 use super::run::Run;
 use super::story::{Named, Story};
 use crate::support::Stage;
@@ -259,7 +259,11 @@ fn may_stop(story: &Story, reason: &str) -> bool {
                 || has(story, |deed| {
                     matches!(
                         deed,
-                        Deed::DeleteSecret(_) | Deed::RestoreSecret(_) | Deed::StrangerDeletes(_) | Deed::Reseed(_)
+                        Deed::DeleteSecret(_)
+                            | Deed::RestoreSecret(_)
+                            | Deed::StrangerDeletes(_)
+                            | Deed::Reseed(_)
+                            | Deed::Forge(_, Forgery::Code)
                     )
                 })
         }
@@ -284,6 +288,9 @@ fn may_double(kind: &FaultKind) -> bool {
 
 /// Changes that have a reason, or an excuse in the fault model.
 fn most_changes(story: &Story, hours: i64) -> usize {
+    if let Some(most) = story.most_changes {
+        return most;
+    }
     let setting = &story.setting;
     let starts_by_change = setting.named == Named::Inline || setting.codes == 0 || setting.is_immediate;
     let first = if starts_by_change { setting.resources } else { 0 };
