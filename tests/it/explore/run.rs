@@ -228,7 +228,7 @@ impl<'a> Run<'a> {
             };
             let passed = self.stage.time.truth().duration_since(start);
             let is_stuck = self.quiet > 3 * self.story.setting.resources * self.operators.len();
-            let is_rest = least.is_zero() || is_at_rest(&self.stage);
+            let is_rest = least.is_zero() || is_at_rest(&self.stage, self.story);
             if passed >= least && is_rest && (wait >= REST || is_stuck) {
                 return true;
             }

@@ -76,8 +76,8 @@ pub struct Story {
     pub most_changes: Option<usize>,
 }
 
-/// Calls among which events are spread: as many as two rotations make.
-const CALLS: usize = 40;
+/// Calls among which events are spread: as many as one rotation makes, or two.
+const CALLS: [usize; 2] = [16, 40];
 
 impl Story {
     pub fn from_seed(seed: u64) -> Self {
@@ -137,7 +137,7 @@ impl Setting {
             is_immediate: random.random_ratio(1, 8),
             is_scheduled: random.random_ratio(1, 5),
             is_settled: random.random_ratio(3, 5),
-            operators: *[1, 1, 2].choose(random).unwrap(),
+            operators: *[1, 2].choose(random).unwrap(),
             order: *[Order::AsTheyCome, Order::OneIn(2), Order::OneIn(6), Order::OneIn(20)]
                 .choose(random)
                 .unwrap(),
@@ -147,7 +147,7 @@ impl Setting {
 
 impl Event {
     fn draw(random: &mut StdRng, setting: &Setting) -> Self {
-        let at = random.random_range(0..CALLS);
+        let at = random.random_range(0..*CALLS.choose(random).unwrap());
         let moment = *[Moment::Before, Moment::After].choose(random).unwrap();
         let mut times = 1;
         let what = match random.random_range(0..20) {
