@@ -147,7 +147,8 @@ impl Setting {
 
 impl Event {
     fn draw(random: &mut StdRng, setting: &Setting) -> Self {
-        let at = random.random_range(0..*CALLS.choose(random).unwrap());
+        let calls = *CALLS.choose(random).unwrap();
+        let at = random.random_range(0..calls);
         let moment = *[Moment::Before, Moment::After].choose(random).unwrap();
         let mut times = 1;
         let what = match random.random_range(0..20) {
