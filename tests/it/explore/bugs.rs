@@ -10,7 +10,7 @@ mod decide;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloud_simulator::{Fault, LostAnswer, Operation};
+use cloud_simulator::{Fault, LostAnswer, Operation, Reply};
 use jiff::SignedDuration;
 
 use super::people::{Deed, Forgery};
@@ -47,21 +47,21 @@ pub fn all() -> Vec<Plant> {
     let told = ShownBy::Stories;
     vec![
         of("a PUT without an answer is sent once more", |_, make| make.wrap = Some(cloud::retry_once), seed(0)),
-        of("500 is taken for 'not applied'", |_, make| make.wrap = Some(cloud::failed_is_not_applied), seed(0)),
+        of("500 is taken for 'not applied'", |_, make| make.wrap = Some(cloud::failed_is_not_applied), told(failed)),
         of("the last of the listed codes is taken", |_, make| make.wrap = Some(cloud::last_only), seed(0)),
         of("a masked list is trusted", |_, make| make.wrap = Some(cloud::masked_is_trusted), seed(0)),
         of("the intent is not written", |stage, _| cluster::drop_intents(stage), seed(0)),
-        of("the Secret is written without resourceVersion", |stage, _| cluster::unfence(stage), seed(0)),
+        of("the Secret is written without resourceVersion", |stage, _| cluster::unfence(stage), told(overtaken)),
         of("the Secret is created with a code", |stage, _| cluster::create_with_code(stage), seed(0)),
         of("a cached resource is used", |stage, _| cluster::cache_resources(stage), told(deletions)),
-        of("the status is written before the Secret", |_, make| make.decide = Some(decide::publish_first), seed(0)),
+        of("the status is written before the Secret", |stage, _| cluster::publish_first(stage), seed(0)),
         of("a restart rotates", |_, make| make.decide = Some(decide::rotate_on_restart), seed(0)),
         of(
             "the settle window is forgotten",
             |_, make| make.settings.limits.settle_window = SignedDuration::ZERO,
             seed(0),
         ),
-        of("a code is adopted while the base is listed", |_, make| make.decide = Some(decide::adopt_early), seed(0)),
+        of("a code is adopted while the base is listed", |_, make| make.decide = Some(decide::adopt_early), told(visited)),
         of(
             "a held code is persisted after a conflict whatever its number",
             |_, make| make.decide = Some(decide::ignore_numbers),
@@ -86,7 +86,7 @@ pub fn all() -> Vec<Plant> {
         of("the uid is ignored", |_, make| make.decide = Some(decide::ignore_uid), told(made_again)),
         of("other resources of the app are ignored", |_, make| make.decide = Some(decide::ignore_siblings), seed(0)),
         of("the known codes are forgotten", |_, make| make.decide = Some(decide::forget_known), seed(0)),
-        of("a mark is acted on however late", |_, make| make.settings.prompt = Duration::from_secs(86_400), seed(0)),
+        of("a mark is acted on however late", |_, make| make.settings.prompt = Duration::from_secs(86_400), told(slept)),
         of("a request is handled as often as it is seen", |_, make| make.decide = Some(decide::forget_handled), seed(0)),
     ]
 }
@@ -142,26 +142,49 @@ fn deletions() -> Vec<Story> {
     (0..8).map(delete).collect()
 }
 
-/// The one that made a code stands still before it is written; another one finds it, and then makes a newer one from
-/// another base.
+/// One operator stands still after a call, for so long that the other one does its work, and then makes a newer code from
+/// another base. Which call matters depends on the order, so each is tried.
 fn overtaken() -> Vec<Story> {
-    let two = |order| Setting {
+    let two = || Setting {
         codes: 2,
         named: Named::InSecret,
         operators: 2,
-        order,
         ..setting()
     };
-    let events = |minutes: u64| {
-        vec![
-            strike(5, Strike::Pause(Moment::After, Duration::from_secs(60 * minutes))),
-            deed(30, Moment::After, Deed::Reseed(0)),
-        ]
+    let hour = Duration::from_secs(3600);
+    let pause = |at| strike(at, Strike::Pause(Moment::After, hour));
+    let tell = |at| story(two(), vec![pause(at), deed(100, Moment::After, Deed::Reseed(0))]);
+    (6..24).map(tell).collect()
+}
+
+/// The same where a code is added: a call that is made late adds another one.
+fn slept() -> Vec<Story> {
+    let two = || Setting {
+        codes: 0,
+        is_settled: false,
+        operators: 2,
+        ..setting()
     };
-    [Order::AsTheyCome, Order::OneIn(6), Order::OneIn(20)]
-        .into_iter()
-        .flat_map(|order| [15, 25, 40].map(|minutes| story(two(order), events(minutes))))
-        .collect()
+    let pause = |at| strike(at, Strike::Pause(Moment::After, Duration::from_secs(1_000)));
+    (6..24).map(|at| story(two(), vec![pause(at)])).collect()
+}
+
+/// A code is added some time after the cloud said that it failed.
+fn failed() -> Vec<Story> {
+    let none = Setting {
+        codes: 0,
+        is_settled: false,
+        ..setting()
+    };
+    let late = Fault::late(Some(Duration::from_secs(60)), LostAnswer::Reply(Reply::from(500)));
+    vec![story(none, vec![strike(0, Strike::Cloud(late.at(Operation::Add).once()))])]
+}
+
+/// A stranger adds a code while it is found out that a call had no effect.
+fn visited() -> Vec<Story> {
+    let lost = || strike(0, Strike::Cloud(Fault::cut_before().at(Operation::Reset).once()));
+    let tell = |at| story(setting(), vec![lost(), deed(at, Moment::Before, Deed::StrangerAdds)]);
+    (5..9).map(tell).collect()
 }
 
 /// The trigger is taken away after a call whose effect comes much later than anybody waits.
@@ -179,10 +202,17 @@ fn forged(forgery: Forgery) -> Vec<Story> {
         .into()
 }
 
-/// A call that was not made is not made up for by a resource that was made again.
+/// What a resource asked for at first sight is not made up for once another one of that name asks for nothing.
 fn made_again() -> Vec<Story> {
+    let named = || Setting {
+        named: Named::Inline,
+        is_settled: false,
+        ..setting()
+    };
     let lost = || strike(0, Strike::Cloud(Fault::cut_before().at(Operation::Reset).once()));
-    let mut story = story(setting(), vec![lost(), deed(8, Moment::After, Deed::RemakeResource(0))]);
-    story.most_changes = Some(0);
-    vec![story]
+    let tell = |at| Story {
+        most_changes: Some(0),
+        ..story(named(), vec![lost(), deed(at, Moment::After, Deed::RemakePlain(0))])
+    };
+    (6..10).map(tell).collect()
 }

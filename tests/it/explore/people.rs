@@ -26,6 +26,8 @@ pub enum Deed {
     MakeResource(usize),
     /// Deletes it and makes it again at once.
     RemakeResource(usize),
+    /// The same, with a spec that says no more than it must.
+    RemakePlain(usize),
     DeleteSecret(usize),
     EditSecret(usize),
     /// Brings the Secret back as it was before its data was last changed.
@@ -77,7 +79,8 @@ impl Deed {
         match random.random_range(0..30) {
             0 => Self::DeleteResource(which),
             1 => Self::MakeResource(which),
-            2 | 3 => Self::RemakeResource(which),
+            2 => Self::RemakeResource(which),
+            3 => Self::RemakePlain(which),
             4 => Self::DeleteSecret(which),
             5 => Self::EditSecret(which),
             6 => Self::RestoreSecret(which),
@@ -108,13 +111,8 @@ impl Deed {
                 stage.api.delete(ROTATIONS, NAMESPACE, NAMES[which]);
             }
             Self::MakeResource(which) => make(stage, setting, which),
-            Self::RemakeResource(which) => {
-                let old = stage.api.object(ROTATIONS, NAMESPACE, NAMES[which]);
-                stage.api.delete(ROTATIONS, NAMESPACE, NAMES[which]);
-                if let Some(old) = old {
-                    stage.create_rotation_named(NAMES[which], |spec| *spec = old["spec"].clone());
-                }
-            }
+            Self::RemakeResource(which) => remake(stage, which, |spec, old| *spec = old.clone()),
+            Self::RemakePlain(which) => remake(stage, which, |_, _| ()),
             Self::DeleteSecret(which) => {
                 let name = secret_of(stage, which);
                 stage.judge.excuse(&name);
@@ -208,6 +206,14 @@ pub fn make(stage: &Stage, setting: &Setting, which: usize) {
     });
 }
 
+fn remake(stage: &Stage, which: usize, change: impl FnOnce(&mut Value, &Value)) {
+    let old = stage.api.object(ROTATIONS, NAMESPACE, NAMES[which]);
+    stage.api.delete(ROTATIONS, NAMESPACE, NAMES[which]);
+    if let Some(old) = old {
+        stage.create_rotation_named(NAMES[which], |spec| change(spec, &old["spec"]));
+    }
+}
+
 pub fn resume(stage: &Stage, which: usize) {
     edit(stage, which, |object| {
         object["spec"].as_object_mut().unwrap().remove("suspend");
@@ -251,6 +257,13 @@ fn reseed(stage: &Stage, which: usize) {
     let Some(code) = stage.live().last().cloned() else {
         return;
     };
+    // Another resource may keep that code. The older of the two has it, and a younger one loses it to a rotation.
+    for other in (0..NAMES.len()).filter(|other| *other != which) {
+        let secret = secret_of(stage, other);
+        if stage.code_in(&secret).as_ref() == Some(&code) {
+            stage.judge.excuse(&secret);
+        }
+    }
     edit(stage, which, |object| {
         object["spec"].as_object_mut().unwrap().remove("appCodeFrom");
         object["spec"]["appCode"] = json!(code);
@@ -312,6 +325,7 @@ impl fmt::Display for Deed {
             Self::DeleteResource(which) => write!(f, "resource {} is deleted", NAMES[*which]),
             Self::MakeResource(which) => write!(f, "resource {} is made again if it is gone", NAMES[*which]),
             Self::RemakeResource(which) => write!(f, "resource {} is deleted and made again", NAMES[*which]),
+            Self::RemakePlain(which) => write!(f, "resource {} is deleted and made again with a plain spec", NAMES[*which]),
             Self::DeleteSecret(which) => write!(f, "the Secret of {} is deleted", NAMES[*which]),
             Self::EditSecret(which) => write!(f, "the code in the Secret of {} is overwritten", NAMES[*which]),
             Self::RestoreSecret(which) => write!(f, "the Secret of {} is restored from a backup", NAMES[*which]),

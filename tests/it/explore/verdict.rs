@@ -46,6 +46,11 @@ impl Verdict {
 
     /// No Secret went back to an older code.
     pub fn order(&mut self, run: &Run<'_>) {
+        // A Secret that was set back is repaired under the old record.
+        if !has(run.story, |deed| matches!(deed, Deed::RestoreSecret(_) | Deed::DeleteSecret(_))) {
+            let is_again = run.stage.judge.has_gone_back();
+            self.must(!is_again, || "I3: the outcome of a rotation was written after that of a later one".into());
+        }
         if may_go_back(run.story) {
             return;
         }
@@ -182,11 +187,19 @@ fn is_up_to_date(object: &Value) -> bool {
         && (request.is_null() || status["lastHandledRequest"] == *request)
 }
 
-/// Whether status shows no open rotation. One that was forged for another app is never followed, and is shown until the
-/// next rotation takes its place.
+/// Whether status shows no open rotation. One for which nobody asks any more is not repeated, and stays open until the next
+/// one takes its place; so does one that was forged for another app.
 fn is_closed(story: &Story, object: &Value) -> bool {
-    let is_forged = |deed: &Deed| matches!(deed, Deed::Forge(_, Forgery::App | Forgery::Endpoint));
-    object["status"]["rotation"].is_null() || has(story, is_forged)
+    let is_left = |deed: &Deed| {
+        matches!(
+            deed,
+            Deed::Forge(_, Forgery::App | Forgery::Endpoint)
+                | Deed::Withdraw(_)
+                | Deed::RemakeResource(_)
+                | Deed::RemakePlain(_)
+        )
+    };
+    object["status"]["rotation"].is_null() || has(story, is_left)
 }
 
 /// Whether every resource is ready, or waits for a person.
@@ -258,7 +271,10 @@ fn may_stop(story: &Story, reason: &str) -> bool {
     let has_strangers = has(story, |deed| matches!(deed, Deed::StrangerAdds));
     match reason {
         // Nothing says which code to start from.
-        "AppCodeAmbiguous" => setting.named == Named::No && (setting.codes > 1 || has_strangers),
+        "AppCodeAmbiguous" => {
+            let is_unnamed = setting.named == Named::No || has(story, |deed| matches!(deed, Deed::RemakePlain(_)));
+            is_unnamed && (setting.codes > 1 || has_strangers)
+        },
         // The Secret was taken away or set back in the middle of a rotation, or the code was: documented limits.
         // Or both resources name one code, and the other one has replaced it.
         "CodeNotListed" => {
@@ -279,7 +295,10 @@ fn may_stop(story: &Story, reason: &str) -> bool {
                 && (has_strangers || has_fault(story, |kind| may_double(kind) || is_stale(kind)))
         }
         // The older of two resources keeps the code.
-        "Conflict" => setting.resources > 1 && (setting.codes < 2 || setting.named == Named::No),
+        "Conflict" => {
+            let is_shared = |deed: &Deed| matches!(deed, Deed::Reseed(_) | Deed::RemakePlain(_));
+            setting.resources > 1 && (setting.codes < 2 || setting.named == Named::No || has(story, is_shared))
+        }
         _ => false,
     }
 }
@@ -303,7 +322,7 @@ fn most_changes(story: &Story, hours: i64) -> usize {
     let first = if starts_by_change { setting.resources } else { 0 };
     let asked = |deed: &&Deed| match deed {
         Deed::Trigger(..) | Deed::Request(..) | Deed::Reseed(_) => true,
-        Deed::MakeResource(_) | Deed::RemakeResource(_) => starts_by_change,
+        Deed::MakeResource(_) | Deed::RemakeResource(_) | Deed::RemakePlain(_) => starts_by_change,
         // A code of ours that a person deletes before it is in the Secret looks like a half reset.
         Deed::StrangerDeletes(_) => true,
         _ => false,

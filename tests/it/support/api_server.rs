@@ -132,6 +132,17 @@ impl ApiServer {
         answer
     }
 
+    /// What would be answered now, and nothing done.
+    pub fn would_answer(&self, asked: &Asked, now: Timestamp) -> Answer {
+        let state = self.state.lock().unwrap();
+        let mut copy = State {
+            objects: state.objects.clone(),
+            version: state.version,
+            ..State::default()
+        };
+        copy.handle(asked, now)
+    }
+
     /// What a watch from `version` on sees next, as soon as there is something.
     pub async fn watch(&self, namespace: &str, version: u64) -> Vec<Change> {
         loop {

@@ -36,6 +36,8 @@ struct Inner {
     sent: usize,
     /// Rotations whose code was written, each with its code.
     rotated: Vec<(String, String)>,
+    /// The rotation that each write of a code named as the last one, by Secret.
+    named_last: Vec<(String, String)>,
     /// Version of the API server and effects of the cloud that were looked at last.
     looked_at: Option<(u64, usize)>,
     /// Secrets that resources named when a process read one of them, if that was the last that it asked for.
@@ -58,6 +60,18 @@ impl Judge {
     pub fn rotated(&self) -> Vec<String> {
         let inner = self.inner.lock().unwrap();
         inner.rotated.iter().map(|(_, code)| code.clone()).collect()
+    }
+
+    /// Whether a Secret was written in the name of a rotation after that of a later one.
+    pub fn has_gone_back(&self) -> bool {
+        let inner = self.inner.lock().unwrap();
+        let mut runs = inner.named_last.clone();
+        runs.sort_by(|one, other| one.0.cmp(&other.0)); // stable: in the order written, for each Secret
+        runs.dedup();
+        let all = runs.len();
+        runs.sort_unstable();
+        runs.dedup();
+        runs.len() < all
     }
 
     /// A person is about to break a Secret or what it rests on.
@@ -162,6 +176,7 @@ impl Judge {
             let mut inner = self.inner.lock().unwrap();
             let intent = intent_of(&asked.body).filter(|intent| !is_open(intent));
             let id = intent.as_ref().and_then(|intent| intent["rotationId"].as_str());
+            inner.named_last.extend(id.map(|id| (asked.name.clone(), id.to_owned())));
             if let Some((id, code)) = id.zip(written.clone().next())
                 && inner.rotated.iter().all(|(other, _)| other != id)
             {

@@ -1,7 +1,6 @@
 //! Mistakes around the function that decides: each changes what it sees, or what it says.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use appcode_operator::api::{Outcome, RotationStep};
 use appcode_operator::controller::Decide;
@@ -9,7 +8,6 @@ use appcode_operator::ids::Fingerprint;
 use appcode_operator::intent::{Call, Intent, Reading};
 use appcode_operator::plan::{Cloud, Observed, Step, WriteReason, plan};
 use appcode_operator::secret::{Record, SecretView};
-use jiff::SignedDuration;
 
 use crate::support::gate::ProcessId;
 
@@ -173,22 +171,5 @@ pub fn close_unrepeated(_: ProcessId) -> Arc<Decide> {
             record: record.clone(),
             why: WriteReason::Repair,
         }
-    })
-}
-
-/// The first time that a rotation's code is to be written, the status is.
-pub fn publish_first(_: ProcessId) -> Arc<Decide> {
-    let published = Mutex::new(BTreeSet::new());
-    Arc::new(move |observed, now| {
-        let step = plan(observed, now);
-        let Step::WriteCode { record, why: WriteReason::Persist, .. } = &step else {
-            return step;
-        };
-        let is_new = published.lock().unwrap().insert(record.number);
-        if is_new {
-            let after = SignedDuration::from_secs(1);
-            return Step::Rest { after };
-        }
-        step
     })
 }
