@@ -118,7 +118,9 @@ fn shows(plant: &Plant) -> Option<(String, Story, Vec<String>)> {
             .find_map(|seed| found(format!("seed {seed}"), Story::from_seed(seed))),
         ShownBy::Stories(stories) => {
             let stories = stories().into_iter().enumerate();
-            stories.into_iter().find_map(|(place, story)| found(format!("story {place}"), story))
+            stories
+                .into_iter()
+                .find_map(|(place, story)| found(format!("story {place}"), story))
         }
     }
 }
@@ -137,7 +139,10 @@ fn is_found(plant: &Plant) -> Result<(), String> {
 #[test]
 fn each_planted_bug_is_found() {
     let wanted = std::env::var("EXPLORE_BUG").unwrap_or_default();
-    let plants: Vec<Plant> = bugs::all().into_iter().filter(|plant| plant.name.contains(&wanted)).collect();
+    let plants: Vec<Plant> = bugs::all()
+        .into_iter()
+        .filter(|plant| plant.name.contains(&wanted))
+        .collect();
     let wrong = Mutex::new(Vec::new());
     on_all_cores(plants.len(), |at| {
         if let Err(why) = is_found(&plants[at]) {

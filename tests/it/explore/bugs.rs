@@ -13,6 +13,7 @@ use std::time::Duration;
 use cloud_simulator::{Fault, LostAnswer, Operation, Reply};
 use jiff::SignedDuration;
 
+use self::ShownBy::{Seed, Stories};
 use super::people::{Deed, Forgery};
 use super::story::{Event, Named, Order, Setting, Story, What};
 use crate::support::Stage;
@@ -42,52 +43,156 @@ impl Plant {
 }
 
 pub fn all() -> Vec<Plant> {
-    let of = |name, set, shown_by| Plant { name, set, shown_by };
-    let seed = ShownBy::Seed;
-    let told = ShownBy::Stories;
+    [
+        before_the_cloud(),
+        before_the_api_server(),
+        in_settings(),
+        in_sight(),
+        in_words(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn plant(name: &'static str, set: fn(&Arc<Stage>, &mut Make), shown_by: ShownBy) -> Plant {
+    Plant { name, set, shown_by }
+}
+
+fn before_the_cloud() -> Vec<Plant> {
     vec![
-        of("a PUT without an answer is sent once more", |_, make| make.wrap = Some(cloud::retry_once), seed(0)),
-        of("500 is taken for 'not applied'", |_, make| make.wrap = Some(cloud::failed_is_not_applied), told(failed)),
-        of("the last of the listed codes is taken", |_, make| make.wrap = Some(cloud::last_only), seed(0)),
-        of("a masked list is trusted", |_, make| make.wrap = Some(cloud::masked_is_trusted), seed(0)),
-        of("the intent is not written", |stage, _| cluster::drop_intents(stage), seed(0)),
-        of("the Secret is written without resourceVersion", |stage, _| cluster::unfence(stage), told(overtaken)),
-        of("the Secret is created with a code", |stage, _| cluster::create_with_code(stage), seed(0)),
-        of("a cached resource is used", |stage, _| cluster::cache_resources(stage), told(deletions)),
-        of("the status is written before the Secret", |stage, _| cluster::publish_first(stage), seed(0)),
-        of("a restart rotates", |_, make| make.decide = Some(decide::rotate_on_restart), seed(0)),
-        of(
+        plant(
+            "a PUT without an answer is sent once more",
+            |_, make| make.wrap = Some(cloud::retry_once),
+            Seed(4),
+        ),
+        plant(
+            "500 is taken for 'not applied'",
+            |_, make| make.wrap = Some(cloud::failed_is_not_applied),
+            Stories(failed),
+        ),
+        plant(
+            "the last of the listed codes is taken",
+            |_, make| make.wrap = Some(cloud::last_only),
+            Seed(0),
+        ),
+        plant(
+            "a masked list is trusted",
+            |_, make| make.wrap = Some(cloud::masked_is_trusted),
+            Seed(18),
+        ),
+    ]
+}
+
+fn before_the_api_server() -> Vec<Plant> {
+    vec![
+        plant(
+            "the intent is not written",
+            |stage, _| cluster::drop_intents(stage),
+            Seed(2),
+        ),
+        plant(
+            "the Secret is written without resourceVersion",
+            |stage, _| cluster::unfence(stage),
+            Stories(overtaken),
+        ),
+        plant(
+            "the Secret is created with a code",
+            |stage, _| cluster::create_with_code(stage),
+            Seed(0),
+        ),
+        plant(
+            "a cached resource is used",
+            |stage, _| cluster::cache_resources(stage),
+            Stories(deletions),
+        ),
+        plant(
+            "the status is written before the Secret",
+            |stage, _| cluster::publish_first(stage),
+            Seed(0),
+        ),
+    ]
+}
+
+fn in_settings() -> Vec<Plant> {
+    vec![
+        plant(
             "the settle window is forgotten",
             |_, make| make.settings.limits.settle_window = SignedDuration::ZERO,
-            seed(0),
+            Seed(10),
         ),
-        of("a code is adopted while the base is listed", |_, make| make.decide = Some(decide::adopt_early), told(visited)),
-        of(
+        plant(
+            "a mark is acted on however late",
+            |_, make| make.settings.prompt = Duration::from_secs(86_400),
+            Stories(slept),
+        ),
+    ]
+}
+
+/// In what the deciding function sees.
+fn in_sight() -> Vec<Plant> {
+    vec![
+        plant(
+            "a restart rotates",
+            |_, make| make.decide = Some(decide::rotate_on_restart),
+            Seed(4),
+        ),
+        plant(
+            "a code is adopted while the base is listed",
+            |_, make| make.decide = Some(decide::adopt_early),
+            Stories(visited),
+        ),
+        plant(
             "a held code is persisted after a conflict whatever its number",
             |_, make| make.decide = Some(decide::ignore_numbers),
-            told(overtaken),
+            Stories(overtaken),
         ),
-        of(
-            "an intent that is not repeated is closed",
-            |_, make| make.decide = Some(decide::close_unrepeated),
-            told(withdrawn),
+        plant(
+            "an intent of another app is trusted",
+            |_, make| make.decide = Some(decide::trust_app),
+            Stories(|| forged(Forgery::App)),
         ),
-        of("an intent of another app is trusted", |_, make| make.decide = Some(decide::trust_app), told(|| forged(Forgery::App))),
-        of(
+        plant(
             "an intent of another endpoint is trusted",
             |_, make| make.decide = Some(decide::trust_endpoint),
-            told(|| forged(Forgery::Endpoint)),
+            Stories(|| forged(Forgery::Endpoint)),
         ),
-        of(
+        plant(
             "a recorded code that is not listed is trusted",
             |_, make| make.decide = Some(decide::trust_code),
-            told(|| forged(Forgery::Code)),
+            Stories(|| forged(Forgery::Code)),
         ),
-        of("the uid is ignored", |_, make| make.decide = Some(decide::ignore_uid), told(made_again)),
-        of("other resources of the app are ignored", |_, make| make.decide = Some(decide::ignore_siblings), seed(0)),
-        of("the known codes are forgotten", |_, make| make.decide = Some(decide::forget_known), seed(0)),
-        of("a mark is acted on however late", |_, make| make.settings.prompt = Duration::from_secs(86_400), told(slept)),
-        of("a request is handled as often as it is seen", |_, make| make.decide = Some(decide::forget_handled), seed(0)),
+        plant(
+            "the uid is ignored",
+            |_, make| make.decide = Some(decide::ignore_uid),
+            Stories(made_again),
+        ),
+        plant(
+            "other resources of the app are ignored",
+            |_, make| make.decide = Some(decide::ignore_siblings),
+            Seed(16),
+        ),
+        plant(
+            "a request is handled as often as it is seen",
+            |_, make| make.decide = Some(decide::forget_handled),
+            Seed(27),
+        ),
+    ]
+}
+
+/// In what it says.
+fn in_words() -> Vec<Plant> {
+    vec![
+        plant(
+            "an intent that is not repeated is closed",
+            |_, make| make.decide = Some(decide::close_unrepeated),
+            Stories(withdrawn),
+        ),
+        plant(
+            "the known codes are forgotten",
+            |_, make| make.decide = Some(decide::forget_known),
+            Seed(14),
+        ),
     ]
 }
 
@@ -177,7 +282,10 @@ fn failed() -> Vec<Story> {
         ..setting()
     };
     let late = Fault::late(Some(Duration::from_secs(60)), LostAnswer::Reply(Reply::from(500)));
-    vec![story(none, vec![strike(0, Strike::Cloud(late.at(Operation::Add).once()))])]
+    vec![story(
+        none,
+        vec![strike(0, Strike::Cloud(late.at(Operation::Add).once()))],
+    )]
 }
 
 /// A stranger adds a code while it is found out that a call had no effect.
@@ -192,7 +300,8 @@ fn withdrawn() -> Vec<Story> {
     let late = Fault::late(Some(Duration::from_secs(1800)), LostAnswer::Cut);
     let late = || strike(0, Strike::Cloud(late.clone().at(Operation::Reset).once()));
     let held = [Deed::Withdraw(0), Deed::Suspend(0)];
-    held.map(|held| story(setting(), vec![late(), deed(8, Moment::Before, held)])).into()
+    held.map(|held| story(setting(), vec![late(), deed(8, Moment::Before, held)]))
+        .into()
 }
 
 /// Somebody writes an intent, or a code, on the Secret that no operator wrote.

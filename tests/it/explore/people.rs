@@ -99,7 +99,10 @@ impl Deed {
             22 => Self::GiveCredentials,
             23 => Self::Jump(*[-24 * 365, -2, 1, 24 * 365].choose(random).unwrap()),
             24..=26 => Self::Pass(*[6, 60, 130, 900, 50 * 3600].choose(random).unwrap()),
-            27 => Self::Forge(which, *[Forgery::App, Forgery::Endpoint, Forgery::Code].choose(random).unwrap()),
+            27 => Self::Forge(
+                which,
+                *[Forgery::App, Forgery::Endpoint, Forgery::Code].choose(random).unwrap(),
+            ),
             _ => Self::Restart(random.random_range(0..setting.operators)),
         }
     }
@@ -121,10 +124,14 @@ impl Deed {
             Self::EditSecret(which) => edit_secret(stage, which),
             Self::RestoreSecret(which) => restore_secret(stage, which),
             Self::Label(which) => {
-                edit(stage, which, |object| object["metadata"]["labels"] = json!({ "team": "x" }));
+                edit(stage, which, |object| {
+                    object["metadata"]["labels"] = json!({ "team": "x" });
+                });
             }
             Self::Trigger(which, value) => {
-                edit(stage, which, |object| object["spec"]["rotationTrigger"] = json!(value.to_string()));
+                edit(stage, which, |object| {
+                    object["spec"]["rotationTrigger"] = json!(value.to_string());
+                });
             }
             Self::Withdraw(which) => edit(stage, which, |object| {
                 object["spec"].as_object_mut().unwrap().remove("rotationTrigger");
@@ -325,7 +332,11 @@ impl fmt::Display for Deed {
             Self::DeleteResource(which) => write!(f, "resource {} is deleted", NAMES[*which]),
             Self::MakeResource(which) => write!(f, "resource {} is made again if it is gone", NAMES[*which]),
             Self::RemakeResource(which) => write!(f, "resource {} is deleted and made again", NAMES[*which]),
-            Self::RemakePlain(which) => write!(f, "resource {} is deleted and made again with a plain spec", NAMES[*which]),
+            Self::RemakePlain(which) => write!(
+                f,
+                "resource {} is deleted and made again with a plain spec",
+                NAMES[*which]
+            ),
             Self::DeleteSecret(which) => write!(f, "the Secret of {} is deleted", NAMES[*which]),
             Self::EditSecret(which) => write!(f, "the code in the Secret of {} is overwritten", NAMES[*which]),
             Self::RestoreSecret(which) => write!(f, "the Secret of {} is restored from a backup", NAMES[*which]),
@@ -342,7 +353,11 @@ impl fmt::Display for Deed {
             Self::StrangerDeletes(which) => write!(f, "a stranger deletes the code in the Secret of {}", NAMES[*which]),
             Self::Forge(which, Forgery::Code) => write!(f, "a code is forged on the Secret of {}", NAMES[*which]),
             Self::Forge(which, forgery) => {
-                write!(f, "an intent for another {forgery:?} is forged on the Secret of {}", NAMES[*which])
+                write!(
+                    f,
+                    "an intent for another {forgery:?} is forged on the Secret of {}",
+                    NAMES[*which]
+                )
             }
             Self::TakeCredentials => write!(f, "the credentials are deleted"),
             Self::GiveCredentials => write!(f, "the credentials are given again"),

@@ -16,10 +16,10 @@ use super::bugs::Plant;
 use super::people::{Deed, NAMES, give_credentials, make, resume};
 use super::story::{Event, Order, Setting, Story, What};
 use super::verdict::{Verdict, is_at_rest};
+use crate::support::Stage;
 use crate::support::gate::{ProcessId, Waiting};
 use crate::support::process::{Make, Process};
 use crate::support::script::{Act, Armed, Hit, Strike};
-use crate::support::Stage;
 
 /// Real time never matters: no call hangs.
 const DEADLINE: Duration = Duration::from_secs(3600);
@@ -151,7 +151,7 @@ impl<'a> Run<'a> {
             self.go(LOOK).await;
         }
         verdict.end(self);
-        let before = verdict.level(self);
+        let before = Verdict::level(self);
         self.pass(SILENCE).await;
         verdict.silence(self, &before);
         for operator in self.operators.iter().chain(&self.ending) {
@@ -162,7 +162,12 @@ impl<'a> Run<'a> {
 
     /// Everything in the story happens.
     async fn storm(&mut self) {
-        let armed = self.story.events.iter().enumerate().map(|(id, event)| self.arm(id, event));
+        let armed = self
+            .story
+            .events
+            .iter()
+            .enumerate()
+            .map(|(id, event)| self.arm(id, event));
         let armed = armed.collect();
         self.stage.script.arm(armed);
         loop {
@@ -385,7 +390,9 @@ fn faults_of_ours(process: &Process) -> Vec<String> {
     let counted = process.ctx.scrape(Format::OpenMetrics);
     let is_counted = |result: &&str| {
         let series = format!("appcode_reconciles_total{{result=\"{result}\"}} ");
-        counted.lines().any(|line| line.strip_prefix(&series).is_some_and(|count| count != "0"))
+        counted
+            .lines()
+            .any(|line| line.strip_prefix(&series).is_some_and(|count| count != "0"))
     };
     ["panicked", "restless", "unknown_code"]
         .into_iter()

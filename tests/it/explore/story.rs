@@ -86,7 +86,12 @@ impl Story {
         let count = *[1, 1, 2, 2, 2, 3, 3, 4].choose(&mut random).unwrap();
         let mut events: Vec<Event> = (0..count).map(|_| Event::draw(&mut random, &setting)).collect();
         events.sort_by_key(|event| event.at);
-        Self { seed, setting, events, most_changes: None }
+        Self {
+            seed,
+            setting,
+            events,
+            most_changes: None,
+        }
     }
 
     pub fn strikes(&self) -> impl Iterator<Item = &Strike> {
@@ -119,21 +124,15 @@ impl Setting {
         } else {
             *[1, 2, 2, 3].choose(random).unwrap()
         };
-        let named = if codes > 1 {
-            *[Named::No, Named::Inline, Named::InSecret, Named::InSecret]
-                .choose(random)
-                .unwrap()
-        } else if codes == 1 {
-            *[Named::No, Named::No, Named::Inline, Named::InSecret]
-                .choose(random)
-                .unwrap()
-        } else {
-            Named::No
+        let named: &[Named] = match codes {
+            0 => &[Named::No],
+            1 => &[Named::No, Named::No, Named::Inline, Named::InSecret],
+            _ => &[Named::No, Named::Inline, Named::InSecret, Named::InSecret],
         };
         Self {
             codes,
             resources,
-            named,
+            named: *named.choose(random).unwrap(),
             is_immediate: random.random_ratio(1, 8),
             is_scheduled: random.random_ratio(1, 5),
             is_settled: random.random_ratio(3, 5),
@@ -186,14 +185,23 @@ fn cloud_fault(random: &mut StdRng) -> Fault {
     let status = *[302, 400, 401, 403, 404, 408, 409, 429, 500, 502, 503, 504]
         .choose(random)
         .unwrap();
-    let lost = [LostAnswer::Cut, LostAnswer::Reply(Reply::from(504)), LostAnswer::Reply(Reply::from(500))];
+    let lost = [
+        LostAnswer::Cut,
+        LostAnswer::Reply(Reply::from(504)),
+        LostAnswer::Reply(Reply::from(500)),
+    ];
     let lost = lost.choose(random).unwrap().clone();
     let seconds = *[1, 30, 60, 110, 110, 300, 1800].choose(random).unwrap();
     let is_change = operation != Operation::Show;
     let fault = match random.random_range(0..16) {
         0 | 1 => Fault::status_before(status),
         2 | 3 => Fault::status_after(status),
-        4 => Fault::throttle([None, Some("7"), Some("99999999"), Some("-1")].choose(random).copied().unwrap()),
+        4 => Fault::throttle(
+            [None, Some("7"), Some("99999999"), Some("-1")]
+                .choose(random)
+                .copied()
+                .unwrap(),
+        ),
         5 => Fault::cut_before(),
         6 => Fault::cut_after(),
         7 => Fault::cut_in_answer(),
@@ -229,8 +237,16 @@ fn body(random: &mut StdRng) -> Body {
 
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { codes, resources, operators, .. } = self;
-        write!(f, "{resources} resource(s) of an app with {codes} code(s), {operators} active operator(s)")?;
+        let Self {
+            codes,
+            resources,
+            operators,
+            ..
+        } = self;
+        write!(
+            f,
+            "{resources} resource(s) of an app with {codes} code(s), {operators} active operator(s)"
+        )?;
         match self.named {
             Named::No => {}
             Named::Inline => write!(f, "; spec names the code")?,
@@ -254,10 +270,18 @@ impl fmt::Display for Setting {
 
 impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let around = |moment: &Moment| if *moment == Moment::Before { "before it has an effect" } else { "after its effect" };
+        let around = |moment: &Moment| {
+            if *moment == Moment::Before {
+                "before it has an effect"
+            } else {
+                "after its effect"
+            }
+        };
         match self {
             Self::Strike(Strike::Crash(moment)) => write!(f, "the process is killed {}", around(moment)),
-            Self::Strike(Strike::Pause(moment, time)) => write!(f, "the process stands still for {time:?} {}", around(moment)),
+            Self::Strike(Strike::Pause(moment, time)) => {
+                write!(f, "the process stands still for {time:?} {}", around(moment))
+            }
             Self::Strike(Strike::Api(moment, ApiFault::Status(status))) => {
                 write!(f, "the API server answers {status} {}", around(moment))
             }

@@ -47,9 +47,13 @@ impl Verdict {
     /// No Secret went back to an older code.
     pub fn order(&mut self, run: &Run<'_>) {
         // A Secret that was set back is repaired under the old record.
-        if !has(run.story, |deed| matches!(deed, Deed::RestoreSecret(_) | Deed::DeleteSecret(_))) {
+        if !has(run.story, |deed| {
+            matches!(deed, Deed::RestoreSecret(_) | Deed::DeleteSecret(_))
+        }) {
             let is_again = run.stage.judge.has_gone_back();
-            self.must(!is_again, || "I3: the outcome of a rotation was written after that of a later one".into());
+            self.must(!is_again, || {
+                "I3: the outcome of a rotation was written after that of a later one".into()
+            });
         }
         if may_go_back(run.story) {
             return;
@@ -58,7 +62,9 @@ impl Verdict {
         for (_, name) in run.story.setting.names() {
             let written = run.stage.judge.written(name);
             let ranks = written.iter().map(|code| ledger.age_rank(&run.stage.app, code));
-            self.must(ranks.is_sorted(), || format!("I3: Secret {name} went back to an older code"));
+            self.must(ranks.is_sorted(), || {
+                format!("I3: Secret {name} went back to an older code")
+            });
         }
     }
 
@@ -90,11 +96,15 @@ impl Verdict {
         let app = &run.stage.app;
         let changes = ledger.acts_applied(app, Cause::Reset) + ledger.acts_applied(app, Cause::Add);
         let most = most_changes(run.story, run.stage.time.truth().duration_since(self.began).as_hours());
-        self.must(changes <= most, || format!("I2: {changes} changes where {most} can have reasons"));
+        self.must(changes <= most, || {
+            format!("I2: {changes} changes where {most} can have reasons")
+        });
         if !may_take_strangers(run.story) {
             let strangers: Vec<String> = strangers(&run.stage, run.story);
             let taken = run.stage.judge.rotated().iter().any(|code| strangers.contains(code));
-            self.must(!taken, || "P5: a stranger's code was taken for the outcome of a rotation".into());
+            self.must(!taken, || {
+                "P5: a stranger's code was taken for the outcome of a rotation".into()
+            });
         }
         let found = leaks(&run.stage, &readable(&run.stage));
         self.must(found.is_empty(), || format!("I7: {found:?} can be read"));
@@ -109,10 +119,16 @@ impl Verdict {
         let status = &object["status"];
         let ready = condition(object, "Ready");
         self.must(ready["status"] == "True", || {
-            format!("I4: {name} has Ready={} {}: {}", ready["status"], ready["reason"], ready["message"])
+            format!(
+                "I4: {name} has Ready={} {}: {}",
+                ready["status"], ready["reason"], ready["message"]
+            )
         });
         let place = |field: &str| status["target"][field].as_str().unwrap_or_default().to_owned();
-        let code = run.stage.secret(&place("name")).and_then(|secret| code_of(&secret, &place("key")));
+        let code = run
+            .stage
+            .secret(&place("name"))
+            .and_then(|secret| code_of(&secret, &place("key")));
         let live = run.stage.live();
         self.must(code.as_ref().is_some_and(|code| live.contains(code)), || {
             format!("I1: the Secret of {name} holds no live code in the end")
@@ -121,11 +137,15 @@ impl Verdict {
         self.must(status["current"]["fingerprint"].as_str() == shown.as_deref(), || {
             format!("the status of {name} shows another code")
         });
-        self.must(is_up_to_date(object), || format!("I8: a change of {name} was lost: {status}"));
-        self.must(is_closed(run.story, object), || format!("a rotation of {name} is still open"));
+        self.must(is_up_to_date(object), || {
+            format!("I8: a change of {name} was lost: {status}")
+        });
+        self.must(is_closed(run.story, object), || {
+            format!("a rotation of {name} is still open")
+        });
     }
 
-    pub fn level(&self, run: &Run<'_>) -> Level {
+    pub fn level(run: &Run<'_>) -> Level {
         let ledger = run.stage.cloud.with(|cloud| cloud.ledger().clone());
         Level {
             changes: ledger.calls(Operation::Reset) + ledger.calls(Operation::Add),
@@ -136,15 +156,19 @@ impl Verdict {
 
     /// After the last fault there is silence.
     pub fn silence(&mut self, run: &Run<'_>, before: &Level) {
-        let after = self.level(run);
+        let after = Self::level(run);
         let is_scheduled = run.story.setting.is_scheduled;
         let changes = after.changes - before.changes;
-        self.must(changes == 0 || is_scheduled, || "I9: rotated again without a reason".into());
+        self.must(changes == 0 || is_scheduled, || {
+            "I9: rotated again without a reason".into()
+        });
         let writes = after.writes - before.writes;
         let hours = usize::try_from(after.time.duration_since(before.time).as_hours()).unwrap_or_default();
         // The time of the last check is written once in a check period.
         let most = (hours + 2) * run.story.setting.resources * run.story.setting.operators;
-        self.must(writes <= most || is_scheduled, || format!("I4: {writes} writes in {hours} quiet hours"));
+        self.must(writes <= most || is_scheduled, || {
+            format!("I4: {writes} writes in {hours} quiet hours")
+        });
     }
 
     pub fn sum_up(mut self, run: &Run<'_>, broken: &[String]) -> Vec<String> {
@@ -167,7 +191,10 @@ fn rotation(stage: &Stage, name: &str) -> Option<Value> {
 
 fn condition(object: &Value, kind: &str) -> Value {
     let conditions = object["status"]["conditions"].as_array();
-    let mut found = conditions.into_iter().flatten().filter(|condition| condition["type"] == kind);
+    let mut found = conditions
+        .into_iter()
+        .flatten()
+        .filter(|condition| condition["type"] == kind);
     found.next().cloned().unwrap_or_default()
 }
 
@@ -206,9 +233,7 @@ fn is_closed(story: &Story, object: &Value) -> bool {
 pub fn is_at_rest(stage: &Stage, story: &Story) -> bool {
     let is_at_rest = |object: &Value| {
         stalled(object).is_some()
-            || (condition(object, "Ready")["status"] == "True"
-                && is_up_to_date(object)
-                && is_closed(story, object))
+            || (condition(object, "Ready")["status"] == "True" && is_up_to_date(object) && is_closed(story, object))
     };
     stage.api.objects(ROTATIONS).iter().all(is_at_rest)
 }
@@ -219,7 +244,9 @@ fn strangers(stage: &Stage, story: &Story) -> Vec<String> {
     let made = ledger.effects.iter().filter(|effect| {
         effect.cause == Cause::Admin && effect.change == cloud_simulator::Change::Made && effect.app == stage.app
     });
-    made.skip(story.setting.codes).map(|effect| effect.code.clone()).collect()
+    made.skip(story.setting.codes)
+        .map(|effect| effect.code.clone())
+        .collect()
 }
 
 /// What a person does who reads the message: names the youngest code that is not a stranger's, or adds one.
@@ -227,7 +254,8 @@ fn answer(stage: &Stage, story: &Story, which: usize) {
     let strangers = strangers(stage, story);
     let ours = stage.cloud.with(|cloud| cloud.ledger().live_codes(&stage.app));
     let is_claimed = |code: &String, other: usize| {
-        let named = rotation(stage, NAMES[other]).map(|object| object["metadata"]["annotations"][ADOPT_FINGERPRINT].clone());
+        let named =
+            rotation(stage, NAMES[other]).map(|object| object["metadata"]["annotations"][ADOPT_FINGERPRINT].clone());
         other != which
             && (stage.code_in(&secret_of(stage, other)).as_ref() == Some(code)
                 || named.is_some_and(|named| named == print_of(stage, code).to_string()))
@@ -262,7 +290,9 @@ fn is_stale(kind: &FaultKind) -> bool {
 /// An addition cannot be told from another one, and is what an app without codes or a half reset needs.
 fn may_add(story: &Story) -> bool {
     story.setting.codes == 0
-        || has_fault(story, |kind| matches!(kind, FaultKind::HalfReset { left: Half::NoneMade }))
+        || has_fault(story, |kind| {
+            matches!(kind, FaultKind::HalfReset { left: Half::NoneMade })
+        })
         || has(story, |deed| matches!(deed, Deed::StrangerDeletes(_)))
 }
 
@@ -274,7 +304,7 @@ fn may_stop(story: &Story, reason: &str) -> bool {
         "AppCodeAmbiguous" => {
             let is_unnamed = setting.named == Named::No || has(story, |deed| matches!(deed, Deed::RemakePlain(_)));
             is_unnamed && (setting.codes > 1 || has_strangers)
-        },
+        }
         // The Secret was taken away or set back in the middle of a rotation, or the code was: documented limits.
         // Or both resources name one code, and the other one has replaced it.
         "CodeNotListed" => {
@@ -291,8 +321,7 @@ fn may_stop(story: &Story, reason: &str) -> bool {
                 })
         }
         "AmbiguousOutcome" => {
-            may_add(story)
-                && (has_strangers || has_fault(story, |kind| may_double(kind) || is_stale(kind)))
+            may_add(story) && (has_strangers || has_fault(story, |kind| may_double(kind) || is_stale(kind)))
         }
         // The older of two resources keeps the code.
         "Conflict" => {
@@ -321,10 +350,9 @@ fn most_changes(story: &Story, hours: i64) -> usize {
     let starts_by_change = setting.named == Named::Inline || setting.codes == 0 || setting.is_immediate;
     let first = if starts_by_change { setting.resources } else { 0 };
     let asked = |deed: &&Deed| match deed {
-        Deed::Trigger(..) | Deed::Request(..) | Deed::Reseed(_) => true,
-        Deed::MakeResource(_) | Deed::RemakeResource(_) | Deed::RemakePlain(_) => starts_by_change,
         // A code of ours that a person deletes before it is in the Secret looks like a half reset.
-        Deed::StrangerDeletes(_) => true,
+        Deed::Trigger(..) | Deed::Request(..) | Deed::Reseed(_) | Deed::StrangerDeletes(_) => true,
+        Deed::MakeResource(_) | Deed::RemakeResource(_) | Deed::RemakePlain(_) => starts_by_change,
         _ => false,
     };
     let asked = story.deeds().filter(asked).count();
@@ -349,7 +377,12 @@ fn most_changes(story: &Story, hours: i64) -> usize {
 fn excuses(fault: &Fault) -> bool {
     is_half(&fault.kind)
         || may_double(&fault.kind)
-        || matches!(fault.kind, FaultKind::Stale { lag: Lag::OneChange | Lag::Frozen })
+        || matches!(
+            fault.kind,
+            FaultKind::Stale {
+                lag: Lag::OneChange | Lag::Frozen
+            }
+        )
 }
 
 /// A half reset, or an added code whose answer is lost, together with a stranger's code: a documented limit.

@@ -10,9 +10,9 @@ use jiff::SignedDuration;
 use serde_json::json;
 
 use super::case::{DEADLINE, Scenario, Transport, is_in_order};
-use crate::support::{World, alone};
 use crate::support::judge::{leaks, readable};
 use crate::support::script::{ApiFault, Call, IsCounted, Moment, Strike, Verb};
+use crate::support::{World, alone};
 
 /// How long the cloud fails.
 const CLOUD_HOURS: i64 = 12;

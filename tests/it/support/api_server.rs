@@ -387,7 +387,10 @@ impl State {
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         let resource = id.0;
-        let old = self.objects.get(&id).filter(|old| resource == SECRETS && old["data"] != object["data"]);
+        let old = self
+            .objects
+            .get(&id)
+            .filter(|old| resource == SECRETS && old["data"] != object["data"]);
         if let Some(old) = old.cloned() {
             self.backups.insert(id.clone(), old);
         }

@@ -59,7 +59,11 @@ impl Struck {
         self.stage.note(self.process, || {
             let live = self.stage.live();
             match answer {
-                Ok(app) => format!("cloud answered {} codes, masked {}, of {live:?}", app.codes.len(), app.masked),
+                Ok(app) => format!(
+                    "cloud answered {} codes, masked {}, of {live:?}",
+                    app.codes.len(),
+                    app.masked
+                ),
                 Err(error) => format!("cloud answered {:?} {:?}, of {live:?}", error.kind, error.status),
             }
         });

@@ -176,7 +176,9 @@ impl Judge {
             let mut inner = self.inner.lock().unwrap();
             let intent = intent_of(&asked.body).filter(|intent| !is_open(intent));
             let id = intent.as_ref().and_then(|intent| intent["rotationId"].as_str());
-            inner.named_last.extend(id.map(|id| (asked.name.clone(), id.to_owned())));
+            inner
+                .named_last
+                .extend(id.map(|id| (asked.name.clone(), id.to_owned())));
             if let Some((id, code)) = id.zip(written.clone().next())
                 && inner.rotated.iter().all(|(other, _)| other != id)
             {
@@ -207,8 +209,8 @@ impl Judge {
     /// I1 at this instant: the code in the Secret of each resource is live, or an open intent stands on it.
     pub fn look(&self, stage: &Stage) {
         let effects = stage.cloud.with(|cloud| cloud.ledger().effects.len());
-        let state = (stage.api.version(), effects);
-        if self.inner.lock().unwrap().looked_at.replace(state) == Some(state) {
+        let seen = (stage.api.version(), effects);
+        if self.inner.lock().unwrap().looked_at.replace(seen) == Some(seen) {
             return;
         }
         for rotation in stage.api.objects(ROTATIONS) {
@@ -241,7 +243,12 @@ fn named(stage: &Stage) -> Vec<(String, String)> {
         let wanted = rotation["spec"]["target"]["name"].as_str().or(meta["name"].as_str());
         let former = rotation["status"]["target"]["name"].as_str();
         let namespace = meta["namespace"].as_str().unwrap_or_default();
-        named.extend(wanted.into_iter().chain(former).map(|name| (namespace.to_owned(), name.to_owned())));
+        named.extend(
+            wanted
+                .into_iter()
+                .chain(former)
+                .map(|name| (namespace.to_owned(), name.to_owned())),
+        );
     }
     named
 }

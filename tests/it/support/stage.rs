@@ -168,7 +168,8 @@ impl Stage {
 
     /// Adds a line to the trace, if one is kept.
     pub fn note(&self, process: ProcessId, line: impl FnOnce() -> String) {
-        self.trace.add(|| format!("{} {process}: {}", self.time.truth(), line()));
+        self.trace
+            .add(|| format!("{} {process}: {}", self.time.truth(), line()));
     }
 
     async fn watch(&self, asked: &Asked) -> Response<Body> {

@@ -18,6 +18,10 @@ impl Trace {
     }
 
     pub fn text(&self) -> String {
-        self.0.lock().unwrap().as_ref().map_or_else(String::new, |lines| lines.join("\n"))
+        self.0
+            .lock()
+            .unwrap()
+            .as_ref()
+            .map_or_else(String::new, |lines| lines.join("\n"))
     }
 }

@@ -50,7 +50,9 @@ impl Mistaken {
     }
 
     fn is_retried(&self, answer: &Answer) -> bool {
-        let is_unknown = answer.as_ref().is_err_and(|error| error.kind == CloudErrorKind::UnknownOutcome);
+        let is_unknown = answer
+            .as_ref()
+            .is_err_and(|error| error.kind == CloudErrorKind::UnknownOutcome);
         is_unknown && self.1 == Mistake::RetryOnce
     }
 }

@@ -22,7 +22,9 @@ fn tamper(stage: &Stage, tamper: impl Fn(&Stage, &mut Asked) -> Option<Answer> +
 pub fn drop_intents(stage: &Stage) {
     tamper(stage, |stage, asked| {
         let is_write = matches!(asked.verb, Verb::Create | Verb::Patch) && asked.resource == SECRETS;
-        let annotations = asked.body["metadata"]["annotations"].as_object_mut().filter(|_| is_write)?;
+        let annotations = asked.body["metadata"]["annotations"]
+            .as_object_mut()
+            .filter(|_| is_write)?;
         let intent = annotations.remove(INTENT)?;
         if !intent.as_str()?.contains("\"Started\"") {
             annotations.insert(INTENT.into(), intent);

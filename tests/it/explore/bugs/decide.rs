@@ -152,7 +152,9 @@ pub fn close_unrepeated(_: ProcessId) -> Arc<Decide> {
     Arc::new(|observed, now| {
         let step = plan(observed, now);
         let mut seen = observed.clone();
-        let Some(open) = intent(&mut seen).cloned() else { return step };
+        let Some(open) = intent(&mut seen).cloned() else {
+            return step;
+        };
         let is_repeatable = open.call == Call::Reset && matches!(step, Step::Rest { .. });
         let (Some(base), true, Cloud::Read(app)) = (open.base, is_repeatable, &observed.cloud) else {
             return step;
