@@ -119,7 +119,7 @@ fn in_settings() -> Vec<Plant> {
         plant(
             "the settle window is forgotten",
             |_, make| make.settings.limits.settle_window = SignedDuration::ZERO,
-            Seed(10),
+            Stories(failed),
         ),
         plant(
             "a mark is acted on however late",

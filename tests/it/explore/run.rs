@@ -28,11 +28,11 @@ const REST: Duration = Duration::from_secs(4 * 60);
 /// How soon somebody looks whom nobody wakes.
 const NEVER: Duration = Duration::from_secs(3600);
 /// In peace every process looks at least once more before it is judged.
-const LOOK: SignedDuration = SignedDuration::from_mins(75);
+const LOOK: SignedDuration = SignedDuration::from_mins(65);
 /// Peace that has not come to rest by then never does. Two attempts may lie four hours apart.
 const LONGEST: SignedDuration = SignedDuration::from_hours(20);
-/// How long it must be silent at the end.
-const SILENCE: SignedDuration = SignedDuration::from_mins(75);
+/// How long it must be silent at the end: long enough for any loop, and for two rotations.
+const SILENCE: SignedDuration = SignedDuration::from_mins(25);
 /// Calls that no story needs.
 const MOST_CALLS: usize = 3_000;
 /// Answers that a person gives for one resource.

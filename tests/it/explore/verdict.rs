@@ -320,8 +320,9 @@ fn may_stop(story: &Story, reason: &str) -> bool {
                     )
                 })
         }
+        // A stranger's code beside ours, or two of ours.
         "AmbiguousOutcome" => {
-            may_add(story) && (has_strangers || has_fault(story, |kind| may_double(kind) || is_stale(kind)))
+            has_strangers || (may_add(story) && has_fault(story, |kind| may_double(kind) || is_stale(kind)))
         }
         // The older of two resources keeps the code.
         "Conflict" => {
