@@ -95,6 +95,15 @@ fn every_story_of_a_fixed_set_ends_well() {
     assert!(stories.is_empty(), "{}", stories.join("\n\n"));
 }
 
+/// Mistakes that the exploration has found in the operator, each as the story that showed it.
+#[test]
+fn stories_that_once_ended_badly_end_well() {
+    for (name, story) in bugs::once_real() {
+        let wrong = play(&story, None, false).wrong;
+        assert_eq!(wrong, Vec::<String>::new(), "{name}");
+    }
+}
+
 #[test]
 fn a_seed_gives_the_same_trace_to_the_byte() {
     for seed in 0..60 {

@@ -325,3 +325,20 @@ fn made_again() -> Vec<Story> {
     };
     (6..10).map(tell).collect()
 }
+
+/// Stories that showed mistakes of the operator itself.
+pub fn once_real() -> Vec<(&'static str, Story)> {
+    let first = || Setting {
+        is_settled: false,
+        ..setting()
+    };
+    let two = || Setting {
+        operators: 2,
+        ..first()
+    };
+    let retarget = |at| story(first(), vec![deed(at, Moment::After, Deed::Retarget(0))]);
+    let forge = |at| story(two(), vec![deed(at, Moment::After, Deed::Forge(0, Forgery::App))]);
+    let retargets = (0..5).map(|at| ("a Secret was made that the resource named no more", retarget(at)));
+    let forgeries = (14..26).map(|at| ("an intent of another app made Ready come and go", forge(at)));
+    retargets.chain(forgeries).collect()
+}

@@ -215,15 +215,12 @@ fn is_up_to_date(object: &Value) -> bool {
 }
 
 /// Whether status shows no open rotation. One for which nobody asks any more is not repeated, and stays open until the next
-/// one takes its place; so does one that was forged for another app.
+/// one takes its place.
 fn is_closed(story: &Story, object: &Value) -> bool {
     let is_left = |deed: &Deed| {
         matches!(
             deed,
-            Deed::Forge(_, Forgery::App | Forgery::Endpoint)
-                | Deed::Withdraw(_)
-                | Deed::RemakeResource(_)
-                | Deed::RemakePlain(_)
+            Deed::Withdraw(_) | Deed::RemakeResource(_) | Deed::RemakePlain(_)
         )
     };
     object["status"]["rotation"].is_null() || has(story, is_left)
@@ -348,11 +345,15 @@ fn most_changes(story: &Story, hours: i64) -> usize {
         return most;
     }
     let setting = &story.setting;
-    let starts_by_change = setting.named == Named::Inline || setting.codes == 0 || setting.is_immediate;
-    let first = if starts_by_change { setting.resources } else { 0 };
+    let begins_by_change = setting.named == Named::Inline || setting.codes == 0 || setting.is_immediate;
+    let first = if begins_by_change { setting.resources } else { 0 };
+    let starts_by_change = begins_by_change || has(story, |deed| matches!(deed, Deed::Reseed(_)));
+    let is_secret_lost = has(story, |deed| matches!(deed, Deed::DeleteSecret(_)));
     let asked = |deed: &&Deed| match deed {
         // A code of ours that a person deletes before it is in the Secret looks like a half reset.
         Deed::Trigger(..) | Deed::Request(..) | Deed::Reseed(_) | Deed::StrangerDeletes(_) => true,
+        // What was emptied in both places was never there.
+        Deed::WipeStatus(_) => starts_by_change && is_secret_lost,
         Deed::MakeResource(_) | Deed::RemakeResource(_) | Deed::RemakePlain(_) => starts_by_change,
         _ => false,
     };
