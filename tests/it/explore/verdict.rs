@@ -7,7 +7,7 @@ use serde_json::Value;
 use appcode_operator::api::ADOPT_FINGERPRINT;
 use appcode_operator::ids::{AppId, Fingerprint};
 
-use super::people::{Deed, Forgery, NAMES, secret_of};
+use super::people::{Deed, NAMES, secret_of};
 use super::run::Run;
 use super::story::{Named, Story};
 use crate::support::Stage;
@@ -217,12 +217,7 @@ fn is_up_to_date(object: &Value) -> bool {
 /// Whether status shows no open rotation. One for which nobody asks any more is not repeated, and stays open until the next
 /// one takes its place.
 fn is_closed(story: &Story, object: &Value) -> bool {
-    let is_left = |deed: &Deed| {
-        matches!(
-            deed,
-            Deed::Withdraw(_) | Deed::RemakeResource(_) | Deed::RemakePlain(_)
-        )
-    };
+    let is_left = |deed: &Deed| matches!(deed, Deed::Withdraw(_) | Deed::RemakeResource(_) | Deed::RemakePlain(_));
     object["status"]["rotation"].is_null() || has(story, is_left)
 }
 
@@ -300,9 +295,11 @@ fn may_stop(story: &Story, reason: &str) -> bool {
         // Nothing says which code to start from.
         "AppCodeAmbiguous" => {
             let is_unnamed = setting.named == Named::No || has(story, |deed| matches!(deed, Deed::RemakePlain(_)));
-            is_unnamed && (setting.codes > 1 || has_strangers)
+            let has_more = has_strangers || has_fault(story, |kind| is_half(kind) || may_double(kind));
+            is_unnamed && (setting.codes > 1 || has_more)
         }
-        // The Secret was taken away or set back in the middle of a rotation, or the code was: documented limits.
+        // The Secret was taken away, set back or overwritten in the middle of a rotation, or the code was taken away:
+        // documented limits.
         // Or both resources name one code, and the other one has replaced it.
         "CodeNotListed" => {
             setting.codes < setting.resources
@@ -313,7 +310,7 @@ fn may_stop(story: &Story, reason: &str) -> bool {
                             | Deed::RestoreSecret(_)
                             | Deed::StrangerDeletes(_)
                             | Deed::Reseed(_)
-                            | Deed::Forge(_, Forgery::Code)
+                            | Deed::Forge(..)
                     )
                 })
         }
