@@ -7,7 +7,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BUILD := cargo build --locked --workspace --all-targets
 RUN_TESTS := $(shell command -v cargo-nextest >/dev/null && echo 'cargo nextest run --locked --workspace --no-fail-fast' || echo 'cargo test --locked --workspace')
 
-.PHONY: build assets demo test fuzz fmt lint deny doc bench generate e2e e2e-chaos clean
+.PHONY: build assets demo test soak fuzz fmt lint deny doc bench generate e2e e2e-chaos clean
 
 build: ## Compile everything
 	$(BUILD)
@@ -20,6 +20,10 @@ demo: assets ## A real rotation on a local control plane and a simulated cloud; 
 
 test: assets ## Every test
 	$(RUN_TESTS)
+
+SEEDS ?= 1000000
+soak: ## SEEDS=1000000 random stories and every pair of faults, on all cores (hours)
+	EXPLORE_SEEDS=$(SEEDS) EXPLORE_FROM=$(or $(FROM),0) EXPLORE_PAIRS=all cargo test --locked --profile soak --test it -- explore faults --nocapture
 
 e2e: assets ## Only the tests on the real control plane
 	cargo test --locked --test e2e

@@ -29,7 +29,7 @@ use crate::identity::Identity;
 use crate::ids::AppIdentity;
 use crate::metrics::{Format, Levels, Metrics};
 use crate::modelarts::{AppCode, AppCodes};
-use crate::plan::{Cloud, Limits, Memory, Step, plan};
+use crate::plan::{Cloud, Limits, Memory, Observed, Step, plan};
 use crate::status::BACKOFF_CAP;
 use crate::validate::{Rules, Validated};
 
@@ -61,6 +61,9 @@ pub struct Settings {
     pub prompt: Duration,
 }
 
+/// From what was observed to the one next step.
+pub type Decide = dyn Fn(&Observed, Timestamp) -> Step + Send + Sync;
+
 /// Everything a pass needs.
 pub struct Context {
     /// The API server.
@@ -75,6 +78,8 @@ pub struct Context {
     pub queue: Arc<Queue>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What decides: [`plan`], unless a test plants a mistake.
+    pub decide: Arc<Decide>,
     random: Mutex<rand::rngs::StdRng>,
     memories: Mutex<HashMap<Key, Remembered>>,
     apps: Mutex<HashMap<AppIdentity, Weak<tokio::sync::Mutex<()>>>>,
@@ -112,6 +117,7 @@ impl Context {
             clock,
             settings,
             metrics,
+            decide: Arc::new(plan),
             random: Mutex::new(random),
             memories: Mutex::default(),
             apps: Mutex::default(),
@@ -313,7 +319,7 @@ fn held_retry(ctx: &Context, since: Duration) -> Duration {
 
 async fn work(ctx: &Context, pass: &mut observe::Pass) -> Result<Step, Error> {
     for _ in 0..MOST_STEPS {
-        let step = plan(&pass.observed, ctx.now());
+        let step = (ctx.decide)(&pass.observed, ctx.now());
         tracing::debug!(?step, "planned");
         match step {
             Step::AskCloud => ask::ask_cloud(ctx, pass).await?,

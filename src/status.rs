@@ -180,8 +180,14 @@ pub fn has_open_rotation(o: &Observed) -> bool {
     open_intent(o).is_some()
 }
 
+/// The open rotation. One of another app than spec names is not followed, so it is nothing that goes on.
 fn open_intent(o: &Observed) -> Option<&Intent> {
-    o.own_book()?.record.open_intent(o.status.rotation_number.unwrap_or(0))
+    let intent = o
+        .own_book()?
+        .record
+        .open_intent(o.status.rotation_number.unwrap_or(0))?;
+    let is_wanted = o.wanted.as_ref().map_or(true, |wanted| wanted.app == intent.app);
+    is_wanted.then_some(intent)
 }
 
 /// Whether the Secret holds the code that its record names.

@@ -23,7 +23,7 @@ const MOST_CONFLICTS: u32 = 3;
 
 /// Creates the target Secret with the record alone.
 pub(super) async fn create_secret(ctx: &Context, pass: &mut Pass, name: &str, record: &Record) -> Result<(), Error> {
-    if is_gone(ctx, pass).await? {
+    if is_unwanted(ctx, pass, name).await? {
         return Ok(());
     }
     let body = new_secret(pass.key.namespace(), name, &pass.key.to_string(), record);
@@ -34,21 +34,23 @@ pub(super) async fn create_secret(ctx: &Context, pass: &mut Pass, name: &str, re
     Ok(())
 }
 
-/// Whether the resource went since it was read. A patch is fenced by the Secret; only this keeps a Secret from being made
-/// for nobody, in all but the instant between the two requests.
-async fn is_gone(ctx: &Context, pass: &mut Pass) -> Result<bool, Error> {
+/// Whether the resource went since it was read, or names another Secret by now. A patch is fenced by the Secret; only this
+/// keeps a Secret from being made for nobody, in all but the instant between the two requests.
+async fn is_unwanted(ctx: &Context, pass: &mut Pass, secret: &str) -> Result<bool, Error> {
     let fresh = ctx.cluster.rotation(&pass.key).await;
     let fresh = fresh.map_err(|source| Error::Cluster {
         doing: "read the resource again",
         source,
     })?;
     let uid = &pass.observed.resource.uid;
-    let is_there = fresh
-        .is_some_and(|fresh| fresh.metadata.uid.as_ref() == Some(uid) && fresh.metadata.deletion_timestamp.is_none());
-    if !is_there {
+    let is_wanted = fresh.is_some_and(|fresh| {
+        let meta = &fresh.metadata;
+        meta.uid.as_ref() == Some(uid) && meta.deletion_timestamp.is_none() && fresh.target_name() == secret
+    });
+    if !is_wanted {
         look_again(ctx, pass).await?;
     }
-    Ok(!is_there)
+    Ok(!is_wanted)
 }
 
 /// Writes the intent under the fence. Only then may the call be made, and only promptly.
@@ -75,7 +77,7 @@ pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, rec
             let patch = patch(&resource_version, &resource, &record, None);
             (ctx.cluster.patch_secret(&namespace, name, &patch).await, old.intent)
         }
-        _ if is_gone(ctx, pass).await? => return Ok(()),
+        _ if is_unwanted(ctx, pass, name).await? => return Ok(()),
         _ => {
             let secret = new_secret(&namespace, name, &resource, &record);
             (ctx.cluster.create_secret(&namespace, &secret).await, None)

@@ -10,6 +10,7 @@
 
 mod crd;
 mod docs;
+mod explore;
 mod faults;
 mod hostile;
 mod manifests;

@@ -4,10 +4,22 @@
 pub mod api_server;
 pub mod clock;
 pub mod cloud;
+pub mod gate;
 pub mod judge;
+pub mod process;
 pub mod script;
 pub mod stage;
+pub mod trace;
 pub mod world;
 
 pub use self::stage::Stage;
 pub use self::world::World;
+
+/// Each run has a runtime of its own, so that what a crash leaves hanging ends with it.
+pub fn alone<T>(run: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(run)
+}

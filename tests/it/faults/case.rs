@@ -11,7 +11,7 @@ use crate::support::judge::{leaks, readable};
 use crate::support::script::{ApiFault, Call, Strike};
 use crate::support::stage::{NAME, NAMESPACE};
 use crate::support::world::Trace;
-use crate::support::{Stage, World};
+use crate::support::{Stage, World, alone};
 
 /// How long a call may take where one hangs for ever.
 const SHORT_DEADLINE: Duration = Duration::from_millis(250);
@@ -161,15 +161,6 @@ pub fn learn(scenario: Scenario, strikes: Vec<(usize, Strike)>) -> Vec<Call> {
         world.run_to_rest().await;
         world.stage.script.calls()
     })
-}
-
-/// Each run has a runtime of its own, so that what a crash leaves hanging ends with it.
-pub fn alone<T>(run: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(run)
 }
 
 impl Case {

@@ -9,10 +9,10 @@ use cloud_simulator::{Body, Cloud, Fault, Half, Lag, Operation, Reply};
 use jiff::SignedDuration;
 use serde_json::json;
 
-use super::case::{DEADLINE, Scenario, Transport, alone, is_in_order};
-use crate::support::World;
+use super::case::{DEADLINE, Scenario, Transport, is_in_order};
 use crate::support::judge::{leaks, readable};
 use crate::support::script::{ApiFault, Call, IsCounted, Moment, Strike, Verb};
+use crate::support::{World, alone};
 
 /// How long the cloud fails.
 const CLOUD_HOURS: i64 = 12;

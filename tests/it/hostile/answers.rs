@@ -214,9 +214,9 @@ async fn world() -> (World, Arc<Mutex<Liar>>) {
         modelarts: origin.clone(),
         iam: origin.clone(),
     };
-    world.settings.rules.endpoints.allowed.push(pair);
-    world.http.connect_timeout = Duration::from_millis(200);
-    world.http.request_deadline = Duration::from_millis(400);
+    world.make.settings.rules.endpoints.allowed.push(pair);
+    world.make.http.connect_timeout = Duration::from_millis(200);
+    world.make.http.request_deadline = Duration::from_millis(400);
     world.restart();
     world.stage.create_rotation(|spec| {
         spec["endpoint"] = json!(origin);

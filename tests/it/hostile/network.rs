@@ -137,9 +137,9 @@ async fn no_answer(endpoint: String, insecure: bool, says: &str) {
         modelarts: endpoint.clone(),
         iam: endpoint.clone(),
     };
-    world.settings.rules.endpoints.allowed.push(pair);
-    world.http.allow_insecure_loopback = insecure;
-    world.http.connect_timeout = Duration::from_secs(2);
+    world.make.settings.rules.endpoints.allowed.push(pair);
+    world.make.http.allow_insecure_loopback = insecure;
+    world.make.http.connect_timeout = Duration::from_secs(2);
     world.restart();
     world.stage.create_rotation(|spec| {
         spec["endpoint"] = json!(endpoint);
@@ -280,7 +280,7 @@ async fn each_host_sees_only_the_credentials_that_are_for_it() {
             modelarts: modelarts.origin.clone(),
             iam: iam.origin.clone(),
         };
-        world.settings.rules.endpoints.allowed.push(pair);
+        world.make.settings.rules.endpoints.allowed.push(pair);
     }
     world.restart();
     world.stage.delete_secret(CREDENTIALS);

@@ -110,7 +110,7 @@ impl AppCodes for Trapped {
 fn world(codes: usize) -> (World, Arc<Trapped>, String) {
     let mut world = World::on(Stage::direct(codes));
     let cloud = Trapped::new(&world.stage, None);
-    world.instead = Some(cloud.clone());
+    world.make.instead = Some(cloud.clone());
     world.restart();
     let stage = &world.stage;
     let new = NewApp::of(&stage.user.user_id, &stage.project).codes(1);
@@ -201,7 +201,7 @@ async fn a_panic_leaves_the_lock_of_its_app_to_the_next() {
         moment: Moment::After,
         times: 1,
     };
-    world.instead = Some(Trapped::new(&world.stage, Some(trap)));
+    world.make.instead = Some(Trapped::new(&world.stage, Some(trap)));
     world.restart();
     for (name, code) in [NAME, OTHER].into_iter().zip(world.live()) {
         world.stage.create_secret(&format!("seed-{name}"), &[("code", &code)]);
@@ -289,7 +289,7 @@ async fn the_only_worker_outlives_panics_and_serves_the_others() {
     let cloud = Trapped::new(&stage, Some(trap));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let cluster = Cluster::new(stage.client(), Duration::from_secs(10));
-    let mut settings = world.settings.clone();
+    let mut settings = world.make.settings.clone();
     settings.concurrency = 1;
     let ctx = Arc::new(Context::new(cluster, cloud, clock, settings, Arc::default(), Some(1)));
     let shutdown = CancellationToken::new();

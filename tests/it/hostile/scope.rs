@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 use crate::support::World;
 use crate::support::api_server::{ROTATIONS, SECRETS};
+use crate::support::process::notice;
 use crate::support::script::{Act, Call, Moment, Strike, Verb};
 use crate::support::stage::{self, CREDENTIALS, NAME, NAMESPACE};
-use crate::support::world::notice;
 
 const ELSEWHERE: &str = "elsewhere";
 const CANARY: &str = "canary-of-another-namespace";
@@ -340,8 +340,8 @@ async fn the_operators_own_identity_serves_the_named_namespace_and_app_only() {
     ] {
         let row = format!("{namespace}={allowed_app}");
         let mut world = World::on(world.stage.clone());
-        world.settings.identity = Identity::Directory(directory.path().into());
-        world.settings.rules.allowances = vec![Allowance {
+        world.make.settings.identity = Identity::Directory(directory.path().into());
+        world.make.settings.rules.allowances = vec![Allowance {
             namespace,
             app_id: AppId::parse(allowed_app).unwrap(),
         }];
@@ -551,7 +551,7 @@ async fn annotations_on_the_resource_do_not_spread_and_ask_for_one_rotation_at_m
 async fn a_resource_outside_of_the_served_namespaces_causes_no_call_although_it_is_delivered() {
     let mut world = World::direct();
     for namespaces in [vec![ELSEWHERE], vec!["sho", "shop2", "SHOP", ""]] {
-        world.settings.namespaces = namespaces.iter().map(ToString::to_string).collect();
+        world.make.settings.namespaces = namespaces.iter().map(ToString::to_string).collect();
         world.stage.api.delete(ROTATIONS, NAMESPACE, NAME);
         world
             .stage
@@ -566,7 +566,7 @@ async fn a_resource_outside_of_the_served_namespaces_causes_no_call_although_it_
         assert_eq!(world.stage.script.calls(), [], "{namespaces:?}");
         assert_eq!(world.ledger().requests.len(), 0);
     }
-    world.settings.namespaces = vec![ELSEWHERE.to_owned(), NAMESPACE.to_owned()];
+    world.make.settings.namespaces = vec![ELSEWHERE.to_owned(), NAMESPACE.to_owned()];
     world.restart();
     world.run_for(SignedDuration::from_mins(20)).await;
     world.assert_ready();

@@ -85,7 +85,7 @@ fn many_that_fail() -> (World, Arc<Failing>) {
         time: world.stage.time.clone(),
         asked: Mutex::default(),
     });
-    world.instead = Some(failing.clone());
+    world.make.instead = Some(failing.clone());
     world.restart();
     for number in 0..MANY {
         let name = format!("many-{number}");
@@ -173,8 +173,8 @@ async fn a_thousand_resources_that_always_fail_stay_within_the_rate_and_in_memor
 /// A resource whose cloud takes every reset, says 200 and shows the app as it was.
 async fn before_a_deaf_cloud() -> World {
     let mut world = World::settled().await;
-    world.settings.limits.daily_budget = 6;
-    world.settings.rules.daily_budget = 6;
+    world.make.settings.limits.daily_budget = 6;
+    world.make.settings.rules.daily_budget = 6;
     world.restart();
     let app = world.stage.cloud.with(|cloud| cloud.app(&world.stage.app)).unwrap();
     let body = json!({ "app": { "app_id": world.stage.app, "app_type": "APIG", "app_codes": app.codes } });

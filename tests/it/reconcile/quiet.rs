@@ -155,7 +155,7 @@ async fn the_running_operator_serves_every_resource_and_no_more_than_allowed_at_
     });
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let cluster = Cluster::new(stage.client(), Duration::from_secs(10));
-    let settings = world.settings.clone();
+    let settings = world.make.settings.clone();
     let metrics = Arc::default();
     let ctx = Arc::new(Context::new(
         cluster,
@@ -252,7 +252,7 @@ async fn a_fleet_larger_than_the_call_rate_is_checked_less_often_and_stays_ready
     const MANY: usize = 30;
     let mut world = World::direct();
     // Thirty readings take 38 s at the default rate of one caller: more than three of these periods.
-    world.settings.limits.check_period = SignedDuration::from_secs(10);
+    world.make.settings.limits.check_period = SignedDuration::from_secs(10);
     world.restart();
     let (user, project) = (world.stage.user.user_id.clone(), world.stage.project.clone());
     let now = world.stage.time.truth();

@@ -405,8 +405,8 @@ async fn without_credentials_a_resource_acts_as_the_operator_only_where_that_is_
     for (name, text) in [("accessKey", &user.ak), ("secretKey", &user.sk)] {
         std::fs::write(directory.path().join(name), text).unwrap();
     }
-    world.settings.identity = Identity::Directory(directory.path().into());
-    world.settings.rules.allowances = vec![Allowance {
+    world.make.settings.identity = Identity::Directory(directory.path().into());
+    world.make.settings.rules.allowances = vec![Allowance {
         namespace: "elsewhere".into(),
         app_id: AppId::parse(world.stage.app.clone()).unwrap(),
     }];
@@ -417,7 +417,7 @@ async fn without_credentials_a_resource_acts_as_the_operator_only_where_that_is_
     world.run_for(SignedDuration::from_hours(2)).await;
     assert_stopped(&world, "IdentityNotAllowed", "--allow-default-identity=shop=");
     assert_eq!(world.ledger().requests.len(), 0, "nobody is asked on its behalf");
-    world.settings.rules.allowances[0].namespace = NAMESPACE.into();
+    world.make.settings.rules.allowances[0].namespace = NAMESPACE.into();
     world.restart();
     world.run_for(SignedDuration::from_hours(2)).await;
     world.assert_ready();

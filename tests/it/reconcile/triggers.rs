@@ -293,7 +293,7 @@ async fn a_resource_created_again_beside_its_secret_rotates_nothing() {
 #[tokio::test]
 async fn what_asks_without_end_stops_at_the_daily_budget_and_goes_on_a_day_later() {
     let mut world = World::settled().await;
-    world.settings.limits.daily_budget = 3;
+    world.make.settings.limits.daily_budget = 3;
     world.restart();
     for number in 0..6 {
         world.stage.set_trigger(&number.to_string());

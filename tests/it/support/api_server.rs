@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 
+use super::gate::ProcessId;
 use super::script::{Call, Verb};
 
 pub const SECRETS: &str = "secrets";
@@ -19,6 +20,8 @@ pub const EVENTS: &str = "events";
 /// A request, taken apart.
 #[derive(Clone, Debug)]
 pub struct Asked {
+    /// Who asks.
+    pub by: ProcessId,
     pub verb: Verb,
     pub resource: &'static str,
     pub namespace: String,
@@ -65,6 +68,7 @@ impl Asked {
             _ => Verb::Other,
         };
         Self {
+            by: 0,
             verb,
             resource,
             namespace: namespace.to_owned(),
@@ -99,10 +103,13 @@ pub struct Change {
 #[derive(Default)]
 struct State {
     objects: BTreeMap<Id, Value>,
+    /// Secrets as they were before their data was last changed: what a backup may hold.
+    backups: BTreeMap<Id, Value>,
     version: u64,
     uids: u64,
     changes: Vec<Change>,
     asked: Vec<Asked>,
+    writes: usize,
     violations: Vec<String>,
 }
 
@@ -118,10 +125,22 @@ impl ApiServer {
     pub fn handle(&self, asked: &Asked, now: Timestamp) -> Answer {
         let mut state = self.state.lock().unwrap();
         state.asked.push(asked.clone());
+        state.writes += usize::from(asked.verb.is_write() && asked.resource != EVENTS);
         let answer = state.handle(asked, now);
         drop(state);
         self.changed.notify_waiters();
         answer
+    }
+
+    /// What would be answered now, and nothing done.
+    pub fn would_answer(&self, asked: &Asked, now: Timestamp) -> Answer {
+        let state = self.state.lock().unwrap();
+        let mut copy = State {
+            objects: state.objects.clone(),
+            version: state.version,
+            ..State::default()
+        };
+        copy.handle(asked, now)
     }
 
     /// What a watch from `version` on sees next, as soon as there is something.
@@ -143,8 +162,8 @@ impl ApiServer {
     /// Changes of resources after `version`.
     pub fn changes_since(&self, version: u64) -> Vec<Change> {
         let state = self.state.lock().unwrap();
-        let later = state.changes.iter().filter(|change| change.version > version);
-        later.cloned().collect()
+        let seen = state.changes.partition_point(|change| change.version <= version);
+        state.changes[seen..].to_vec()
     }
 
     pub fn version(&self) -> u64 {
@@ -163,6 +182,11 @@ impl ApiServer {
         let state = self.state.lock().unwrap();
         let of_kind = state.objects.iter().filter(|((kind, ..), _)| *kind == resource);
         of_kind.map(|(_, object)| object.clone()).collect()
+    }
+
+    /// Writes so far, events apart.
+    pub fn writes(&self) -> usize {
+        self.state.lock().unwrap().writes
     }
 
     /// Every request so far.
@@ -212,6 +236,13 @@ impl ApiServer {
         drop(state);
         self.changed.notify_waiters();
         true
+    }
+
+    /// A Secret as it was before its data was last changed.
+    pub fn backup(&self, namespace: &str, name: &str) -> Option<Value> {
+        let state = self.state.lock().unwrap();
+        let id = (SECRETS, namespace.to_owned(), name.to_owned());
+        state.backups.get(&id).cloned()
     }
 
     /// Deletes an object. Returns whether there was one.
@@ -363,6 +394,13 @@ impl State {
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         let resource = id.0;
+        let old = self
+            .objects
+            .get(&id)
+            .filter(|old| resource == SECRETS && old["data"] != object["data"]);
+        if let Some(old) = old.cloned() {
+            self.backups.insert(id.clone(), old);
+        }
         let kind = match self.objects.insert(id, object.clone()) {
             None => "ADDED",
             Some(_) => "MODIFIED",

@@ -7,6 +7,8 @@ use appcode_operator::clock::Clock;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 
+use super::gate::{Gate, ProcessId};
+
 /// The true time, which the cloud and the API server see, and how far the operator's wall clock is from it.
 #[derive(Clone)]
 pub struct Time(Arc<Mutex<Inner>>);
@@ -50,12 +52,19 @@ impl Time {
 pub struct ProcessClock {
     time: Time,
     started: Timestamp,
+    gate: Gate,
+    process: ProcessId,
 }
 
 impl ProcessClock {
-    pub fn start(time: Time) -> Self {
+    pub fn start(time: Time, gate: Gate, process: ProcessId) -> Self {
         let started = time.truth();
-        Self { time, started }
+        Self {
+            time,
+            started,
+            gate,
+            process,
+        }
     }
 }
 
@@ -69,8 +78,11 @@ impl Clock for ProcessClock {
         Duration::try_from(self.time.truth().duration_since(self.started)).unwrap()
     }
 
-    /// Passes at once.
+    /// Passes at once, unless a gate is shut.
     async fn sleep(&self, time: Duration) {
+        if self.gate.is_shut() {
+            return self.gate.pass(self.process, Some(self.time.truth() + time)).await;
+        }
         self.time.advance(time);
         tokio::task::yield_now().await;
     }

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::Stage;
 use super::clock::Time;
+use super::gate::ProcessId;
 use super::script::{self, Moment, Strike};
 
 /// A cloud that is served or called.
@@ -36,29 +37,37 @@ impl CloudHandle {
 pub struct Struck {
     pub inner: Arc<dyn AppCodes>,
     pub stage: Arc<Stage>,
+    pub process: ProcessId,
 }
 
 impl Struck {
     async fn enter(&self, operation: Operation) -> Option<Strike> {
+        self.stage.gate.pass(self.process, None).await;
         let strike = self.stage.script.enter(script::Call::Cloud(operation));
-        match &strike {
-            Some(Strike::Cloud(fault)) => {
-                self.stage.cloud.with(|cloud| cloud.inject(fault.clone()));
-            }
-            Some(Strike::Crash(Moment::Before)) => self.stage.crash().await,
-            Some(Strike::Act(Moment::Before, act)) => (act.work)(&self.stage),
-            _ => {}
+        self.stage
+            .note(self.process, || format!("cloud {operation:?} {strike:?}"));
+        if let Some(Strike::Cloud(fault)) = &strike {
+            self.stage.cloud.with(|cloud| cloud.inject(fault.clone()));
         }
+        self.stage.strike(self.process, strike.as_ref(), Moment::Before).await;
+        self.stage.judge.sent(operation);
         strike
     }
 
-    async fn leave(&self, strike: Option<Strike>) {
+    async fn leave(&self, strike: Option<Strike>, answer: &Result<App, CloudError>) {
         self.stage.judge.look(&self.stage);
-        match strike {
-            Some(Strike::Crash(Moment::After)) => self.stage.crash().await,
-            Some(Strike::Act(Moment::After, act)) => (act.work)(&self.stage),
-            _ => {}
-        }
+        self.stage.note(self.process, || {
+            let live = self.stage.live();
+            match answer {
+                Ok(app) => format!(
+                    "cloud answered {} codes, masked {}, of {live:?}",
+                    app.codes.len(),
+                    app.masked
+                ),
+                Err(error) => format!("cloud answered {:?} {:?}, of {live:?}", error.kind, error.status),
+            }
+        });
+        self.stage.strike(self.process, strike.as_ref(), Moment::After).await;
     }
 }
 
@@ -71,21 +80,21 @@ impl AppCodes for Struck {
     async fn show_app(&self, target: &Target) -> Result<App, CloudError> {
         let strike = self.enter(Operation::Show).await;
         let answer = self.inner.show_app(target).await;
-        self.leave(strike).await;
+        self.leave(strike, &answer).await;
         answer
     }
 
     async fn reset_code(&self, target: &Target, code: &AppCode, echo: &Echo) -> Result<App, CloudError> {
         let strike = self.enter(Operation::Reset).await;
         let answer = self.inner.reset_code(target, code, echo).await;
-        self.leave(strike).await;
+        self.leave(strike, &answer).await;
         answer
     }
 
     async fn add_code(&self, target: &Target, echo: &Echo) -> Result<App, CloudError> {
         let strike = self.enter(Operation::Add).await;
         let answer = self.inner.add_code(target, echo).await;
-        self.leave(strike).await;
+        self.leave(strike, &answer).await;
         answer
     }
 }

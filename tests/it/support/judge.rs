@@ -1,12 +1,15 @@
 //! The judge of every run: looks at the Secrets and at the cloud's ledger after each call, and never asks the operator.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
+use cloud_simulator::Operation;
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
 use super::Stage;
 use super::api_server::{Asked, EVENTS, ROTATIONS, SECRETS};
+use super::gate::ProcessId;
 use super::script::Verb;
 use super::stage::code_of;
 
@@ -28,6 +31,18 @@ struct Inner {
     /// Secrets that a person has broken: until the operator writes a code again, a dead code there is not its fault.
     broken: Vec<String>,
     is_blind: bool,
+    /// Attempts that were marked on a Secret, by rotation and number.
+    marks: BTreeSet<(String, u64)>,
+    /// Changes that were sent to the cloud.
+    sent: usize,
+    /// Rotations whose code was written, each with its code.
+    rotated: Vec<(String, String)>,
+    /// The rotation that each write of a code named as the last one, by Secret.
+    named_last: Vec<(String, String)>,
+    /// Version of the API server and effects of the cloud that were looked at last.
+    looked_at: Option<(u64, usize)>,
+    /// Secrets that resources named when a process read one of them, if that was the last that it asked for.
+    just_named: BTreeMap<ProcessId, Vec<(String, String)>>,
 }
 
 impl Judge {
@@ -42,6 +57,24 @@ impl Judge {
         ours.map(|(_, code)| code.clone()).collect()
     }
 
+    /// Codes that the operator wrote as the outcome of a rotation.
+    pub fn rotated(&self) -> Vec<String> {
+        let inner = self.inner.lock().unwrap();
+        inner.rotated.iter().map(|(_, code)| code.clone()).collect()
+    }
+
+    /// Whether a Secret was written in the name of a rotation after that of a later one.
+    pub fn has_gone_back(&self) -> bool {
+        let inner = self.inner.lock().unwrap();
+        let mut runs = inner.named_last.clone();
+        runs.sort_by(|one, other| one.0.cmp(&other.0)); // stable: in the order written, for each Secret
+        runs.dedup();
+        let all = runs.len();
+        runs.sort_unstable();
+        runs.dedup();
+        runs.len() < all
+    }
+
     /// A person is about to break a Secret or what it rests on.
     pub fn excuse(&self, secret: &str) {
         self.inner.lock().unwrap().broken.push(secret.to_owned());
@@ -53,6 +86,29 @@ impl Judge {
         self.inner.lock().unwrap().is_blind = true;
     }
 
+    /// A call is sent to the cloud: one that changes the app has a mark of its own.
+    pub fn sent(&self, operation: Operation) {
+        if matches!(operation, Operation::Reset | Operation::Add) {
+            let mut inner = self.inner.lock().unwrap();
+            inner.sent += 1;
+            let is_marked = inner.sent <= inner.marks.len();
+            drop(inner);
+            if !is_marked {
+                self.accuse("P2: a change was sent that no intent on a Secret stands for".into());
+            }
+        }
+    }
+
+    /// Takes down the attempt that a write to a Secret marks.
+    fn note_mark(&self, asked: &Asked) {
+        let Some(intent) = intent_of(&asked.body).filter(is_open) else {
+            return;
+        };
+        let id = intent["rotationId"].as_str().unwrap_or_default().to_owned();
+        let attempt = intent["attempt"].as_u64().unwrap_or_default();
+        self.inner.lock().unwrap().marks.insert((id, attempt));
+    }
+
     fn accuse(&self, what: String) {
         let mut inner = self.inner.lock().unwrap();
         if !inner.violations.contains(&what) {
@@ -62,6 +118,9 @@ impl Judge {
 
     /// A request before it is handled: what it carries and where it goes.
     pub fn hear(&self, stage: &Stage, asked: &Asked) {
+        let is_look = asked.resource == ROTATIONS && asked.verb == Verb::Get;
+        let named = if is_look { named(stage) } else { Vec::new() };
+        let before = self.inner.lock().unwrap().just_named.insert(asked.by, named);
         if !asked.verb.is_write() {
             return;
         }
@@ -71,7 +130,7 @@ impl Judge {
                 self.accuse("a Secret was created with data in it".into());
             }
             body["data"] = Value::Null;
-            self.check_place(stage, asked);
+            self.check_place(stage, asked, &before.unwrap_or_default());
         }
         if asked.resource == ROTATIONS {
             if body["spec"]["statusCode"] == "Plaintext" {
@@ -89,18 +148,14 @@ impl Judge {
     }
 
     /// Only the Secret that a living resource names is written, and only if it is ours.
-    fn check_place(&self, stage: &Stage, asked: &Asked) {
+    fn check_place(&self, stage: &Stage, asked: &Asked, just_named: &[(String, String)]) {
         let name = match asked.verb {
             Verb::Create => asked.body["metadata"]["name"].as_str().unwrap_or_default(),
             _ => &asked.name,
         };
-        let names = |rotation: &Value| -> bool {
-            let meta = &rotation["metadata"];
-            let wanted = rotation["spec"]["target"]["name"].as_str().or(meta["name"].as_str());
-            let former = rotation["status"]["target"]["name"].as_str();
-            meta["namespace"] == asked.namespace.as_str() && (wanted == Some(name) || former == Some(name))
-        };
-        let is_named = stage.api.objects(ROTATIONS).iter().any(names);
+        let place = (asked.namespace.clone(), name.to_owned());
+        // A create cannot be fenced by another object: the instant between the last look and the create is left over.
+        let is_named = just_named.contains(&place) || named(stage).contains(&place);
         if !is_named && asked.verb == Verb::Create {
             self.accuse(format!("I6: Secret {name} was created and no resource names it"));
         }
@@ -117,12 +172,25 @@ impl Judge {
         if code >= 300 {
             return;
         }
+        if asked.resource == SECRETS {
+            self.note_mark(asked);
+        }
         if asked.resource == SECRETS
             && asked.verb == Verb::Patch
             && let Some(data) = asked.body.get("data").and_then(Value::as_object)
         {
             let written = data.keys().filter_map(|key| code_of(&asked.body, key));
             let mut inner = self.inner.lock().unwrap();
+            let intent = intent_of(&asked.body).filter(|intent| !is_open(intent));
+            let id = intent.as_ref().and_then(|intent| intent["rotationId"].as_str());
+            inner
+                .named_last
+                .extend(id.map(|id| (asked.name.clone(), id.to_owned())));
+            if let Some((id, code)) = id.zip(written.clone().next())
+                && inner.rotated.iter().all(|(other, _)| other != id)
+            {
+                inner.rotated.push((id.to_owned(), code));
+            }
             inner.written.extend(written.map(|code| (asked.name.clone(), code)));
             inner.broken.retain(|name| *name != asked.name);
         }
@@ -148,7 +216,12 @@ impl Judge {
 
     /// I1 at this instant: the code in the Secret of each resource is live, or an open intent stands on it.
     pub fn look(&self, stage: &Stage) {
-        if self.inner.lock().unwrap().is_blind {
+        let effects = stage.cloud.with(|cloud| cloud.ledger().effects.len());
+        let seen = (stage.api.version(), effects);
+        let mut inner = self.inner.lock().unwrap();
+        let is_known = inner.looked_at.replace(seen) == Some(seen) || inner.is_blind;
+        drop(inner);
+        if is_known {
             return;
         }
         for rotation in stage.api.objects(ROTATIONS) {
@@ -165,17 +238,40 @@ impl Judge {
             let app = meta["annotations"][APP].as_str().unwrap_or_default();
             let app = app.rsplit('/').next().unwrap_or_default();
             let is_live = stage.cloud.with(|cloud| cloud.live_codes(app).contains(&code));
-            let is_open = || {
-                let intent = meta["annotations"][INTENT].as_str();
-                let intent: Option<Value> = intent.and_then(|text| serde_json::from_str(text).ok());
-                intent.is_some_and(|intent| intent["step"] == "Started")
-            };
             let is_broken = self.inner.lock().unwrap().broken.contains(&name);
-            if !is_live && !is_broken && !is_open() {
+            if !is_live && !is_broken && !intent_of(&secret).is_some_and(|intent| is_open(&intent)) {
                 self.accuse(format!("I1: Secret {name} held a dead code and no intent was open"));
             }
         }
     }
+}
+
+/// Namespace and name of every Secret that a resource names now, in spec or status.
+fn named(stage: &Stage) -> Vec<(String, String)> {
+    let mut named = Vec::new();
+    for rotation in stage.api.objects(ROTATIONS) {
+        let meta = &rotation["metadata"];
+        let wanted = rotation["spec"]["target"]["name"].as_str().or(meta["name"].as_str());
+        let former = rotation["status"]["target"]["name"].as_str();
+        let namespace = meta["namespace"].as_str().unwrap_or_default();
+        named.extend(
+            wanted
+                .into_iter()
+                .chain(former)
+                .map(|name| (namespace.to_owned(), name.to_owned())),
+        );
+    }
+    named
+}
+
+/// The intent on a Secret, or in a patch of one.
+fn intent_of(secret: &Value) -> Option<Value> {
+    let text = secret["metadata"]["annotations"][INTENT].as_str()?;
+    serde_json::from_str(text).ok()
+}
+
+fn is_open(intent: &Value) -> bool {
+    intent["step"] == "Started"
 }
 
 /// The Secret and the key where a resource's code stands: what status says, since a new target is reached in time.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use cloud_simulator::{Fault, Operation};
 
@@ -90,6 +91,39 @@ pub enum Strike {
     Cloud(Fault),
     Crash(Moment),
     Act(Moment, Act),
+    /// The process stands still for so long, as one does that is starved or whose machine sleeps.
+    Pause(Moment, Duration),
+}
+
+impl Strike {
+    /// Whether it can strike this call.
+    fn fits(&self, call: &Call) -> bool {
+        match (self, call) {
+            (Self::Api(..), Call::Api { verb, .. }) => *verb != Verb::Watch,
+            (Self::Api(..), Call::Cloud(_)) | (Self::Cloud(_), Call::Api { .. }) => false,
+            (Self::Cloud(fault), Call::Cloud(operation)) => fault.at.is_empty() || fault.at.contains(operation),
+            (Self::Crash(_) | Self::Act(..) | Self::Pause(..), _) => true,
+        }
+    }
+}
+
+/// A strike that waits for the first call, from a number on, that it fits.
+#[derive(Clone, Debug)]
+pub struct Armed {
+    /// Names it to the test.
+    pub id: usize,
+    pub from: usize,
+    pub strike: Strike,
+    /// How many calls it strikes.
+    pub times: usize,
+}
+
+/// A strike that has found its call.
+#[derive(Clone, Debug)]
+pub struct Hit {
+    pub id: usize,
+    pub number: usize,
+    pub call: Call,
 }
 
 /// Picks the calls that are numbered.
@@ -107,7 +141,25 @@ struct Inner {
     counted: Option<(IsCounted, usize)>,
     /// What strikes every counted call from this number on.
     lasting: Option<(usize, Strike)>,
+    armed: Vec<Armed>,
+    hits: Vec<Hit>,
     struck: usize,
+}
+
+impl Inner {
+    fn take_armed(&mut self, number: usize, call: Call) -> Option<Strike> {
+        let fits = |armed: &Armed| armed.from <= number && armed.strike.fits(&call);
+        let place = self.armed.iter().position(fits)?;
+        let armed = &mut self.armed[place];
+        let strike = armed.strike.clone();
+        let id = armed.id;
+        armed.times -= 1;
+        if armed.times == 0 {
+            self.armed.remove(place);
+        }
+        self.hits.push(Hit { id, number, call });
+        Some(strike)
+    }
 }
 
 impl Script {
@@ -137,6 +189,36 @@ impl Script {
         };
     }
 
+    /// Strikes that each wait for the first call that they fit.
+    pub fn arm(&self, armed: Vec<Armed>) {
+        *self.0.lock().unwrap() = Inner {
+            armed,
+            ..Inner::default()
+        };
+    }
+
+    /// From now on nothing strikes.
+    pub fn disarm(&self) {
+        self.0.lock().unwrap().armed.clear();
+    }
+
+    /// Takes out the strike that waits longest, for a run that makes no more calls.
+    pub fn next_armed(&self) -> Option<Armed> {
+        let mut inner = self.0.lock().unwrap();
+        let first = inner.armed.iter().enumerate().min_by_key(|(_, armed)| armed.from)?.0;
+        Some(inner.armed.remove(first))
+    }
+
+    /// Strikes that have found their calls.
+    pub fn hits(&self) -> Vec<Hit> {
+        self.0.lock().unwrap().hits.clone()
+    }
+
+    /// How many calls were made.
+    pub fn len(&self) -> usize {
+        self.0.lock().unwrap().calls.len()
+    }
+
     /// Takes a call down and tells what strikes it.
     pub fn enter(&self, call: Call) -> Option<Strike> {
         let mut inner = self.0.lock().unwrap();
@@ -145,7 +227,10 @@ impl Script {
             Some((_, next)) => std::mem::replace(next, *next + 1),
             None => inner.calls.len(),
         };
-        inner.calls.push(call);
+        inner.calls.push(call.clone());
+        if let Some(strike) = inner.take_armed(number, call) {
+            return Some(strike);
+        }
         let is_struck = |from: &usize| number != usize::MAX && number >= *from;
         let lasting = inner.lasting.as_ref().filter(|(from, _)| is_struck(from));
         let strike = if let Some((_, strike)) = lasting {

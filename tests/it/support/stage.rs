@@ -1,7 +1,7 @@
 //! Everything outside the operator's process: the API server, the cloud, the time, and who strikes and judges.
 
 use std::future::pending;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cloud_simulator::{Behaviour, Clock, Cloud, NewApp, Options, Simulator, User};
 use http::{Request, Response};
@@ -10,15 +10,20 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::api_server::{ApiServer, Asked, ROTATIONS, SECRETS, refuse};
+use super::api_server::{Answer, ApiServer, Asked, ROTATIONS, SECRETS, refuse};
 use super::clock::Time;
 use super::cloud::CloudHandle;
+use super::gate::{Gate, ProcessId};
 use super::judge::Judge;
 use super::script::{ApiFault, Moment, Script, Strike, Verb};
+use super::trace::Trace;
 
 pub const NAMESPACE: &str = "shop";
 pub const NAME: &str = "checkout";
 pub const CREDENTIALS: &str = "credentials";
+
+/// Changes a request, or answers it.
+pub type Tamper = Box<dyn Fn(&Stage, &mut Asked) -> Option<Answer> + Send + Sync>;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -29,6 +34,10 @@ pub struct Stage {
     pub time: Time,
     pub script: Script,
     pub judge: Judge,
+    pub gate: Gate,
+    pub trace: Trace,
+    /// What stands before the API server where a bug is planted.
+    pub tamper: OnceLock<Tamper>,
     /// Origin of ModelArts and IAM.
     pub endpoint: String,
     pub user: User,
@@ -75,6 +84,9 @@ impl Stage {
             time,
             script: Script::default(),
             judge: Judge::default(),
+            gate: Gate::default(),
+            trace: Trace::default(),
+            tamper: OnceLock::new(),
             endpoint,
             user,
             project,
@@ -86,48 +98,78 @@ impl Stage {
         stage
     }
 
-    /// The operator's process ends here.
-    pub async fn crash(&self) {
+    /// The process ends here.
+    async fn crash(&self, process: ProcessId) {
+        self.gate.crash(process);
         self.crashed.notify_one();
         pending::<()>().await;
     }
 
+    /// What strikes a call whoever is called.
+    pub async fn strike(&self, process: ProcessId, strike: Option<&Strike>, now: Moment) {
+        match strike {
+            Some(Strike::Crash(moment)) if *moment == now => self.crash(process).await,
+            Some(Strike::Act(moment, act)) if *moment == now => (act.work)(self),
+            Some(Strike::Pause(moment, time)) if *moment == now => {
+                self.gate.pass(process, Some(self.time.truth() + *time)).await;
+            }
+            _ => {}
+        }
+    }
+
     /// A client whose every request comes here.
     pub fn client(self: &Arc<Self>) -> kube::Client {
+        self.client_of(0)
+    }
+
+    pub fn client_of(self: &Arc<Self>, process: ProcessId) -> kube::Client {
         let stage = Arc::clone(self);
         let service = tower::service_fn(move |request: Request<Body>| {
             let stage = Arc::clone(&stage);
-            async move { stage.serve(request).await }
+            async move { stage.serve(process, request).await }
         });
         kube::Client::new(service, "default")
     }
 
-    async fn serve(&self, request: Request<Body>) -> Result<Response<Body>, BoxError> {
+    async fn serve(&self, process: ProcessId, request: Request<Body>) -> Result<Response<Body>, BoxError> {
         let (parts, body) = request.into_parts();
         let body = body.collect_bytes().await?;
         let uri = &parts.uri;
-        let asked = Asked::parse(&parts.method, uri.path(), uri.query().unwrap_or_default(), &body);
+        let mut asked = Asked::parse(&parts.method, uri.path(), uri.query().unwrap_or_default(), &body);
+        asked.by = process;
         if asked.verb == Verb::Watch && asked.resource == ROTATIONS {
             return Ok(self.watch(&asked).await);
         }
+        self.gate.pass(process, None).await;
         let strike = self.script.enter(asked.call());
-        match &strike {
-            Some(Strike::Crash(Moment::Before)) => self.crash().await,
-            Some(Strike::Act(Moment::Before, act)) => (act.work)(self),
-            Some(Strike::Api(Moment::Before, fault)) => return fail(*fault, &asked).await,
-            _ => {}
+        self.note(process, || format!("{} {} {strike:?}", asked.call(), asked.body));
+        self.strike(process, strike.as_ref(), Moment::Before).await;
+        if let Some(Strike::Api(Moment::Before, fault)) = strike {
+            return fail(fault, &asked).await;
         }
-        self.judge.hear(self, &asked);
-        let (code, body) = self.api.handle(&asked, self.time.truth());
-        self.judge.answered(self, &asked, code);
+        let tampered = self.tamper.get().and_then(|tamper| tamper(self, &mut asked));
+        let (code, body) = tampered.unwrap_or_else(|| self.handle(&asked));
         self.judge.look(self);
-        match &strike {
-            Some(Strike::Crash(Moment::After)) => self.crash().await,
-            Some(Strike::Act(Moment::After, act)) => (act.work)(self),
-            Some(Strike::Api(Moment::After, fault)) => return fail(*fault, &asked).await,
-            _ => {}
+        self.note(process, || format!("{} answered {code} {body}", asked.call()));
+        self.strike(process, strike.as_ref(), Moment::After).await;
+        if let Some(Strike::Api(Moment::After, fault)) = strike {
+            return fail(fault, &asked).await;
         }
         Ok(respond(code, body.to_string()))
+    }
+
+    /// A request's way through the API server, under the eyes of the judge.
+    pub fn handle(&self, asked: &Asked) -> Answer {
+        self.judge.hear(self, asked);
+        let (code, body) = self.api.handle(asked, self.time.truth());
+        self.judge.answered(self, asked, code);
+        (code, body)
+    }
+
+    /// Adds a line to the trace, if one is kept.
+    pub fn note(&self, process: ProcessId, line: impl FnOnce() -> String) {
+        self.trace
+            .add(|| format!("{} {process}: {}", self.time.truth(), line()));
     }
 
     async fn watch(&self, asked: &Asked) -> Response<Body> {

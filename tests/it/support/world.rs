@@ -4,24 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use appcode_operator::api::{AppCodeRotationStatus, ConditionType};
-use appcode_operator::controller::{Cluster, Context, Notice, Settings, take_turn};
-use appcode_operator::endpoint::{Endpoint, EndpointRules};
-use appcode_operator::identity::Identity;
+use appcode_operator::controller::{Context, take_turn};
 use appcode_operator::ids::{AppId, Fingerprint};
-use appcode_operator::metrics::Metrics;
-use appcode_operator::modelarts::{
-    AppCodes, GuardOptions, GuardedAppCodes, HttpAppCodes, HttpOptions, MeasuredAppCodes,
-};
-use appcode_operator::plan::Limits;
-use appcode_operator::validate::Rules;
 use cloud_simulator::{Ledger, Operation};
 use jiff::SignedDuration;
 use serde_json::Value;
 
 use super::Stage;
 use super::api_server::{EVENTS, ROTATIONS};
-use super::clock::ProcessClock;
-use super::cloud::{CloudHandle, DirectAppCodes, Struck};
+use super::process::{Make, Process};
 use super::script::{Call, Verb};
 use super::stage::{NAME, NAMESPACE};
 
@@ -42,15 +33,10 @@ pub struct Trace {
 
 pub struct World {
     pub stage: Arc<Stage>,
+    /// That of the present process.
     pub ctx: Arc<Context>,
-    pub settings: Settings,
-    /// How the client of the next process connects.
-    pub http: HttpOptions,
-    /// What the next process calls in place of the stage's cloud.
-    pub instead: Option<Arc<dyn AppCodes>>,
-    deadline: Duration,
-    seen: u64,
-    processes: u64,
+    pub make: Make,
+    process: Process,
 }
 
 impl World {
@@ -82,57 +68,25 @@ impl World {
 
     /// No call on the API server takes longer than `deadline`; that matters only where one hangs.
     pub fn with_deadline(stage: Arc<Stage>, deadline: Duration) -> Self {
-        let settings = settings(&stage);
-        let http = HttpOptions {
-            allow_insecure_loopback: true,
-            ..HttpOptions::default()
-        };
-        let ctx = process(&stage, settings.clone(), &http, None, deadline, 0);
+        let make = Make::new(&stage, deadline);
+        let process = make.start(&stage, 0);
         Self {
             stage,
-            ctx,
-            settings,
-            http,
-            instead: None,
-            deadline,
-            seen: 0,
-            processes: 0,
+            ctx: Arc::clone(&process.ctx),
+            make,
+            process,
         }
     }
 
-    /// Ends the process and starts another. The queue is filled by a listing, as after every start.
+    /// Ends the process and starts another.
     pub fn restart(&mut self) {
-        self.processes += 1;
-        self.ctx = process(
-            &self.stage,
-            self.settings.clone(),
-            &self.http,
-            self.instead.clone(),
-            self.deadline,
-            self.processes,
-        );
-        self.seen = self.stage.api.version();
-        for object in self.stage.api.objects(ROTATIONS) {
-            self.ctx.queue.apply(&notice(object), true, 1);
-        }
-    }
-
-    /// Brings the watch up to date.
-    fn sync(&mut self) {
-        for change in self.stage.api.changes_since(self.seen) {
-            self.seen = change.version;
-            let notice = notice(change.object);
-            if change.kind == "DELETED" {
-                self.ctx.deleted(&notice.key());
-            } else {
-                self.ctx.queue.apply(&notice, false, 1);
-            }
-        }
+        self.process = self.make.start_late(&self.stage, self.process.number + 1);
+        self.ctx = Arc::clone(&self.process.ctx);
     }
 
     /// Takes the next turn if one is due; else tells how long there is none. A crash ends the process in the turn.
     async fn step(&mut self, trace: &mut Trace) -> Option<Duration> {
-        self.sync();
+        self.process.sync(&self.stage);
         let turn = match self.ctx.queue.pop() {
             Ok(turn) => turn,
             Err(wait) => return Some(wait),
@@ -319,74 +273,4 @@ fn is_stalled(rotation: &Value) -> bool {
             .iter()
             .any(|condition| condition["type"] == "Stalled" && condition["status"] == "True")
     })
-}
-
-pub fn notice(object: Value) -> Notice {
-    serde_json::from_value(object).unwrap()
-}
-
-fn settings(stage: &Stage) -> Settings {
-    let minimum_interval = SignedDuration::from_mins(10);
-    let endpoint = Endpoint {
-        modelarts: stage.endpoint.clone(),
-        iam: stage.endpoint.clone(),
-    };
-    Settings {
-        identity: Identity::None,
-        limits: Limits {
-            settle_window: SignedDuration::from_mins(2),
-            minimum_interval,
-            daily_budget: 1000,
-            check_period: SignedDuration::from_hours(1),
-        },
-        rules: Rules {
-            endpoints: EndpointRules {
-                allowed: vec![endpoint],
-                allow_insecure_loopback: true,
-            },
-            minimum_interval,
-            daily_budget: 1000,
-            forbid_plaintext: false,
-            allowances: Vec::new(),
-        },
-        namespaces: Vec::new(),
-        concurrency: 4,
-        grace: Duration::from_secs(20),
-        prompt: Duration::from_secs(5),
-    }
-}
-
-/// A process that has just started. Its random numbers follow from its number.
-fn process(
-    stage: &Arc<Stage>,
-    settings: Settings,
-    http: &HttpOptions,
-    instead: Option<Arc<dyn AppCodes>>,
-    deadline: Duration,
-    number: u64,
-) -> Arc<Context> {
-    let clock = Arc::new(ProcessClock::start(stage.time.clone()));
-    let inner: Arc<dyn AppCodes> = match (instead, &stage.cloud) {
-        (Some(cloud), _) => cloud,
-        (None, CloudHandle::Http(_)) => Arc::new(HttpAppCodes::new(http, clock.clone()).unwrap()),
-        (None, CloudHandle::Direct(..)) => Arc::new(DirectAppCodes {
-            stage: Arc::clone(stage),
-        }),
-    };
-    let struck = Struck {
-        inner,
-        stage: Arc::clone(stage),
-    };
-    let metrics = Arc::new(Metrics::default());
-    let measured = MeasuredAppCodes::new(Arc::new(struck), clock.clone(), Arc::clone(&metrics));
-    let cloud = GuardedAppCodes::new(Arc::new(measured), clock.clone(), GuardOptions::default());
-    let cluster = Cluster::new(stage.client(), deadline);
-    Arc::new(Context::new(
-        cluster,
-        Arc::new(cloud),
-        clock,
-        settings,
-        metrics,
-        Some(number),
-    ))
 }

@@ -1,0 +1,344 @@
+//! Planted bugs: mistakes that an operator like this one may make, each of which some story must show.
+//!
+//! None is in the operator. A mistake is made in front of the cloud, in front of the API server, in the settings, or
+//! around the function that decides, so that all else is the real thing.
+
+mod cloud;
+mod cluster;
+mod decide;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloud_simulator::{Fault, LostAnswer, Operation, Reply};
+use jiff::SignedDuration;
+
+use self::ShownBy::{Seed, Stories};
+use super::people::{Deed, Forgery};
+use super::story::{Event, Named, Order, Setting, Story, What};
+use crate::support::Stage;
+use crate::support::process::Make;
+use crate::support::script::{Moment, Strike};
+
+/// One mistake.
+pub struct Plant {
+    /// What it does, in words.
+    pub name: &'static str,
+    set: fn(&Arc<Stage>, &mut Make),
+    pub shown_by: ShownBy,
+}
+
+/// What shows it.
+pub enum ShownBy {
+    /// A story of the fixed set. The number of one is told so that none must be searched for.
+    Seed(u64),
+    /// Stories that are too rare to come up by chance.
+    Stories(fn() -> Vec<Story>),
+}
+
+impl Plant {
+    pub fn set(&self, stage: &Arc<Stage>, make: &mut Make) {
+        (self.set)(stage, make);
+    }
+}
+
+pub fn all() -> Vec<Plant> {
+    [
+        before_the_cloud(),
+        before_the_api_server(),
+        in_settings(),
+        in_sight(),
+        in_words(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn plant(name: &'static str, set: fn(&Arc<Stage>, &mut Make), shown_by: ShownBy) -> Plant {
+    Plant { name, set, shown_by }
+}
+
+fn before_the_cloud() -> Vec<Plant> {
+    vec![
+        plant(
+            "a PUT without an answer is sent once more",
+            |_, make| make.wrap = Some(cloud::retry_once),
+            Seed(4),
+        ),
+        plant(
+            "500 is taken for 'not applied'",
+            |_, make| make.wrap = Some(cloud::failed_is_not_applied),
+            Stories(failed),
+        ),
+        plant(
+            "the last of the listed codes is taken",
+            |_, make| make.wrap = Some(cloud::last_only),
+            Seed(0),
+        ),
+        plant(
+            "a masked list is trusted",
+            |_, make| make.wrap = Some(cloud::masked_is_trusted),
+            Seed(18),
+        ),
+    ]
+}
+
+fn before_the_api_server() -> Vec<Plant> {
+    vec![
+        plant(
+            "the intent is not written",
+            |stage, _| cluster::drop_intents(stage),
+            Seed(2),
+        ),
+        plant(
+            "the Secret is written without resourceVersion",
+            |stage, _| cluster::unfence(stage),
+            Stories(overtaken),
+        ),
+        plant(
+            "the Secret is created with a code",
+            |stage, _| cluster::create_with_code(stage),
+            Seed(0),
+        ),
+        plant(
+            "a cached resource is used",
+            |stage, _| cluster::cache_resources(stage),
+            Stories(deletions),
+        ),
+        plant(
+            "the status is written before the Secret",
+            |stage, _| cluster::publish_first(stage),
+            Seed(0),
+        ),
+    ]
+}
+
+fn in_settings() -> Vec<Plant> {
+    vec![
+        plant(
+            "the settle window is forgotten",
+            |_, make| make.settings.limits.settle_window = SignedDuration::ZERO,
+            Stories(failed),
+        ),
+        plant(
+            "a mark is acted on however late",
+            |_, make| make.settings.prompt = Duration::from_secs(86_400),
+            Stories(slept),
+        ),
+    ]
+}
+
+/// In what the deciding function sees.
+fn in_sight() -> Vec<Plant> {
+    vec![
+        plant(
+            "a restart rotates",
+            |_, make| make.decide = Some(decide::rotate_on_restart),
+            Seed(4),
+        ),
+        plant(
+            "a code is adopted while the base is listed",
+            |_, make| make.decide = Some(decide::adopt_early),
+            Stories(visited),
+        ),
+        plant(
+            "a held code is persisted after a conflict whatever its number",
+            |_, make| make.decide = Some(decide::ignore_numbers),
+            Stories(overtaken),
+        ),
+        plant(
+            "an intent of another app is trusted",
+            |_, make| make.decide = Some(decide::trust_app),
+            Stories(|| forged(Forgery::App)),
+        ),
+        plant(
+            "an intent of another endpoint is trusted",
+            |_, make| make.decide = Some(decide::trust_endpoint),
+            Stories(|| forged(Forgery::Endpoint)),
+        ),
+        plant(
+            "a recorded code that is not listed is trusted",
+            |_, make| make.decide = Some(decide::trust_code),
+            Stories(|| forged(Forgery::Code)),
+        ),
+        plant(
+            "the uid is ignored",
+            |_, make| make.decide = Some(decide::ignore_uid),
+            Stories(made_again),
+        ),
+        plant(
+            "other resources of the app are ignored",
+            |_, make| make.decide = Some(decide::ignore_siblings),
+            Seed(16),
+        ),
+        plant(
+            "a request is handled as often as it is seen",
+            |_, make| make.decide = Some(decide::forget_handled),
+            Seed(27),
+        ),
+    ]
+}
+
+/// In what it says.
+fn in_words() -> Vec<Plant> {
+    vec![
+        plant(
+            "an intent that is not repeated is closed",
+            |_, make| make.decide = Some(decide::close_unrepeated),
+            Stories(withdrawn),
+        ),
+        plant(
+            "the known codes are forgotten",
+            |_, make| make.decide = Some(decide::forget_known),
+            Seed(14),
+        ),
+    ]
+}
+
+// ── stories told by hand ───────────────────────────────────────────────────────────────────────────────────────────
+
+/// One code, taken over, one operator; a trigger was just changed.
+fn setting() -> Setting {
+    Setting {
+        codes: 1,
+        resources: 1,
+        named: Named::No,
+        is_immediate: false,
+        is_scheduled: false,
+        is_settled: true,
+        operators: 1,
+        order: Order::AsTheyCome,
+    }
+}
+
+fn strike(at: usize, strike: Strike) -> Event {
+    Event {
+        at,
+        what: What::Strike(strike),
+        times: 1,
+    }
+}
+
+fn deed(at: usize, moment: Moment, deed: Deed) -> Event {
+    Event {
+        at,
+        what: What::Deed(moment, deed),
+        times: 1,
+    }
+}
+
+fn story(setting: Setting, events: Vec<Event>) -> Story {
+    Story {
+        seed: 0,
+        setting,
+        events,
+        most_changes: None,
+    }
+}
+
+/// The resource is deleted at each call of its first pass.
+fn deletions() -> Vec<Story> {
+    let first = || Setting {
+        is_settled: false,
+        ..setting()
+    };
+    let delete = |at| story(first(), vec![deed(at, Moment::After, Deed::DeleteResource(0))]);
+    (0..8).map(delete).collect()
+}
+
+/// One operator stands still after a call, for so long that the other one does its work, and then makes a newer code from
+/// another base. Which call matters depends on the order, so each is tried.
+fn overtaken() -> Vec<Story> {
+    let two = || Setting {
+        codes: 2,
+        named: Named::InSecret,
+        operators: 2,
+        ..setting()
+    };
+    let hour = Duration::from_secs(3600);
+    let pause = |at| strike(at, Strike::Pause(Moment::After, hour));
+    let tell = |at| story(two(), vec![pause(at), deed(100, Moment::After, Deed::Reseed(0))]);
+    (6..24).map(tell).collect()
+}
+
+/// The same where a code is added: a call that is made late adds another one.
+fn slept() -> Vec<Story> {
+    let two = || Setting {
+        codes: 0,
+        is_settled: false,
+        operators: 2,
+        ..setting()
+    };
+    let pause = |at| strike(at, Strike::Pause(Moment::After, Duration::from_secs(1_000)));
+    (6..24).map(|at| story(two(), vec![pause(at)])).collect()
+}
+
+/// A code is added some time after the cloud said that it failed.
+fn failed() -> Vec<Story> {
+    let none = Setting {
+        codes: 0,
+        is_settled: false,
+        ..setting()
+    };
+    let late = Fault::late(Some(Duration::from_secs(60)), LostAnswer::Reply(Reply::from(500)));
+    vec![story(
+        none,
+        vec![strike(0, Strike::Cloud(late.at(Operation::Add).once()))],
+    )]
+}
+
+/// A stranger adds a code while it is found out that a call had no effect.
+fn visited() -> Vec<Story> {
+    let lost = || strike(0, Strike::Cloud(Fault::cut_before().at(Operation::Reset).once()));
+    let tell = |at| story(setting(), vec![lost(), deed(at, Moment::Before, Deed::StrangerAdds)]);
+    (5..9).map(tell).collect()
+}
+
+/// The trigger is taken away after a call whose effect comes much later than anybody waits.
+fn withdrawn() -> Vec<Story> {
+    let late = Fault::late(Some(Duration::from_secs(1800)), LostAnswer::Cut);
+    let late = || strike(0, Strike::Cloud(late.clone().at(Operation::Reset).once()));
+    let held = [Deed::Withdraw(0), Deed::Suspend(0)];
+    held.map(|held| story(setting(), vec![late(), deed(8, Moment::Before, held)]))
+        .into()
+}
+
+/// Somebody writes an intent, or a code, on the Secret that no operator wrote.
+fn forged(forgery: Forgery) -> Vec<Story> {
+    [15, 30]
+        .map(|at| story(setting(), vec![deed(at, Moment::After, Deed::Forge(0, forgery))]))
+        .into()
+}
+
+/// What a resource asked for at first sight is not made up for once another one of that name asks for nothing.
+fn made_again() -> Vec<Story> {
+    let named = || Setting {
+        named: Named::Inline,
+        is_settled: false,
+        ..setting()
+    };
+    let lost = || strike(0, Strike::Cloud(Fault::cut_before().at(Operation::Reset).once()));
+    let tell = |at| Story {
+        most_changes: Some(0),
+        ..story(named(), vec![lost(), deed(at, Moment::After, Deed::RemakePlain(0))])
+    };
+    (6..10).map(tell).collect()
+}
+
+/// Stories that showed mistakes of the operator itself.
+pub fn once_real() -> Vec<(&'static str, Story)> {
+    let first = || Setting {
+        is_settled: false,
+        ..setting()
+    };
+    let two = || Setting {
+        operators: 2,
+        ..first()
+    };
+    let retarget = |at| story(first(), vec![deed(at, Moment::After, Deed::Retarget(0))]);
+    let forge = |at| story(two(), vec![deed(at, Moment::After, Deed::Forge(0, Forgery::App))]);
+    let retargets = (0..5).map(|at| ("a Secret was made that the resource named no more", retarget(at)));
+    let forgeries = (14..26).map(|at| ("an intent of another app made Ready come and go", forge(at)));
+    retargets.chain(forgeries).collect()
+}

@@ -1,0 +1,77 @@
+//! Mistakes in front of the cloud.
+
+use std::sync::Arc;
+
+use appcode_operator::modelarts::{App, AppCode, AppCodes, CloudError, CloudErrorKind, Echo, Target};
+use async_trait::async_trait;
+
+pub fn retry_once(inner: Arc<dyn AppCodes>) -> Arc<dyn AppCodes> {
+    Arc::new(Mistaken(inner, Mistake::RetryOnce))
+}
+
+pub fn failed_is_not_applied(inner: Arc<dyn AppCodes>) -> Arc<dyn AppCodes> {
+    Arc::new(Mistaken(inner, Mistake::FailedIsNotApplied))
+}
+
+pub fn last_only(inner: Arc<dyn AppCodes>) -> Arc<dyn AppCodes> {
+    Arc::new(Mistaken(inner, Mistake::LastOnly))
+}
+
+pub fn masked_is_trusted(inner: Arc<dyn AppCodes>) -> Arc<dyn AppCodes> {
+    Arc::new(Mistaken(inner, Mistake::MaskedIsTrusted))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mistake {
+    RetryOnce,
+    FailedIsNotApplied,
+    LastOnly,
+    MaskedIsTrusted,
+}
+
+struct Mistaken(Arc<dyn AppCodes>, Mistake);
+
+type Answer = Result<App, CloudError>;
+
+impl Mistaken {
+    fn twist(&self, answer: Answer) -> Answer {
+        match (self.1, answer) {
+            (Mistake::LastOnly, Ok(app)) => Ok(App {
+                codes: app.codes.last().cloned().into_iter().collect(),
+                ..app
+            }),
+            (Mistake::MaskedIsTrusted, Ok(app)) => Ok(App { masked: false, ..app }),
+            (Mistake::FailedIsNotApplied, Err(error)) if error.status == Some(500) => Err(CloudError {
+                kind: CloudErrorKind::Throttled { retry_after: None },
+                ..error
+            }),
+            (_, answer) => answer,
+        }
+    }
+
+    fn is_retried(&self, answer: &Answer) -> bool {
+        let is_unknown = answer
+            .as_ref()
+            .is_err_and(|error| error.kind == CloudErrorKind::UnknownOutcome);
+        is_unknown && self.1 == Mistake::RetryOnce
+    }
+}
+
+#[async_trait]
+impl AppCodes for Mistaken {
+    async fn show_app(&self, target: &Target) -> Answer {
+        self.twist(self.0.show_app(target).await)
+    }
+
+    async fn reset_code(&self, target: &Target, code: &AppCode, echo: &Echo) -> Answer {
+        let mut answer = self.0.reset_code(target, code, echo).await;
+        if self.is_retried(&answer) {
+            answer = self.0.reset_code(target, code, echo).await;
+        }
+        self.twist(answer)
+    }
+
+    async fn add_code(&self, target: &Target, echo: &Echo) -> Answer {
+        self.twist(self.0.add_code(target, echo).await)
+    }
+}

@@ -1,0 +1,369 @@
+//! What people and other programs do in a story.
+
+use std::fmt;
+use std::time::Duration;
+
+use appcode_operator::api::ROTATE_REQUESTED_AT;
+use appcode_operator::ids::{AppId, Fingerprint};
+use jiff::SignedDuration;
+use rand::RngExt;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use serde_json::{Value, json};
+
+use super::story::{Named, Setting};
+use crate::support::Stage;
+use crate::support::api_server::{ROTATIONS, SECRETS};
+use crate::support::stage::{CREDENTIALS, NAME, NAMESPACE};
+
+/// The resources of a story.
+pub const NAMES: [&str; 2] = [NAME, "basket"];
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deed {
+    DeleteResource(usize),
+    /// Makes it again, if it is gone.
+    MakeResource(usize),
+    /// Deletes it and makes it again at once.
+    RemakeResource(usize),
+    /// The same, with a spec that says no more than it must.
+    RemakePlain(usize),
+    DeleteSecret(usize),
+    EditSecret(usize),
+    /// Brings the Secret back as it was before its data was last changed.
+    RestoreSecret(usize),
+    Label(usize),
+    Trigger(usize, u8),
+    /// Takes the trigger away.
+    Withdraw(usize),
+    Request(usize, u8),
+    Suspend(usize),
+    Resume(usize),
+    /// Names another code to start from.
+    Reseed(usize),
+    /// Names another Secret.
+    Retarget(usize),
+    /// Empties the status, as a restore of the resource does.
+    WipeStatus(usize),
+    /// Somebody else adds a code to the app.
+    StrangerAdds,
+    /// Somebody else deletes the code that stands in a Secret.
+    StrangerDeletes(usize),
+    /// Somebody who may write the Secret writes what only an operator should.
+    Forge(usize, Forgery),
+    TakeCredentials,
+    GiveCredentials,
+    /// Hours between the operators' clocks and the true time from now on.
+    Jump(i64),
+    /// Seconds go by.
+    Pass(u64),
+    /// The operator of this place is told to end, and another one starts.
+    Restart(usize),
+}
+
+/// What is forged on a Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forgery {
+    /// An open intent for another app.
+    App,
+    /// An open intent for the app of that id at another endpoint.
+    Endpoint,
+    /// A code that the cloud never listed, and its fingerprint.
+    Code,
+}
+
+impl Deed {
+    pub fn draw(random: &mut StdRng, setting: &Setting) -> Self {
+        let which = random.random_range(0..setting.resources);
+        let value = random.random_range(2..5);
+        match random.random_range(0..30) {
+            0 => Self::DeleteResource(which),
+            1 => Self::MakeResource(which),
+            2 => Self::RemakeResource(which),
+            3 => Self::RemakePlain(which),
+            4 => Self::DeleteSecret(which),
+            5 => Self::EditSecret(which),
+            6 => Self::RestoreSecret(which),
+            7 => Self::Label(which),
+            8..=10 => Self::Trigger(which, value),
+            11 => Self::Withdraw(which),
+            12 | 13 => Self::Request(which, value),
+            14 => Self::Suspend(which),
+            15 => Self::Resume(which),
+            16 => Self::Reseed(which),
+            17 => Self::Retarget(which),
+            18 => Self::WipeStatus(which),
+            19 => Self::StrangerAdds,
+            20 => Self::StrangerDeletes(which),
+            21 => Self::TakeCredentials,
+            22 => Self::GiveCredentials,
+            23 => Self::Jump(*[-24 * 365, -2, 1, 24 * 365].choose(random).unwrap()),
+            24..=26 => Self::Pass(*[6, 60, 130, 900, 50 * 3600].choose(random).unwrap()),
+            27 => Self::Forge(
+                which,
+                *[Forgery::App, Forgery::Endpoint, Forgery::Code].choose(random).unwrap(),
+            ),
+            _ => Self::Restart(random.random_range(0..setting.operators)),
+        }
+    }
+
+    /// Does it. Restarts are the story-teller's.
+    pub fn work(&self, stage: &Stage, setting: &Setting) {
+        match *self {
+            Self::DeleteResource(which) => {
+                stage.api.delete(ROTATIONS, NAMESPACE, NAMES[which]);
+            }
+            Self::MakeResource(which) => make(stage, setting, which),
+            Self::RemakeResource(which) => remake(stage, which, |spec, old| *spec = old.clone()),
+            Self::RemakePlain(which) => remake(stage, which, |_, _| ()),
+            Self::DeleteSecret(which) => {
+                let name = secret_of(stage, which);
+                stage.judge.excuse(&name);
+                stage.delete_secret(&name);
+            }
+            Self::EditSecret(which) => edit_secret(stage, which),
+            Self::RestoreSecret(which) => restore_secret(stage, which),
+            Self::Label(which) => {
+                edit(stage, which, |object| {
+                    object["metadata"]["labels"] = json!({ "team": "x" });
+                });
+            }
+            Self::Trigger(which, value) => {
+                edit(stage, which, |object| {
+                    object["spec"]["rotationTrigger"] = json!(value.to_string());
+                });
+            }
+            Self::Withdraw(which) => edit(stage, which, |object| {
+                object["spec"].as_object_mut().unwrap().remove("rotationTrigger");
+            }),
+            Self::Request(which, value) => edit(stage, which, |object| {
+                object["metadata"]["annotations"][ROTATE_REQUESTED_AT] = json!(value.to_string());
+            }),
+            Self::Suspend(which) => edit(stage, which, |object| object["spec"]["suspend"] = json!(true)),
+            Self::Resume(which) => resume(stage, which),
+            Self::Reseed(which) => reseed(stage, which),
+            Self::Retarget(which) => edit(stage, which, |object| {
+                object["spec"]["target"] = json!({ "name": format!("{}-moved", NAMES[which]) });
+            }),
+            Self::WipeStatus(which) => edit(stage, which, |object| {
+                object.as_object_mut().unwrap().remove("status");
+            }),
+            Self::StrangerAdds => {
+                let now = stage.time.truth();
+                stage.cloud.with(|cloud| cloud.add_code(now, &stage.app, None));
+            }
+            Self::StrangerDeletes(which) => stranger_deletes(stage, which),
+            Self::Forge(which, forgery) => forge(stage, which, forgery),
+            Self::TakeCredentials => {
+                stage.delete_secret(CREDENTIALS);
+            }
+            Self::GiveCredentials => give_credentials(stage),
+            Self::Jump(hours) => stage.time.set_skew(SignedDuration::from_hours(hours)),
+            Self::Pass(seconds) => stage.time.advance(Duration::from_secs(seconds)),
+            Self::Restart(_) => {}
+        }
+    }
+}
+
+/// The Secret that a resource names now.
+pub fn secret_of(stage: &Stage, which: usize) -> String {
+    let object = stage.api.object(ROTATIONS, NAMESPACE, NAMES[which]);
+    let named = object.and_then(|object| object["spec"]["target"]["name"].as_str().map(str::to_owned));
+    named.unwrap_or_else(|| NAMES[which].to_owned())
+}
+
+fn edit(stage: &Stage, which: usize, change: impl FnOnce(&mut Value)) {
+    stage.edit_rotation(NAMES[which], change);
+}
+
+/// The first code of the app that a resource starts from.
+fn first_code(stage: &Stage, which: usize) -> Option<String> {
+    let codes = stage.cloud.with(|cloud| cloud.ledger().codes_ever(&stage.app));
+    codes.get(which).or(codes.first()).cloned()
+}
+
+fn seed_secret(which: usize) -> String {
+    format!("{}-seed", NAMES[which])
+}
+
+/// Makes a resource as the setting has it, if there is none.
+pub fn make(stage: &Stage, setting: &Setting, which: usize) {
+    if stage.api.object(ROTATIONS, NAMESPACE, NAMES[which]).is_some() {
+        return;
+    }
+    let code = first_code(stage, which % setting.codes.max(1));
+    stage.create_rotation_named(NAMES[which], |spec| {
+        match setting.named {
+            Named::No => {}
+            Named::Inline => spec["appCode"] = json!(code),
+            Named::InSecret => {
+                let name = seed_secret(which);
+                if stage.secret(&name).is_none() {
+                    stage.create_secret(&name, &[("code", code.as_deref().unwrap_or_default())]);
+                }
+                spec["appCodeFrom"] = json!({ "secretKeyRef": { "name": name, "key": "code" } });
+            }
+        }
+        if setting.is_immediate {
+            spec["initialRotation"] = json!("Immediate");
+        }
+        if setting.is_scheduled {
+            spec["schedule"] = json!({ "interval": "48h" });
+        }
+    });
+}
+
+fn remake(stage: &Stage, which: usize, change: impl FnOnce(&mut Value, &Value)) {
+    let old = stage.api.object(ROTATIONS, NAMESPACE, NAMES[which]);
+    stage.api.delete(ROTATIONS, NAMESPACE, NAMES[which]);
+    if let Some(old) = old {
+        stage.create_rotation_named(NAMES[which], |spec| change(spec, &old["spec"]));
+    }
+}
+
+pub fn resume(stage: &Stage, which: usize) {
+    edit(stage, which, |object| {
+        object["spec"].as_object_mut().unwrap().remove("suspend");
+    });
+}
+
+pub fn give_credentials(stage: &Stage) {
+    if stage.secret(CREDENTIALS).is_none() {
+        let user = &stage.user;
+        stage.create_secret(CREDENTIALS, &[("accessKey", &user.ak), ("secretKey", &user.sk)]);
+    }
+}
+
+fn edit_secret(stage: &Stage, which: usize) {
+    let name = secret_of(stage, which);
+    if stage.secret(&name).is_some() {
+        stage.judge.excuse(&name);
+        stage.edit_secret(&name, &[("appCode", "edited-by-somebody")]);
+    }
+}
+
+fn restore_secret(stage: &Stage, which: usize) {
+    let name = secret_of(stage, which);
+    let Some(backup) = stage.api.backup(NAMESPACE, &name) else {
+        return;
+    };
+    stage.judge.excuse(&name);
+    let is_there = stage.api.edit(SECRETS, NAMESPACE, &name, |object| {
+        object["data"] = backup["data"].clone();
+        for field in ["annotations", "labels"] {
+            object["metadata"][field] = backup["metadata"][field].clone();
+        }
+    });
+    if !is_there {
+        stage.api.apply_new(SECRETS, backup, stage.time.truth());
+    }
+}
+
+/// Names the youngest listed code, as a person does who looks at the app.
+fn reseed(stage: &Stage, which: usize) {
+    let Some(code) = stage.live().last().cloned() else {
+        return;
+    };
+    // Another resource may keep that code. The older of the two has it, and a younger one loses it to a rotation.
+    for other in (0..NAMES.len()).filter(|other| *other != which) {
+        let secret = secret_of(stage, other);
+        if stage.code_in(&secret).as_ref() == Some(&code) {
+            stage.judge.excuse(&secret);
+        }
+    }
+    edit(stage, which, |object| {
+        object["spec"].as_object_mut().unwrap().remove("appCodeFrom");
+        object["spec"]["appCode"] = json!(code);
+    });
+}
+
+fn stranger_deletes(stage: &Stage, which: usize) {
+    let name = secret_of(stage, which);
+    let Some(code) = stage.code_in(&name) else { return };
+    // Whoever else keeps that code is hit as well.
+    for other in 0..NAMES.len() {
+        let other = secret_of(stage, other);
+        if stage.code_in(&other).as_ref() == Some(&code) {
+            stage.judge.excuse(&other);
+        }
+    }
+    let now = stage.time.truth();
+    stage.cloud.with(|cloud| cloud.remove_code(now, &stage.app, &code));
+}
+
+const INTENT: &str = "appcode.dev/intent";
+
+fn forge(stage: &Stage, which: usize, forgery: Forgery) {
+    let name = secret_of(stage, which);
+    let Some(code) = stage.code_in(&name) else { return };
+    let print = |code: &str| Fingerprint::of(&AppId::parse(stage.app.clone()).unwrap(), code).to_string();
+    if forgery == Forgery::Code {
+        stage.judge.excuse(&name);
+        stage.edit_secret(&name, &[("appCode", "a-forged-code")]);
+    }
+    stage.api.edit(SECRETS, NAMESPACE, &name, |object| {
+        let annotations = &mut object["metadata"]["annotations"];
+        if forgery == Forgery::Code {
+            annotations["appcode.dev/fingerprint"] = json!(print("a-forged-code"));
+        } else {
+            annotations[INTENT] = json!(intent(stage, &print(&code), forgery).to_string());
+        }
+    });
+}
+
+/// An intent that asks for a reset of the present code.
+fn intent(stage: &Stage, base: &str, forgery: Forgery) -> Value {
+    let mut app = json!({ "endpoint": stage.endpoint, "projectId": stage.project, "appId": stage.app });
+    match forgery {
+        Forgery::App => app["appId"] = json!("of-somebody-else"),
+        _ => app["endpoint"] = json!("https://somewhere.else.example.com"),
+    }
+    let time = stage.time.truth();
+    json!({
+        "formatVersion": 1, "rotationId": "0123456789abcdef", "number": 1000, "uid": "", "generation": 1,
+        "trigger": "Target", "consumed": {}, "strategy": "Reset", "step": "Started", "app": app, "base": base,
+        "call": "Reset", "known": [base], "attempt": 1, "startedAt": time, "markedAt": time,
+    })
+}
+
+impl fmt::Display for Deed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DeleteResource(which) => write!(f, "resource {} is deleted", NAMES[*which]),
+            Self::MakeResource(which) => write!(f, "resource {} is made again if it is gone", NAMES[*which]),
+            Self::RemakeResource(which) => write!(f, "resource {} is deleted and made again", NAMES[*which]),
+            Self::RemakePlain(which) => write!(
+                f,
+                "resource {} is deleted and made again with a plain spec",
+                NAMES[*which]
+            ),
+            Self::DeleteSecret(which) => write!(f, "the Secret of {} is deleted", NAMES[*which]),
+            Self::EditSecret(which) => write!(f, "the code in the Secret of {} is overwritten", NAMES[*which]),
+            Self::RestoreSecret(which) => write!(f, "the Secret of {} is restored from a backup", NAMES[*which]),
+            Self::Label(which) => write!(f, "a label of {} is edited", NAMES[*which]),
+            Self::Trigger(which, value) => write!(f, "the trigger of {} is set to {value}", NAMES[*which]),
+            Self::Withdraw(which) => write!(f, "the trigger of {} is taken away", NAMES[*which]),
+            Self::Request(which, value) => write!(f, "a rotation of {} is requested as {value}", NAMES[*which]),
+            Self::Suspend(which) => write!(f, "{} is suspended", NAMES[*which]),
+            Self::Resume(which) => write!(f, "{} is resumed", NAMES[*which]),
+            Self::Reseed(which) => write!(f, "spec of {} names the youngest code", NAMES[*which]),
+            Self::Retarget(which) => write!(f, "spec of {} names another Secret", NAMES[*which]),
+            Self::WipeStatus(which) => write!(f, "the status of {} is emptied", NAMES[*which]),
+            Self::StrangerAdds => write!(f, "a stranger adds a code to the app"),
+            Self::StrangerDeletes(which) => write!(f, "a stranger deletes the code in the Secret of {}", NAMES[*which]),
+            Self::Forge(which, Forgery::Code) => write!(f, "a code is forged on the Secret of {}", NAMES[*which]),
+            Self::Forge(which, forgery) => {
+                write!(
+                    f,
+                    "an intent for another {forgery:?} is forged on the Secret of {}",
+                    NAMES[*which]
+                )
+            }
+            Self::TakeCredentials => write!(f, "the credentials are deleted"),
+            Self::GiveCredentials => write!(f, "the credentials are given again"),
+            Self::Jump(hours) => write!(f, "the clocks of the operators jump to {hours} hours off"),
+            Self::Pass(seconds) => write!(f, "{seconds} seconds pass"),
+            Self::Restart(place) => write!(f, "operator {place} is told to end and another one starts"),
+        }
+    }
+}

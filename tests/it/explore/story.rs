@@ -1,0 +1,295 @@
+//! A story: the world it plays in and what goes wrong, both from one seed.
+
+use std::fmt;
+use std::time::Duration;
+
+use cloud_simulator::{Body, Fault, Half, Lag, LostAnswer, Operation, Reply, Which};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+
+use super::people::Deed;
+use crate::support::script::{ApiFault, Moment, Strike};
+
+/// What a resource's spec says of the code to start from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// Nothing.
+    No,
+    /// It stands in the resource.
+    Inline,
+    /// It stands in a Secret.
+    InSecret,
+}
+
+/// Who goes on where several wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Who came first.
+    AsTheyCome,
+    /// Mostly who went on before; of so many calls one goes to somebody else.
+    OneIn(u32),
+}
+
+/// The world before anything goes wrong.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// Codes of the app.
+    pub codes: usize,
+    /// Resources of the app, one for each code as far as they go.
+    pub resources: usize,
+    pub named: Named,
+    pub is_immediate: bool,
+    /// Whether there is a schedule, of two days.
+    pub is_scheduled: bool,
+    /// Whether the codes were taken over in peace, and a trigger is changed now.
+    pub is_settled: bool,
+    /// Operators that are active together. There is no lease yet: two is what the loss of one may come to, and one, with
+    /// handovers among the deeds, is what a lease that holds comes to.
+    pub operators: usize,
+    pub order: Order,
+}
+
+/// Something that goes wrong, or that somebody does.
+#[derive(Clone, Debug)]
+pub enum What {
+    Strike(Strike),
+    Deed(Moment, Deed),
+}
+
+/// It waits for the first call, from a number on, that it fits.
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub at: usize,
+    pub what: What,
+    /// How many calls it strikes.
+    pub times: usize,
+}
+
+#[derive(Clone, Debug)]
+pub struct Story {
+    /// Decides the order of calls.
+    pub seed: u64,
+    pub setting: Setting,
+    pub events: Vec<Event>,
+    /// Changes of the app at most, where that is known better than by rule.
+    pub most_changes: Option<usize>,
+}
+
+/// Calls among which events are spread: as many as one rotation makes, or two.
+const CALLS: [usize; 2] = [16, 40];
+
+impl Story {
+    pub fn from_seed(seed: u64) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        let setting = Setting::draw(&mut random);
+        let count = *[1, 1, 2, 2, 2, 3, 3, 4].choose(&mut random).unwrap();
+        let mut events: Vec<Event> = (0..count).map(|_| Event::draw(&mut random, &setting)).collect();
+        events.sort_by_key(|event| event.at);
+        Self {
+            seed,
+            setting,
+            events,
+            most_changes: None,
+        }
+    }
+
+    pub fn strikes(&self) -> impl Iterator<Item = &Strike> {
+        self.events.iter().filter_map(|event| match &event.what {
+            What::Strike(strike) => Some(strike),
+            What::Deed(..) => None,
+        })
+    }
+
+    pub fn faults(&self) -> impl Iterator<Item = &Fault> {
+        self.strikes().filter_map(|strike| match strike {
+            Strike::Cloud(fault) => Some(fault),
+            _ => None,
+        })
+    }
+
+    pub fn deeds(&self) -> impl Iterator<Item = &Deed> {
+        self.events.iter().filter_map(|event| match &event.what {
+            What::Deed(_, deed) => Some(deed),
+            What::Strike(_) => None,
+        })
+    }
+}
+
+impl Setting {
+    fn draw(random: &mut StdRng) -> Self {
+        let resources = *[1, 1, 1, 1, 2].choose(random).unwrap();
+        let codes = if resources == 1 {
+            *[0, 1, 1, 1, 1, 2, 3].choose(random).unwrap()
+        } else {
+            *[1, 2, 2, 3].choose(random).unwrap()
+        };
+        let named: &[Named] = match codes {
+            0 => &[Named::No],
+            1 => &[Named::No, Named::No, Named::Inline, Named::InSecret],
+            _ => &[Named::No, Named::Inline, Named::InSecret, Named::InSecret],
+        };
+        Self {
+            codes,
+            resources,
+            named: *named.choose(random).unwrap(),
+            is_immediate: random.random_ratio(1, 8),
+            is_scheduled: random.random_ratio(1, 5),
+            is_settled: random.random_ratio(3, 5),
+            operators: *[1, 2].choose(random).unwrap(),
+            order: *[Order::AsTheyCome, Order::OneIn(2), Order::OneIn(6), Order::OneIn(20)]
+                .choose(random)
+                .unwrap(),
+        }
+    }
+}
+
+impl Event {
+    fn draw(random: &mut StdRng, setting: &Setting) -> Self {
+        let calls = *CALLS.choose(random).unwrap();
+        let at = random.random_range(0..calls);
+        let moment = *[Moment::Before, Moment::After].choose(random).unwrap();
+        let mut times = 1;
+        let what = match random.random_range(0..20) {
+            0..=2 => What::Strike(Strike::Crash(moment)),
+            3..=5 => {
+                times = *[1, 1, 1, 3, 12].choose(random).unwrap();
+                What::Strike(Strike::Api(moment, api_fault(random)))
+            }
+            6..=11 => {
+                times = *[1, 1, 1, 1, 2, 8].choose(random).unwrap();
+                What::Strike(Strike::Cloud(cloud_fault(random)))
+            }
+            12 => {
+                let seconds = *[1, 10, 150, 1_000].choose(random).unwrap();
+                What::Strike(Strike::Pause(moment, Duration::from_secs(seconds)))
+            }
+            _ => What::Deed(moment, Deed::draw(random, setting)),
+        };
+        Self { at, what, times }
+    }
+}
+
+fn api_fault(random: &mut StdRng) -> ApiFault {
+    let status = *[500, 503, 504, 429, 409, 403, 422].choose(random).unwrap();
+    *[ApiFault::Status(status), ApiFault::Status(status), ApiFault::Cut]
+        .choose(random)
+        .unwrap()
+}
+
+fn cloud_fault(random: &mut StdRng) -> Fault {
+    // What strikes a change is rarer by itself and matters more.
+    let operation = *[Operation::Show, Operation::Reset, Operation::Reset, Operation::Add]
+        .choose(random)
+        .unwrap();
+    let status = *[302, 400, 401, 403, 404, 408, 409, 429, 500, 502, 503, 504]
+        .choose(random)
+        .unwrap();
+    let lost = [
+        LostAnswer::Cut,
+        LostAnswer::Reply(Reply::from(504)),
+        LostAnswer::Reply(Reply::from(500)),
+    ];
+    let lost = lost.choose(random).unwrap().clone();
+    let seconds = *[1, 30, 60, 110, 110, 300, 1800].choose(random).unwrap();
+    let is_change = operation != Operation::Show;
+    let fault = match random.random_range(0..16) {
+        0 | 1 => Fault::status_before(status),
+        2 | 3 => Fault::status_after(status),
+        4 => Fault::throttle(
+            [None, Some("7"), Some("99999999"), Some("-1")]
+                .choose(random)
+                .copied()
+                .unwrap(),
+        ),
+        5 => Fault::cut_before(),
+        6 => Fault::cut_after(),
+        7 => Fault::cut_in_answer(),
+        8 => Fault::body(body(random)),
+        9 => Fault::masked(),
+        10 => Fault::stale(Lag::OneChange),
+        11 => Fault::stale(Lag::Millis(60_000)),
+        12 if is_change => Fault::duplicate(*[Which::First, Which::Second].choose(random).unwrap()),
+        13 if operation == Operation::Reset => {
+            Fault::half_reset(*[Half::NoneMade, Half::BothPresent].choose(random).unwrap())
+        }
+        _ if is_change => Fault::late(Some(Duration::from_secs(seconds)), lost),
+        _ => Fault::status_before(500),
+    };
+    fault.at(operation).once()
+}
+
+fn body(random: &mut StdRng) -> Body {
+    let text = |text: &str| Body::Text(text.into());
+    let bodies = [
+        Body::Html,
+        Body::Empty,
+        Body::Garbage,
+        Body::HalfOfIt,
+        text("{}"),
+        text(r#"{"app":null}"#),
+        text(r#"{"app":{"app_id":"of-somebody-else","app_codes":["a-code-of-somebody-else"]}}"#),
+    ];
+    bodies.choose(random).unwrap().clone()
+}
+
+// ── in words ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            codes,
+            resources,
+            operators,
+            ..
+        } = self;
+        write!(
+            f,
+            "{resources} resource(s) of an app with {codes} code(s), {operators} active operator(s)"
+        )?;
+        match self.named {
+            Named::No => {}
+            Named::Inline => write!(f, "; spec names the code")?,
+            Named::InSecret => write!(f, "; spec names a Secret with the code")?,
+        }
+        if self.is_immediate {
+            write!(f, "; rotated at first sight")?;
+        }
+        if self.is_scheduled {
+            write!(f, "; rotated every two days")?;
+        }
+        if self.is_settled {
+            write!(f, "; all is taken over and at rest, and now a trigger is changed")?;
+        }
+        match self.order {
+            Order::AsTheyCome => Ok(()),
+            Order::OneIn(calls) => write!(f, "; of {calls} calls one goes to whoever else waits"),
+        }
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let around = |moment: &Moment| {
+            if *moment == Moment::Before {
+                "before it has an effect"
+            } else {
+                "after its effect"
+            }
+        };
+        match self {
+            Self::Strike(Strike::Crash(moment)) => write!(f, "the process is killed {}", around(moment)),
+            Self::Strike(Strike::Pause(moment, time)) => {
+                write!(f, "the process stands still for {time:?} {}", around(moment))
+            }
+            Self::Strike(Strike::Api(moment, ApiFault::Status(status))) => {
+                write!(f, "the API server answers {status} {}", around(moment))
+            }
+            Self::Strike(Strike::Api(moment, _)) => write!(f, "the API server's answer is lost {}", around(moment)),
+            Self::Strike(Strike::Cloud(fault)) => write!(f, "the cloud fails {:?}: {:?}", fault.at, fault.kind),
+            Self::Strike(Strike::Act(_, act)) => write!(f, "{act:?}"),
+            Self::Deed(Moment::Before, deed) => write!(f, "{deed} just before"),
+            Self::Deed(Moment::After, deed) => write!(f, "{deed} just after"),
+        }
+    }
+}

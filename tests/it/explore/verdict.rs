@@ -1,0 +1,395 @@
+//! What must have come of a story, as narrowly as its content allows.
+
+use cloud_simulator::{Cause, Fault, FaultKind, Half, Lag, Operation};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use appcode_operator::api::ADOPT_FINGERPRINT;
+use appcode_operator::ids::{AppId, Fingerprint};
+
+use super::people::{Deed, NAMES, secret_of};
+use super::run::Run;
+use super::story::{Named, Story};
+use crate::support::Stage;
+use crate::support::api_server::ROTATIONS;
+use crate::support::judge::{leaks, readable};
+use crate::support::stage::{NAMESPACE, code_of};
+
+/// Nothing is repeated before this many seconds have passed.
+const SETTLE_WINDOW: u64 = 120_000;
+
+/// Changes tried and writes made.
+pub struct Level {
+    changes: usize,
+    writes: usize,
+    time: Timestamp,
+}
+
+pub struct Verdict {
+    wrong: Vec<String>,
+    began: Timestamp,
+}
+
+impl Verdict {
+    pub fn begin(run: &Run<'_>) -> Self {
+        Self {
+            wrong: Vec::new(),
+            began: run.stage.time.truth(),
+        }
+    }
+
+    fn must(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.wrong.push(what());
+        }
+    }
+
+    /// No Secret went back to an older code.
+    pub fn order(&mut self, run: &Run<'_>) {
+        // A Secret that was set back is repaired under the old record.
+        if !has(run.story, |deed| {
+            matches!(deed, Deed::RestoreSecret(_) | Deed::DeleteSecret(_))
+        }) {
+            let is_again = run.stage.judge.has_gone_back();
+            self.must(!is_again, || {
+                "I3: the outcome of a rotation was written after that of a later one".into()
+            });
+        }
+        if may_go_back(run.story) {
+            return;
+        }
+        let ledger = run.stage.cloud.with(|cloud| cloud.ledger().clone());
+        for (_, name) in run.story.setting.names() {
+            let written = run.stage.judge.written(name);
+            let ranks = written.iter().map(|code| ledger.age_rank(&run.stage.app, code));
+            self.must(ranks.is_sorted(), || {
+                format!("I3: Secret {name} went back to an older code")
+            });
+        }
+    }
+
+    /// A resource that waits for a person gets its answer, if the story allows that it waits. Returns whether one did.
+    pub fn answer_as_a_person(&mut self, run: &Run<'_>) -> bool {
+        let mut is_answered = false;
+        for (which, name) in run.story.setting.names() {
+            let Some(reason) = rotation(&run.stage, name).and_then(|object| stalled(&object)) else {
+                continue;
+            };
+            let is_allowed = may_stop(run.story, &reason);
+            self.must(is_allowed, || format!("{name} stopped for {reason}"));
+            if is_allowed && reason != "Conflict" {
+                run.stage.note(0, || format!("a person answers {reason} of {name}"));
+                answer(&run.stage, run.story, which);
+                is_answered = true;
+            }
+        }
+        is_answered
+    }
+
+    pub fn end(&mut self, run: &Run<'_>) {
+        for (_, name) in run.story.setting.names() {
+            if let Some(object) = rotation(&run.stage, name) {
+                self.end_of(run, name, &object);
+            }
+        }
+        let ledger = run.stage.cloud.with(|cloud| cloud.ledger().clone());
+        let app = &run.stage.app;
+        let changes = ledger.acts_applied(app, Cause::Reset) + ledger.acts_applied(app, Cause::Add);
+        let most = most_changes(run.story, run.stage.time.truth().duration_since(self.began).as_hours());
+        self.must(changes <= most, || {
+            format!("I2: {changes} changes where {most} can have reasons")
+        });
+        if !may_take_strangers(run.story) {
+            let strangers: Vec<String> = strangers(&run.stage, run.story);
+            let taken = run.stage.judge.rotated().iter().any(|code| strangers.contains(code));
+            self.must(!taken, || {
+                "P5: a stranger's code was taken for the outcome of a rotation".into()
+            });
+        }
+        let found = leaks(&run.stage, &readable(&run.stage));
+        self.must(found.is_empty(), || format!("I7: {found:?} can be read"));
+    }
+
+    fn end_of(&mut self, run: &Run<'_>, name: &str, object: &Value) {
+        if let Some(reason) = stalled(object) {
+            let is_allowed = reason == "Conflict" && may_stop(run.story, &reason);
+            self.must(is_allowed, || format!("{name} is stopped for {reason} in the end"));
+            return;
+        }
+        let status = &object["status"];
+        let ready = condition(object, "Ready");
+        self.must(ready["status"] == "True", || {
+            format!(
+                "I4: {name} has Ready={} {}: {}",
+                ready["status"], ready["reason"], ready["message"]
+            )
+        });
+        let place = |field: &str| status["target"][field].as_str().unwrap_or_default().to_owned();
+        let code = run
+            .stage
+            .secret(&place("name"))
+            .and_then(|secret| code_of(&secret, &place("key")));
+        let live = run.stage.live();
+        self.must(code.as_ref().is_some_and(|code| live.contains(code)), || {
+            format!("I1: the Secret of {name} holds no live code in the end")
+        });
+        let shown = code.map(|code| print_of(&run.stage, &code).short());
+        self.must(status["current"]["fingerprint"].as_str() == shown.as_deref(), || {
+            format!("the status of {name} shows another code")
+        });
+        self.must(is_up_to_date(object), || {
+            format!("I8: a change of {name} was lost: {status}")
+        });
+        self.must(is_closed(run.story, object), || {
+            format!("a rotation of {name} is still open")
+        });
+    }
+
+    pub fn level(run: &Run<'_>) -> Level {
+        let ledger = run.stage.cloud.with(|cloud| cloud.ledger().clone());
+        Level {
+            changes: ledger.calls(Operation::Reset) + ledger.calls(Operation::Add),
+            writes: run.stage.api.writes(),
+            time: run.stage.time.truth(),
+        }
+    }
+
+    /// After the last fault there is silence.
+    pub fn silence(&mut self, run: &Run<'_>, before: &Level) {
+        let after = Self::level(run);
+        let is_scheduled = run.story.setting.is_scheduled;
+        let changes = after.changes - before.changes;
+        self.must(changes == 0 || is_scheduled, || {
+            "I9: rotated again without a reason".into()
+        });
+        let writes = after.writes - before.writes;
+        let hours = usize::try_from(after.time.duration_since(before.time).as_hours()).unwrap_or_default();
+        // The time of the last check is written once in a check period.
+        let most = (hours + 2) * run.story.setting.resources * run.story.setting.operators;
+        self.must(writes <= most || is_scheduled, || {
+            format!("I4: {writes} writes in {hours} quiet hours")
+        });
+    }
+
+    pub fn sum_up(mut self, run: &Run<'_>, broken: &[String]) -> Vec<String> {
+        self.wrong.extend_from_slice(broken);
+        self.wrong.extend(run.stage.judge.violations());
+        self.wrong.extend(run.stage.api.violations());
+        self.wrong.sort();
+        self.wrong.dedup();
+        self.wrong
+    }
+}
+
+fn print_of(stage: &Stage, code: &str) -> Fingerprint {
+    Fingerprint::of(&AppId::parse(stage.app.clone()).unwrap(), code)
+}
+
+fn rotation(stage: &Stage, name: &str) -> Option<Value> {
+    stage.api.object(ROTATIONS, NAMESPACE, name)
+}
+
+fn condition(object: &Value, kind: &str) -> Value {
+    let conditions = object["status"]["conditions"].as_array();
+    let mut found = conditions
+        .into_iter()
+        .flatten()
+        .filter(|condition| condition["type"] == kind);
+    found.next().cloned().unwrap_or_default()
+}
+
+fn stalled(object: &Value) -> Option<String> {
+    let condition = condition(object, "Stalled");
+    let reason = condition["reason"].as_str().unwrap_or_default().to_owned();
+    (condition["status"] == "True").then_some(reason)
+}
+
+/// Whether what a person asked for last was seen and taken into account.
+fn is_up_to_date(object: &Value) -> bool {
+    let status = &object["status"];
+    let trigger = &object["spec"]["rotationTrigger"];
+    let request = &object["metadata"]["annotations"][appcode_operator::api::ROTATE_REQUESTED_AT];
+    status["observedGeneration"] == object["metadata"]["generation"]
+        && (trigger.is_null() || status["lastHandledTrigger"] == *trigger)
+        && (request.is_null() || status["lastHandledRequest"] == *request)
+}
+
+/// Whether status shows no open rotation. One for which nobody asks any more is not repeated, and stays open until the next
+/// one takes its place.
+fn is_closed(story: &Story, object: &Value) -> bool {
+    let is_left = |deed: &Deed| matches!(deed, Deed::Withdraw(_) | Deed::RemakeResource(_) | Deed::RemakePlain(_));
+    object["status"]["rotation"].is_null() || has(story, is_left)
+}
+
+/// Whether every resource is ready, or waits for a person.
+pub fn is_at_rest(stage: &Stage, story: &Story) -> bool {
+    let is_at_rest = |object: &Value| {
+        stalled(object).is_some()
+            || (condition(object, "Ready")["status"] == "True" && is_up_to_date(object) && is_closed(story, object))
+    };
+    stage.api.objects(ROTATIONS).iter().all(is_at_rest)
+}
+
+/// Codes that nobody of ours made and that were not there at first.
+fn strangers(stage: &Stage, story: &Story) -> Vec<String> {
+    let ledger = stage.cloud.with(|cloud| cloud.ledger().clone());
+    let made = ledger.effects.iter().filter(|effect| {
+        effect.cause == Cause::Admin && effect.change == cloud_simulator::Change::Made && effect.app == stage.app
+    });
+    made.skip(story.setting.codes)
+        .map(|effect| effect.code.clone())
+        .collect()
+}
+
+/// What a person does who reads the message: names the youngest code that is not a stranger's, or adds one.
+fn answer(stage: &Stage, story: &Story, which: usize) {
+    let strangers = strangers(stage, story);
+    let ours = stage.cloud.with(|cloud| cloud.ledger().live_codes(&stage.app));
+    let is_claimed = |code: &String, other: usize| {
+        let named =
+            rotation(stage, NAMES[other]).map(|object| object["metadata"]["annotations"][ADOPT_FINGERPRINT].clone());
+        other != which
+            && (stage.code_in(&secret_of(stage, other)).as_ref() == Some(code)
+                || named.is_some_and(|named| named == print_of(stage, code).to_string()))
+    };
+    let free = |code: &&String| !strangers.contains(code) && !(0..NAMES.len()).any(|other| is_claimed(code, other));
+    let code = ours.iter().rfind(free).cloned().unwrap_or_else(|| {
+        let now = stage.time.truth();
+        stage.cloud.with(|cloud| cloud.add_code(now, &stage.app, None)).unwrap()
+    });
+    let print = print_of(stage, &code).to_string();
+    stage.annotate(NAMES[which], ADOPT_FINGERPRINT, &print);
+}
+
+// ── what the content of a story allows ─────────────────────────────────────────────────────────────────────────────
+
+fn has(story: &Story, wanted: impl Fn(&Deed) -> bool) -> bool {
+    story.deeds().any(wanted)
+}
+
+fn has_fault(story: &Story, wanted: impl Fn(&FaultKind) -> bool) -> bool {
+    story.faults().any(|fault| wanted(&fault.kind))
+}
+
+fn is_half(kind: &FaultKind) -> bool {
+    matches!(kind, FaultKind::HalfReset { .. })
+}
+
+fn is_stale(kind: &FaultKind) -> bool {
+    matches!(kind, FaultKind::Stale { .. })
+}
+
+/// An addition cannot be told from another one, and is what an app without codes or a half reset needs.
+fn may_add(story: &Story) -> bool {
+    story.setting.codes == 0
+        || has_fault(story, |kind| {
+            matches!(kind, FaultKind::HalfReset { left: Half::NoneMade })
+        })
+        || has(story, |deed| matches!(deed, Deed::StrangerDeletes(_)))
+}
+
+fn may_stop(story: &Story, reason: &str) -> bool {
+    let setting = &story.setting;
+    let has_strangers = has(story, |deed| matches!(deed, Deed::StrangerAdds));
+    match reason {
+        // Nothing says which code to start from.
+        "AppCodeAmbiguous" => {
+            let is_unnamed = setting.named == Named::No || has(story, |deed| matches!(deed, Deed::RemakePlain(_)));
+            let has_more = has_strangers || has_fault(story, |kind| is_half(kind) || may_double(kind));
+            is_unnamed && (setting.codes > 1 || has_more)
+        }
+        // The Secret was taken away, set back or overwritten in the middle of a rotation, or the code was taken away:
+        // documented limits.
+        // Or both resources name one code, and the other one has replaced it.
+        "CodeNotListed" => {
+            setting.codes < setting.resources
+                || has(story, |deed| {
+                    matches!(
+                        deed,
+                        Deed::DeleteSecret(_)
+                            | Deed::RestoreSecret(_)
+                            | Deed::StrangerDeletes(_)
+                            | Deed::Reseed(_)
+                            | Deed::Forge(..)
+                    )
+                })
+        }
+        // A stranger's code beside ours, or two of ours.
+        "AmbiguousOutcome" => {
+            has_strangers || (may_add(story) && has_fault(story, |kind| may_double(kind) || is_stale(kind)))
+        }
+        // The older of two resources keeps the code.
+        "Conflict" => {
+            let is_shared = |deed: &Deed| matches!(deed, Deed::Reseed(_) | Deed::RemakePlain(_));
+            setting.resources > 1 && (setting.codes < 2 || setting.named == Named::No || has(story, is_shared))
+        }
+        _ => false,
+    }
+}
+
+/// Whether a fault may bring a second effect about.
+fn may_double(kind: &FaultKind) -> bool {
+    match kind {
+        FaultKind::Duplicate { .. } => true,
+        FaultKind::Late { after_millis, .. } => after_millis.is_none_or(|millis| millis >= SETTLE_WINDOW),
+        _ => false,
+    }
+}
+
+/// Changes that have a reason, or an excuse in the fault model.
+fn most_changes(story: &Story, hours: i64) -> usize {
+    if let Some(most) = story.most_changes {
+        return most;
+    }
+    let setting = &story.setting;
+    let begins_by_change = setting.named == Named::Inline || setting.codes == 0 || setting.is_immediate;
+    let first = if begins_by_change { setting.resources } else { 0 };
+    let starts_by_change = begins_by_change || has(story, |deed| matches!(deed, Deed::Reseed(_)));
+    let is_secret_lost = has(story, |deed| matches!(deed, Deed::DeleteSecret(_)));
+    let asked = |deed: &&Deed| match deed {
+        // A code of ours that a person deletes before it is in the Secret looks like a half reset.
+        Deed::Trigger(..) | Deed::Request(..) | Deed::Reseed(_) | Deed::StrangerDeletes(_) => true,
+        // What was emptied in both places was never there.
+        Deed::WipeStatus(_) => starts_by_change && is_secret_lost,
+        Deed::MakeResource(_) | Deed::RemakeResource(_) | Deed::RemakePlain(_) => starts_by_change,
+        _ => false,
+    };
+    let asked = story.deeds().filter(asked).count();
+    let excused: usize = story
+        .events
+        .iter()
+        .map(|event| match &event.what {
+            super::story::What::Strike(crate::support::script::Strike::Cloud(fault)) if excuses(fault) => event.times,
+            _ => 0,
+        })
+        .sum();
+    let scheduled = if setting.is_scheduled {
+        let days = usize::try_from(hours / 48).unwrap_or_default() + 1;
+        (days + usize::from(has(story, |deed| matches!(deed, Deed::Jump(_))))) * setting.resources
+    } else {
+        0
+    };
+    first + usize::from(setting.is_settled) + asked + excused + scheduled
+}
+
+/// Whether a fault may cost one change more.
+fn excuses(fault: &Fault) -> bool {
+    is_half(&fault.kind)
+        || may_double(&fault.kind)
+        || matches!(
+            fault.kind,
+            FaultKind::Stale {
+                lag: Lag::OneChange | Lag::Frozen
+            }
+        )
+}
+
+/// A half reset, or an added code whose answer is lost, together with a stranger's code: a documented limit.
+fn may_take_strangers(story: &Story) -> bool {
+    may_add(story)
+}
+
+/// A person may name an older code.
+fn may_go_back(story: &Story) -> bool {
+    has(story, |deed| matches!(deed, Deed::Reseed(_)))
+}

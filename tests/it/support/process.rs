@@ -1,0 +1,159 @@
+//! A process of the operator on a stage: the real controller, its queue filled from the API server by hand.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use appcode_operator::controller::{Cluster, Context, Decide, Notice, Settings};
+use appcode_operator::endpoint::{Endpoint, EndpointRules};
+use appcode_operator::identity::Identity;
+use appcode_operator::metrics::Metrics;
+use appcode_operator::modelarts::{
+    AppCodes, GuardOptions, GuardedAppCodes, HttpAppCodes, HttpOptions, MeasuredAppCodes,
+};
+use appcode_operator::plan::Limits;
+use appcode_operator::validate::Rules;
+use jiff::SignedDuration;
+use serde_json::Value;
+
+use super::Stage;
+use super::api_server::ROTATIONS;
+use super::clock::ProcessClock;
+use super::cloud::{CloudHandle, DirectAppCodes, Struck};
+use super::gate::ProcessId;
+
+/// What stands between the operator and the cloud where a bug is planted.
+pub type WrapCloud = fn(Arc<dyn AppCodes>) -> Arc<dyn AppCodes>;
+
+/// How processes are started.
+#[derive(Clone)]
+pub struct Make {
+    pub settings: Settings,
+    /// No call on the API server takes longer; that matters only where one hangs.
+    pub deadline: Duration,
+    /// How the client connects.
+    pub http: HttpOptions,
+    /// What is called in place of the stage's cloud.
+    pub instead: Option<Arc<dyn AppCodes>>,
+    pub wrap: Option<WrapCloud>,
+    /// What decides in the place of the operator's own function, for a process of this number.
+    pub decide: Option<fn(ProcessId) -> Arc<Decide>>,
+}
+
+impl Make {
+    pub fn new(stage: &Stage, deadline: Duration) -> Self {
+        Self {
+            settings: settings(stage),
+            deadline,
+            http: HttpOptions {
+                allow_insecure_loopback: true,
+                ..HttpOptions::default()
+            },
+            instead: None,
+            wrap: None,
+            decide: None,
+        }
+    }
+
+    /// Starts a process that has watched from the beginning.
+    pub fn start(&self, stage: &Arc<Stage>, number: ProcessId) -> Process {
+        Process {
+            number,
+            ctx: self.context(stage, number),
+            seen: 0,
+        }
+    }
+
+    /// Starts a process whose queue is filled by a listing, as after every start.
+    pub fn start_late(&self, stage: &Arc<Stage>, number: ProcessId) -> Process {
+        let mut process = self.start(stage, number);
+        process.seen = stage.api.version();
+        for object in stage.api.objects(ROTATIONS) {
+            process.ctx.queue.apply(&notice(object), true, 1);
+        }
+        process
+    }
+
+    /// The random numbers of a process follow from its number.
+    fn context(&self, stage: &Arc<Stage>, number: ProcessId) -> Arc<Context> {
+        let clock = Arc::new(ProcessClock::start(stage.time.clone(), stage.gate.clone(), number));
+        let inner: Arc<dyn AppCodes> = match (&self.instead, &stage.cloud) {
+            (Some(cloud), _) => Arc::clone(cloud),
+            (None, CloudHandle::Http(_)) => Arc::new(HttpAppCodes::new(&self.http, clock.clone()).unwrap()),
+            (None, CloudHandle::Direct(..)) => Arc::new(DirectAppCodes {
+                stage: Arc::clone(stage),
+            }),
+        };
+        let struck: Arc<dyn AppCodes> = Arc::new(Struck {
+            inner,
+            stage: Arc::clone(stage),
+            process: number,
+        });
+        let struck = self.wrap.map_or(Arc::clone(&struck), |wrap| wrap(struck));
+        let metrics = Arc::new(Metrics::default());
+        let measured = MeasuredAppCodes::new(struck, clock.clone(), Arc::clone(&metrics));
+        let cloud = GuardedAppCodes::new(Arc::new(measured), clock.clone(), GuardOptions::default());
+        let cluster = Cluster::new(stage.client_of(number), self.deadline);
+        let settings = self.settings.clone();
+        let mut ctx = Context::new(cluster, Arc::new(cloud), clock, settings, metrics, Some(number));
+        if let Some(decide) = self.decide {
+            ctx.decide = decide(number);
+        }
+        Arc::new(ctx)
+    }
+}
+
+pub struct Process {
+    pub number: ProcessId,
+    pub ctx: Arc<Context>,
+    seen: u64,
+}
+
+impl Process {
+    /// Brings the watch up to date.
+    pub fn sync(&mut self, stage: &Stage) {
+        for change in stage.api.changes_since(self.seen) {
+            self.seen = change.version;
+            let notice = notice(change.object);
+            if change.kind == "DELETED" {
+                self.ctx.deleted(&notice.key());
+            } else {
+                self.ctx.queue.apply(&notice, false, 1);
+            }
+        }
+    }
+}
+
+pub fn notice(object: Value) -> Notice {
+    serde_json::from_value(object).unwrap()
+}
+
+fn settings(stage: &Stage) -> Settings {
+    let minimum_interval = SignedDuration::from_mins(10);
+    let endpoint = Endpoint {
+        modelarts: stage.endpoint.clone(),
+        iam: stage.endpoint.clone(),
+    };
+    Settings {
+        identity: Identity::None,
+        limits: Limits {
+            settle_window: SignedDuration::from_mins(2),
+            minimum_interval,
+            daily_budget: 1000,
+            check_period: SignedDuration::from_hours(1),
+        },
+        rules: Rules {
+            endpoints: EndpointRules {
+                allowed: vec![endpoint],
+                allow_insecure_loopback: true,
+            },
+            minimum_interval,
+            daily_budget: 1000,
+            forbid_plaintext: false,
+            allowances: Vec::new(),
+        },
+        namespaces: Vec::new(),
+        concurrency: 4,
+        grace: Duration::from_secs(20),
+        prompt: Duration::from_secs(5),
+    }
+}
