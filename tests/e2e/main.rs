@@ -15,6 +15,7 @@ mod canary;
 mod crash;
 mod install;
 mod rights;
+mod runbook;
 mod shown;
 mod stage;
 mod user;

@@ -1,6 +1,5 @@
 //! `docs/runbook.md` as a program reads it.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 /// A block of commands.
@@ -11,18 +10,12 @@ pub struct Block {
     pub script: String,
 }
 
-impl Block {
-    /// The words in capitals, which stand for something else.
-    pub fn words(&self) -> BTreeSet<&str> {
-        let parts = self.script.split(|c: char| !is_of_word(c));
-        parts.filter(|part| is_word(part)).collect()
-    }
-}
-
+/// What a word in capitals, or a part of another one, may consist of.
 pub fn is_of_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
+/// Whether it is in capitals and so stands for something else.
 pub fn is_word(part: &str) -> bool {
     part.len() > 1 && part.chars().all(|c| c.is_ascii_uppercase() || c == '_')
 }
