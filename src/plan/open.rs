@@ -189,7 +189,7 @@ impl Planner<'_> {
                 Some(self.attempt(intent, Call::Add, app, &claimed))
             }),
             Verdict::Ambiguous => Some(match self.adopted(app) {
-                Some(code) => self.persist(intent, code),
+                Some(code) => self.persist(&intent.leaving(code, app.reading(&claimed)), code),
                 None => self.ambiguous(intent.new_codes(app.reading(&claimed)).as_slice()),
             }),
         }
