@@ -7,7 +7,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BUILD := cargo build --locked --workspace --all-targets
 RUN_TESTS := $(shell command -v cargo-nextest >/dev/null && echo 'cargo nextest run --locked --workspace --no-fail-fast' || echo 'cargo test --locked --workspace')
 
-.PHONY: build assets demo test fmt lint deny doc bench generate e2e clean
+.PHONY: build assets demo test fuzz fmt lint deny doc bench generate e2e e2e-chaos clean
 
 build: ## Compile everything
 	$(BUILD)
@@ -23,6 +23,16 @@ test: assets ## Every test
 
 e2e: assets ## Only the tests on the real control plane
 	cargo test --locked --test e2e
+
+# Sizes of the long form; the tests of `make test` have short ones.
+CHAOS := CHAOS_KILLS=300 CHAOS_ROUNDS=6 CHAOS_HAND_OVERS=50 CHAOS_OUTAGES=1 CHAOS_OUTAGE_SECONDS=120
+
+e2e-chaos: assets ## Hundreds of kills, hand-overs and long outages, in about half an hour
+	env $(CHAOS) cargo test --locked --test e2e chaos:: -- --nocapture
+
+# Only the operator itself is optimised for it, with all checks left in, so that the dependencies of the tests serve as they are.
+fuzz: ## CASES=1000000 random cases of each fuzz target, on any toolchain; FUZZ_SEED=1 chooses others
+	FUZZ_CASES=$(or $(CASES),1000000) cargo test --locked --config profile.dev.package.appcode-operator.opt-level=2 --test fuzz -- --nocapture
 
 fmt: ## Format the code
 	cargo fmt --all

@@ -14,7 +14,7 @@ mod scrub;
 mod sign;
 mod token;
 mod transport;
-mod wire;
+pub mod wire;
 
 use std::fmt;
 use std::time::Duration;

@@ -257,9 +257,10 @@ impl Planner<'_> {
         let holds = left.is_positive() && left <= longest;
         // An intent that status does not show was written after the failure, by a process that ended before it reported.
         let shown = status.rotation.as_ref().map(|rotation| rotation.rotation_id.as_str());
+        let is_own = self.book().is_some_and(|secret| !secret.is_inherited);
         let is_unreported = self
             .open()
-            .is_some_and(|intent| shown != Some(intent.rotation_id.as_str()));
+            .is_some_and(|intent| is_own && shown != Some(intent.rotation_id.as_str()));
         let has_work = matches!(self.o.cloud, Cloud::Read(_)) || self.o.memory.held.is_some() || is_unreported;
         (holds && !is_new && !has_work).then_some(Step::BackOff { after: left })
     }
@@ -298,10 +299,7 @@ impl Planner<'_> {
     fn is_secret_in_order(&self) -> bool {
         match &self.o.secret {
             SecretView::Ours(secret) => {
-                !secret.is_inherited
-                    && secret.code.is_some()
-                    && secret.code == secret.record.fingerprint
-                    && self.story.is_current(secret.code)
+                !secret.is_inherited && secret.is_in_sync() && self.story.is_current(secret.code)
             }
             _ => false,
         }
@@ -353,7 +351,7 @@ impl Planner<'_> {
             .filter(|name| app.name.as_ref() != Some(*name))
         {
             let message = format!(
-                "App {id} is not named {name}, so nothing is changed. Correct spec.appName or spec.appId, or rename the app."
+                "App {id} is not named {name:?}, so nothing is changed. Correct spec.appName or spec.appId, or rename the app."
             );
             return Some(stop(Reason::AppNameMismatch, message, self.o.limits.check_period));
         }

@@ -195,7 +195,7 @@ pub enum SecretView {
     },
     /// It is ours but its record cannot be used.
     Unreadable(String),
-    /// It belongs to another resource of this namespace, which is there: its name.
+    /// It belongs to another resource of this namespace, which keeps it: its name.
     Claimed(String),
     /// The API server does not let us read it: why.
     Forbidden(String),
@@ -208,6 +208,11 @@ impl SecretView {
             Self::Ours(secret) => Some(secret),
             Self::Absent | Self::Foreign { .. } | Self::Unreadable(_) | Self::Claimed(_) | Self::Forbidden(_) => None,
         }
+    }
+
+    /// The same, but not a Secret that this resource is only about to take over: what that says is another one's story.
+    pub fn own(&self) -> Option<&OurSecret> {
+        self.ours().filter(|secret| !secret.is_inherited)
     }
 }
 
@@ -222,8 +227,15 @@ pub struct OurSecret {
     pub code: Option<Fingerprint>,
     /// Why it cannot be written, if so.
     pub locked: Option<&'static str>,
-    /// Whether it still says that it belongs to a resource that is gone, and that this one takes it over from.
+    /// Whether it still says that it belongs to another resource, which is gone or gives way to this one.
     pub is_inherited: bool,
+}
+
+impl OurSecret {
+    /// Whether it holds the code that its record names.
+    pub fn is_in_sync(&self) -> bool {
+        self.code.is_some() && self.code == self.record.fingerprint
+    }
 }
 
 /// Who asks whether a Secret is theirs.

@@ -92,10 +92,7 @@ pub fn fold(pass: Pass<'_>, now: Timestamp) -> AppCodeRotationStatus {
 fn publish(status: &mut AppCodeRotationStatus, pass: Pass<'_>, wanted: &Wanted, now: Timestamp) {
     let o = pass.observed;
     let story = Story::tell(o, wanted, now);
-    let book = o
-        .book()
-        .map(|(_, secret)| secret)
-        .filter(|secret| secret.record.app == wanted.app);
+    let book = o.own_book().filter(|secret| secret.record.app == wanted.app);
     if status.target.is_none() || is_in_sync(o) {
         status.target = Some(wanted.target.clone());
     }
@@ -184,14 +181,13 @@ pub fn has_open_rotation(o: &Observed) -> bool {
 }
 
 fn open_intent(o: &Observed) -> Option<&Intent> {
-    let (_, book) = o.book()?;
-    book.record.open_intent(o.status.rotation_number.unwrap_or(0))
+    o.own_book()?.record.open_intent(o.status.rotation_number.unwrap_or(0))
 }
 
 /// Whether the Secret holds the code that its record names.
 fn is_in_sync(o: &Observed) -> bool {
-    matches!((&o.secret, &o.wanted), (SecretView::Ours(secret), Ok(wanted))
-        if secret.code.is_some() && secret.code == secret.record.fingerprint && secret.record.app == wanted.app)
+    matches!((o.secret.own(), &o.wanted), (Some(secret), Ok(wanted))
+        if secret.is_in_sync() && secret.record.app == wanted.app)
 }
 
 /// Whether the cloud listed the code in the Secret in this pass. While what became of a call is being found out, a list

@@ -1,7 +1,10 @@
 //! Logs: format and filter.
 
-use tracing::Level;
+use std::io::{self, Write};
+
+use tracing::{Level, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, FilterExt, ParseError, filter_fn};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -25,19 +28,64 @@ const QUIET: &[&str] = &[
 /// # Errors
 /// When `filter` cannot be read.
 pub fn start(format: LogFormat, filter: &str) -> Result<(), ParseError> {
+    subscriber(format, filter, std::io::stderr).map(SubscriberInitExt::init)
+}
+
+/// What [`start`] installs, writing elsewhere.
+///
+/// # Errors
+/// When `filter` cannot be read.
+pub fn subscriber<W>(format: LogFormat, filter: &str, writer: W) -> Result<impl Subscriber + Send + Sync, ParseError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
     let asked: EnvFilter = filter.parse()?;
     let is_open = filter_fn(|meta| {
         let krate = meta.target().split("::").next().unwrap_or_default();
         *meta.level() <= Level::WARN || !QUIET.contains(&krate)
     });
     let filter = asked.and(is_open);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(OneLine(writer));
     let lines = match format {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
         LogFormat::Text => lines.boxed(),
     };
-    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
-    Ok(())
+    Ok(tracing_subscriber::registry().with(lines.with_filter(filter)))
+}
+
+/// Writes each event as one line, whatever stands in it. The text format leaves line ends in a message as they are, so that
+/// a name in a spec could forge a line; and both leave control characters that some terminals obey.
+struct OneLine<W>(W);
+
+impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for OneLine<W> {
+    type Writer = OneLine<W::Writer>;
+
+    fn make_writer(&'w self) -> Self::Writer {
+        OneLine(self.0.make_writer())
+    }
+}
+
+impl<W: Write> Write for OneLine<W> {
+    /// Takes one whole event, as the formats write it. Colours are the formatter's own: it lets no other escape through.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let mut line = String::with_capacity(text.len());
+        for char in text.strip_suffix('\n').unwrap_or(&text).chars() {
+            let is_kept = !char.is_control() && !matches!(char, '\u{2028}' | '\u{2029}');
+            if is_kept || matches!(char, '\u{1b}' | '\t') {
+                line.push(char);
+            } else {
+                line.extend(format!("\\u{:04x}", u32::from(char)).chars());
+            }
+        }
+        line.push('\n');
+        self.0.write_all(line.as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// An error and its causes in one line, for a log field. The line formats differ in whether they show causes at all.

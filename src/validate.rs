@@ -9,7 +9,8 @@ mod text;
 
 use jiff::SignedDuration;
 
-use self::text::{is_secret_key, is_secret_name, parse_duration};
+pub(crate) use self::text::is_object_name;
+use self::text::{is_secret_key, parse_duration};
 use crate::api::{
     AppCodeRotation, AppCodeRotationSpec, CREDENTIALS_NOT_TARGET, InitialRotation, ONE_OF_REGION_ENDPOINT, ONE_SEED,
     Reason, SEED_NOT_TARGET, StatusCode, TargetStatus,
@@ -196,10 +197,14 @@ impl Report {
         let app = &resource.spec.app_id;
         let is_allowed = |it: &Allowance| it.namespace == namespace && it.app_id.as_str() == app;
         if !rules.allowances.iter().any(is_allowed) {
+            // What is no id may be anything, a secret too, and there is no flag for it.
+            let ask = AppId::parse(app).map_or_else(
+                |_| String::new(),
+                |app| format!(", or ask the operator's administrator for --allow-default-identity={namespace}={app}"),
+            );
             let message = format!(
                 "spec.credentialsRef is left out, and the operator's own identity may not be used for this app from this \
-                 namespace; name a credentials Secret, or ask the operator's administrator for \
-                 --allow-default-identity={namespace}={app}"
+                 namespace; name a credentials Secret{ask}"
             );
             self.problems.push(Problem {
                 reason: Reason::IdentityNotAllowed,
@@ -315,7 +320,7 @@ impl Report {
     }
 
     fn secret_name(&mut self, field: &str, name: &str) {
-        if !is_secret_name(name) {
+        if !is_object_name(name) {
             self.invalid(format!(
                 "{field} must be the name of a Secret: at most 253 lower-case letters, digits, hyphens and dots, with a \
                  letter or digit at both ends and on both sides of each dot"

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::queue::Key;
 use crate::api::{AppCodeRotation, MANAGER};
+use crate::validate::is_object_name;
 
 /// Why a call on the API server failed.
 #[derive(Debug, thiserror::Error)]
@@ -91,8 +92,12 @@ impl Cluster {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// A live read of a Secret by name.
+    /// A live read of a Secret by name. There is none of a name that no Secret can have, and nobody is asked for it: the
+    /// client puts names into paths as they are.
     pub async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Secret>, ClusterError> {
+        if !is_object_name(name) {
+            return Ok(None);
+        }
         self.bounded(self.secrets(namespace).get_opt(name)).await
     }
 
@@ -115,8 +120,11 @@ impl Cluster {
             .await
     }
 
-    /// A live read of a resource.
+    /// A live read of a resource; as with Secrets, nobody is asked for one of an impossible name.
     pub async fn rotation(&self, key: &Key) -> Result<Option<AppCodeRotation>, ClusterError> {
+        if !is_object_name(key.name()) {
+            return Ok(None);
+        }
         self.bounded(self.rotations(key.namespace()).get_opt(key.name())).await
     }
 

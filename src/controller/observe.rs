@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use tokio::sync::OwnedMutexGuard;
 
 use super::{ClusterError, Context, Error, Key, Remembered, Turn};
-use crate::api::{ADOPT_FINGERPRINT, AppCodeRotation, AppStatus, ConditionType, ROTATE_REQUESTED_AT};
+use crate::api::{ADOPT_FINGERPRINT, AppCodeRotation, AppStatus, ConditionType, ROTATE_REQUESTED_AT, Reason};
 use crate::ids::{AppId, AppIdentity, Fingerprint, ProjectId};
 use crate::modelarts::{AppCode, Echo, Target};
 use crate::plan::{
@@ -174,9 +174,11 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         .as_ref()
         .map(|target| target.name.clone())
         .filter(|name| *name != target);
+    let secret = see(&target);
+    // Only what this resource put there: the status must not show what somebody else keeps in a Secret.
     let in_secret = validated
         .as_ref()
-        .filter(|validated| validated.plaintext)
+        .filter(|validated| validated.plaintext && secret.own().is_some_and(OurSecret::is_in_sync))
         .and_then(|validated| {
             let secret = secrets.get(&target)?.as_ref().ok()?.as_ref()?;
             code_in(secret, &validated.target.key)
@@ -185,7 +187,7 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         limits: limits(ctx, key),
         resource: resource_view(key, resource.as_ref(), is_gone),
         wanted,
-        secret: see(&target),
+        secret,
         target: target.clone(),
         former: former.as_deref().map_or(SecretView::Absent, see),
         status,
@@ -251,15 +253,36 @@ impl Keeper {
             Some(claim) => claim.standing == Standing::Refused || (!claim.is_older && claim.open.is_none()),
             None => self.resource.is_none(),
         };
-        match view {
-            SecretView::Ours(secret) if gives_way => {
-                let known = [secret.record.seed, secret.record.fingerprint];
-                let is_other_seed = seed.is_some() && !known.contains(&seed);
-                taken_over(secret, is_other_seed || us.is_some_and(is_moved))
-            }
-            _ if self.resource.is_some() => SecretView::Claimed(self.name.name().to_owned()),
-            view => view,
+        let claimed = || SecretView::Claimed(self.name.name().to_owned());
+        let SecretView::Ours(secret) = view else {
+            return if self.resource.is_some() { claimed() } else { view };
+        };
+        if !gives_way || (self.resource.is_some() && secret.record.app != *app) {
+            return claimed();
         }
+        // A resource that comes from another Secret, or names a seed that the keeper did not know, brings its own story
+        // with it: what the keeper recorded is of no interest, unless it waits for the outcome of a call.
+        let known = [secret.record.seed, secret.record.fingerprint];
+        let brings_story = us.is_some_and(is_moved) || (seed.is_some() && !known.contains(&seed));
+        match &claim {
+            Some(claim) if brings_story && claim.open.is_some() => return claimed(),
+            None if brings_story && secret.record.open_intent(0).is_some() => {
+                return SecretView::Foreign {
+                    why: "a rotation is open on it that an AppCodeRotation began which is gone",
+                };
+            }
+            _ => {}
+        }
+        let record = if brings_story {
+            Record::new(secret.record.app)
+        } else {
+            secret.record
+        };
+        SecretView::Ours(OurSecret {
+            is_inherited: true,
+            record,
+            ..secret
+        })
     }
 }
 
@@ -268,26 +291,6 @@ fn is_moved(resource: &AppCodeRotation) -> bool {
     let status = resource.status.as_ref().filter(|status| status.current.is_some());
     let former = status.and_then(|status| status.target.as_ref());
     former.is_some_and(|former| former.name != resource.target_name())
-}
-
-/// A Secret of another resource as this one goes on from it. A resource that comes from another Secret, or names a seed
-/// that its keeper did not know, brings its own story with it, so that what the keeper recorded is of no interest, unless
-/// it waits for the outcome of a call.
-fn taken_over(secret: OurSecret, brings_story: bool) -> SecretView {
-    let record = match secret.record.open_intent(0) {
-        None if brings_story => Record::new(secret.record.app),
-        Some(_) if brings_story => {
-            return SecretView::Foreign {
-                why: "a rotation that another AppCodeRotation began is open on it",
-            };
-        }
-        _ => secret.record,
-    };
-    SecretView::Ours(OurSecret {
-        is_inherited: true,
-        record,
-        ..secret
-    })
 }
 
 async fn keeper(
@@ -485,7 +488,7 @@ pub(super) fn sibling(
     };
     let age = |resource: &AppCodeRotation| (created(resource), resource.metadata.uid.clone());
     let is_near = them.namespace() == us.namespace();
-    let is_on_secret = is_near && them.target_name() == us.target_name();
+    let is_on_secret = is_near && them.target_name() == us.target_name() && !is_stuck(them);
     Some(Sibling {
         name: is_near.then(|| them.name_any()),
         shares: match (is_on_app, is_on_secret) {
@@ -505,6 +508,15 @@ pub(super) fn sibling(
         holds,
         open,
     })
+}
+
+/// Whether it cannot make a Secret, so that others need not leave it the name.
+fn is_stuck(resource: &AppCodeRotation) -> bool {
+    let status = resource.status.clone().unwrap_or_default();
+    let stalled = status.condition(ConditionType::Stalled);
+    let is_stalled = stalled.is_some_and(|it| it.status == "True" && it.reason != Reason::Conflict.as_str());
+    let is_held = resource.spec.suspend == Some(true) && status.current.is_none();
+    is_stalled || is_held || resource.metadata.deletion_timestamp.is_some()
 }
 
 fn created(resource: &AppCodeRotation) -> Timestamp {

@@ -71,9 +71,9 @@ pub struct Neighbour {
 /// The others that a resource has to look at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Neighbours {
-    /// Those with the same target Secret first, then those that may have a code, then by age.
+    /// Of each kind, those that may have a code first, then by age.
     pub nearest: Vec<Neighbour>,
-    /// Whether as many others as are looked at are older and may have a code.
+    /// Whether as many others of the app as are looked at are older and may have a code.
     pub is_crowded: bool,
 }
 
@@ -377,13 +377,12 @@ impl Queue {
         target.unwrap_or(key.name()).to_owned()
     }
 
-    /// Other resources of the same app or with the same target Secret, at most `most`.
+    /// Other resources of the same app, and those of other apps with the same target Secret: at most `most` of each.
     pub fn neighbours(&self, key: &Key, most: usize) -> Neighbours {
         struct Other<'a> {
             key: &'a Key,
             entry: &'a Entry,
             is_on_app: bool,
-            is_on_secret: bool,
         }
         let inner = self.lock();
         let Some(us) = inner.entries.get(key) else {
@@ -407,11 +406,11 @@ impl Queue {
                 key: other,
                 entry,
                 is_on_app,
-                is_on_secret,
             })
         };
         let mut others: Vec<_> = keys.into_iter().filter_map(other).collect();
-        others.sort_by_key(|other| (!other.is_on_secret, other.entry.stake, other.entry.created, other.key));
+        others.sort_by_key(|other| (other.entry.stake, other.entry.created, other.key));
+        let (on_app, elsewhere): (Vec<_>, Vec<_>) = others.into_iter().partition(|other| other.is_on_app);
         let is_before = |other: &&Other<'_>| {
             other.entry.stake == Stake::Code && (other.entry.created, other.key) < (us.created, key)
         };
@@ -421,8 +420,11 @@ impl Queue {
             is_on_app: other.is_on_app,
         };
         Neighbours {
-            nearest: others.iter().take(most).map(neighbour).collect(),
-            is_crowded: others.iter().filter(is_before).count() >= most,
+            is_crowded: on_app.iter().filter(is_before).count() >= most,
+            nearest: [on_app, elsewhere]
+                .iter()
+                .flat_map(|others| others.iter().take(most).map(neighbour))
+                .collect(),
         }
     }
 
@@ -757,7 +759,7 @@ mod tests {
         assert_eq!(near("b"), [("a".into(), false), ("c".into(), false)]);
         assert_eq!(
             near("c"),
-            [("a".into(), false), ("b".into(), false), ("d".into(), true)]
+            [("d".into(), true), ("a".into(), false), ("b".into(), false)]
         );
         queue.apply(&on("b", "y", "b"), false, 1);
         queue.remove(&Key::new("ns", "c"));

@@ -8,11 +8,11 @@ use futures::StreamExt;
 use kube::Api;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::notice::Notice;
-use super::{Context, Turn, UNSEEN_RETRY, pause_after, reconcile};
+use super::{Context, Error, Next, Turn, UNSEEN_RETRY, pause_after, reconcile};
 use crate::telemetry::causes;
 
 /// Objects in one page of the listing: few enough that a page is a small part of resident memory.
@@ -155,18 +155,7 @@ async fn work(ctx: Arc<Context>, shutdown: CancellationToken) {
 pub async fn take_turn(ctx: &Arc<Context>, turn: Turn) {
     let key = turn.key.clone();
     let nudged = turn.nudged;
-    let since = ctx.clock.uptime();
-    let pass = tokio::spawn({
-        let ctx = Arc::clone(ctx);
-        async move { Box::pin(reconcile(&ctx, &turn)).await }
-    });
-    let outcome = pass.await;
-    let took = ctx.clock.uptime().saturating_sub(since);
-    match &outcome {
-        Ok(outcome) => ctx.metrics.reconciled(outcome.as_ref().map(drop), took),
-        Err(_) => ctx.metrics.panicked(took),
-    }
-    match outcome {
+    match pass(ctx, turn).await {
         Ok(Ok(Some(next))) => ctx.queue.done(&key, next.after, next.nudged),
         Ok(Ok(None)) => ctx.queue.finished(&key, UNSEEN_RETRY),
         Ok(Err(error)) => {
@@ -178,6 +167,22 @@ pub async fn take_turn(ctx: &Arc<Context>, turn: Turn) {
             ctx.queue.failed(&key, nudged, |failures| pause_after(ctx, failures));
         }
     }
+}
+
+/// One pass on a task of its own, so that a panic ends that task only.
+async fn pass(ctx: &Arc<Context>, turn: Turn) -> Result<Result<Option<Next>, Error>, JoinError> {
+    let since = ctx.clock.uptime();
+    let task = tokio::spawn({
+        let ctx = Arc::clone(ctx);
+        async move { Box::pin(reconcile(&ctx, &turn)).await }
+    });
+    let outcome = task.await;
+    let took = ctx.clock.uptime().saturating_sub(since);
+    match &outcome {
+        Ok(outcome) => ctx.metrics.reconciled(outcome.as_ref().map(drop), took),
+        Err(_) => ctx.metrics.panicked(took),
+    }
+    outcome
 }
 
 /// Tries to save codes that only this process holds, up to the uptime `until`.
@@ -198,9 +203,18 @@ async fn save_what_is_held(ctx: &Arc<Context>, until: Duration) {
         }
         // A turn that is under way saves its own.
         for (key, _) in held.into_iter().filter(|(key, _)| !ctx.queue.is_running(key)) {
-            let turn = Turn { key, nudged: true };
-            if let Err(error) = Box::pin(reconcile(ctx, &turn)).await {
-                tracing::warn!(resource = %turn.key, error = %causes(&error), "the code is not saved yet");
+            let turn = Turn {
+                key: key.clone(),
+                nudged: true,
+            };
+            match pass(ctx, turn).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(resource = %key, error = %causes(&error), "the code is not saved yet");
+                }
+                Err(error) => {
+                    tracing::error!(resource = %key, panicked = error.is_panic(), "the pass broke; this is a bug");
+                }
             }
         }
         ctx.clock.sleep(Duration::from_millis(500)).await;

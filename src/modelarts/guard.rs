@@ -36,8 +36,7 @@ pub struct GuardOptions {
     pub global_rate: f64,
     /// Calls that one credentials Secret may make at once after a rest. Default 5; over all it is ten times that.
     pub burst: u32,
-    /// Longest wait for a turn or for another call's try of the credentials; a call that would wait longer is postponed. An
-    /// admission waits twice as long for its turn. Default 10 s.
+    /// Longest wait for a turn or for another call's try of the credentials; a call that would wait longer is postponed. Default 10 s.
     pub max_wait: Duration,
     /// How long rejected keys and tokens rest. Default 330 s, as a key is locked for 300 s after five failures.
     pub breaker_open: Duration,
@@ -138,9 +137,7 @@ impl GuardedAppCodes {
                 return Err(closed(time));
             }
             let wait = caller.bucket.wait(uptime).max(over_all);
-            // Who has a reading already is not sent away to read once more, if that can be helped.
-            let patience = if is_reading { 1 } else { 2 };
-            if wait > self.options.max_wait.saturating_mul(patience) {
+            if wait > self.options.max_wait {
                 let after = caller.line.take(uptime).max(wait);
                 let end = after.mul_f64(state.calls_each());
                 state.tell(end, uptime);

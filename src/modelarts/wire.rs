@@ -2,6 +2,8 @@
 //!
 //! Answers are read leniently, since the API marks no field as required: a field of the wrong type counts as absent and
 //! unknown fields are skipped. `app_key` and `app_secret` are skipped too, so that they never become values here.
+//!
+//! It is public for the fuzz targets; the operator itself reaches it through [`super::HttpAppCodes`].
 
 mod lenient;
 
@@ -22,18 +24,18 @@ const TYPE_LENGTH: usize = 64;
 const DEFAULT_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Path of an app.
-pub(super) fn app_path(target: &Target) -> String {
+pub fn app_path(target: &Target) -> String {
     let (project, app) = (target.app.project_id.as_str(), target.app.app_id.as_str());
     format!("/v1/{}/app-auth/apps/{}", encode(project), encode(app))
 }
 
 /// Path to add a code to an app.
-pub(super) fn codes_path(target: &Target) -> String {
+pub fn codes_path(target: &Target) -> String {
     format!("{}/app-code", app_path(target))
 }
 
 /// Path of one code of an app. It holds a live secret.
-pub(super) fn code_path(target: &Target, code: &AppCode) -> String {
+pub fn code_path(target: &Target, code: &AppCode) -> String {
     format!("{}/{}", codes_path(target), encode(code.expose()))
 }
 
@@ -147,7 +149,7 @@ struct AppFields {
 ///
 /// # Errors
 /// When it holds no app, or another one. The text is ours and quotes nothing of the answer.
-pub(super) fn parse_app(body: &[u8], target: &Target) -> Result<App, &'static str> {
+pub fn parse_app(body: &[u8], target: &Target) -> Result<App, &'static str> {
     let Object(AppAnswer { app: Object(fields) }) =
         serde_json::from_slice(body).map_err(|_| "the answer is not an app")?;
     match fields.app_id {
@@ -190,11 +192,11 @@ fn app_type(name: &str) -> AppType {
 
 /// What a sign-in answer tells besides the token, which is a header.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct SignedIn {
+pub struct SignedIn {
     /// IAM user id of the caller.
-    pub(super) user_id: Option<String>,
+    pub user_id: Option<String>,
     /// From issue to expiry, both by the cloud's clock, so that ours does not matter.
-    pub(super) life: Duration,
+    pub life: Duration,
 }
 
 #[derive(Default, Deserialize)]
@@ -220,7 +222,7 @@ struct UserFields {
 }
 
 /// Reads a sign-in answer; what it does not tell has its documented value.
-pub(super) fn parse_sign_in(body: &[u8]) -> SignedIn {
+pub fn parse_sign_in(body: &[u8]) -> SignedIn {
     let token = serde_json::from_slice::<TokenAnswer>(body).unwrap_or_default().token;
     let time = |field: Scalar| field.text().and_then(|text| text.parse::<Timestamp>().ok());
     let life = match (time(token.issued_at), time(token.expires_at)) {

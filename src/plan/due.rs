@@ -93,10 +93,15 @@ impl Planner<'_> {
     }
 
     fn not_listed(&self, code: &str, is_seed: bool) -> Step {
+        // The fingerprint of a seed that is no code would help to guess what else stands in the Secret that it is read from.
         let short = code.get(..Fingerprint::SHORT).unwrap_or(code);
-        let what = if is_seed { "The seed" } else { "The current code" };
+        let what = if is_seed {
+            "The seed".to_owned()
+        } else {
+            format!("The current code (fingerprint {short})")
+        };
         let message = format!(
-            "{what} (fingerprint {short}) is not among the codes that the cloud lists for app {}, so it was reset or \
+            "{what} is not among the codes that the cloud lists for app {}, so it was reset or \
              deleted elsewhere; nothing is guessed and nothing is changed. Put the right code into spec.appCodeFrom, or \
              name a listed one: kubectl annotate acr {} -n {} --overwrite appcode.dev/adopt-fingerprint=<fingerprint>.",
             self.wanted.app.app_id, self.o.resource.name, self.o.resource.namespace

@@ -44,7 +44,7 @@ pub struct Observed {
     pub cloud: Cloud,
     /// Other resources on the same app or with the same target Secret; read together with the cloud.
     pub siblings: Vec<Sibling>,
-    /// Whether so many older resources are on the app that not all others were looked at.
+    /// Whether so many older resources with a code are on the app that not all others were looked at.
     pub is_crowded: bool,
     /// What this process remembers from earlier passes.
     pub memory: Memory,
@@ -391,7 +391,16 @@ impl Observed {
 
     /// The Secret whose record counts: of the one in spec and the one before, the one with the higher number.
     pub fn book(&self) -> Option<(Book, &OurSecret)> {
-        match (self.secret.ours(), self.former.ours()) {
+        Self::newest(self.secret.ours(), self.former.ours())
+    }
+
+    /// The same without a Secret that is still another resource's: what status may show.
+    pub fn own_book(&self) -> Option<&OurSecret> {
+        Self::newest(self.secret.own(), self.former.own()).map(|(_, secret)| secret)
+    }
+
+    fn newest<'a>(target: Option<&'a OurSecret>, former: Option<&'a OurSecret>) -> Option<(Book, &'a OurSecret)> {
+        match (target, former) {
             (Some(target), Some(former)) if former.record.highest_number() > target.record.highest_number() => {
                 Some((Book::Former, former))
             }

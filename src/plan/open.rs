@@ -188,10 +188,13 @@ impl Planner<'_> {
                 }
                 Some(self.attempt(intent, Call::Add, app, &claimed))
             }),
-            Verdict::Ambiguous => Some(match self.adopted(app) {
-                Some(code) => self.persist(&intent.leaving(code, app.reading(&claimed)), code),
-                None => self.ambiguous(intent.new_codes(app.reading(&claimed)).as_slice()),
-            }),
+            Verdict::Ambiguous => {
+                let new = intent.new_codes(app.reading(&claimed));
+                Some(match self.adopted(app).filter(|code| new.contains(code)) {
+                    Some(code) => self.persist(&intent.leaving(code, app.reading(&claimed)), code),
+                    None => self.ambiguous(&new),
+                })
+            }
         }
     }
 
@@ -225,10 +228,10 @@ impl Planner<'_> {
         if !is_lost(intent.base, intent.marked_at) || others.any(|open| !self.is_long_ago(open.marked_at)) {
             return None;
         }
-        if let Some(code) = self.adopted(app).filter(|code| !claimed.contains(code)) {
+        let new = intent.new_codes(app.reading(claimed));
+        if let Some(code) = self.adopted(app).filter(|code| new.contains(code)) {
             return Some(self.persist(intent, code));
         }
-        let new = intent.new_codes(app.reading(claimed));
         let choices = new.iter().map(Fingerprint::short).collect::<Vec<_>>().join(", ");
         let message = format!(
             "The old codes of this resource and of another one on app {} are gone while rotations of both are open, so \

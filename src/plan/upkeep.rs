@@ -136,7 +136,9 @@ impl Planner<'_> {
         } else {
             return None;
         };
-        Some(stop(Reason::Conflict, message, LOCAL_RETRY))
+        // In a fleet whose checks are far apart those that wait must not take the calls of the others.
+        let after = LOCAL_RETRY.max(self.o.limits.check_period / 60);
+        Some(stop(Reason::Conflict, message, after))
     }
 
     /// Older resources that the cloud took the credentials of: what they claim is theirs.
@@ -150,13 +152,12 @@ impl Planner<'_> {
         Some(rival.told())
     }
 
-    /// Who goes first where several resources name one Secret. One that holds a code already is left to a resource of the
-    /// same app only, which takes it over.
+    /// Who makes a Secret that several resources name. One that is there already is its keeper's until an older resource
+    /// has taken it over, so that there is always one that acts.
     fn rival_for_secret(&self) -> Option<String> {
         let is_free = matches!(self.o.secret, SecretView::Absent);
         let mut rivals = self.elders().filter(|elder| elder.shares != Shares::App);
-        let rival = rivals.find(|elder| is_free || elder.shares == Shares::Both)?;
-        Some(rival.told())
+        rivals.next().filter(|_| is_free).map(Sibling::told)
     }
 
     /// An older resource on the same app or Secret that nobody has looked at yet might claim the same.

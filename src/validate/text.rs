@@ -20,8 +20,8 @@ pub(super) fn parse_duration(text: &str) -> Option<SignedDuration> {
     (rest.is_empty() && !text.is_empty()).then(|| SignedDuration::from_secs(total))
 }
 
-/// A DNS subdomain, as Kubernetes has it.
-pub(super) fn is_secret_name(name: &str) -> bool {
+/// A DNS subdomain, which Kubernetes asks the names of Secrets and of most other objects to be.
+pub(crate) fn is_object_name(name: &str) -> bool {
     let is_edge = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let is_part = |part: &[u8]| {
         part.iter().all(|b| is_edge(b) || *b == b'-')
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn names_and_keys_are_what_the_api_server_takes() {
         for name in ["a", "0", "a-b", "a.b", &"a".repeat(253)] {
-            assert!(is_secret_name(name), "{name}");
+            assert!(is_object_name(name), "{name}");
         }
         for name in [
             "",
@@ -110,7 +110,7 @@ mod tests {
             "é",
             &"a".repeat(254),
         ] {
-            assert!(!is_secret_name(name), "{name}");
+            assert!(!is_object_name(name), "{name}");
         }
         for key in ["a", "A_b-c.d", ".a", "a..", "-", &"a".repeat(253)] {
             assert!(is_secret_key(key), "{key}");

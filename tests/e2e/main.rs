@@ -12,6 +12,7 @@
 
 mod again;
 mod canary;
+mod chaos;
 mod crash;
 mod install;
 mod rights;

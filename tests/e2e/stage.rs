@@ -22,6 +22,8 @@ const FIRST_WITH_FOLDERS: u32 = 21;
 
 /// A running control plane with the operator installed, and a cloud.
 pub struct Stage {
+    // Dropped first, so that it does not outlive what it calls.
+    operator: Option<Operator>,
     /// The control plane.
     pub plane: ControlPlane,
     /// The cloud.
@@ -36,7 +38,32 @@ pub struct Stage {
     flags: Vec<String>,
     /// Those of `flags` that the test asked for.
     given: Vec<String>,
-    operator: Option<Child>,
+}
+
+/// A running operator's program, killed when dropped.
+pub struct Operator(Child);
+
+impl Operator {
+    /// Sends it a signal.
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill")
+            .args(["-s", signal, &self.0.id().to_string()])
+            .status()
+            .expect("kill runs");
+        assert!(sent.success(), "the operator is still there");
+    }
+
+    /// Waits for its end; returns its exit code, if it has one.
+    pub fn wait(mut self) -> Option<i32> {
+        self.0.wait().expect("the operator ends").code()
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
 }
 
 impl Stage {
@@ -120,8 +147,17 @@ impl Stage {
 
     /// Starts the operator's program under its own identity. Its log goes on in the same file.
     pub fn start_operator(&mut self) {
+        self.operator = Some(self.run_operator(self.operator_kubeconfig()));
+    }
+
+    /// The kubeconfig of the operator's own identity.
+    pub fn operator_kubeconfig(&self) -> &Path {
         let identity = Identity::service_account(NAMESPACE, ACCOUNT);
-        let kubeconfig = self.plane.kubeconfig(&identity.user).expect("the identity exists");
+        self.plane.kubeconfig(&identity.user).expect("the identity exists")
+    }
+
+    /// Runs the operator's program beside others, with this kubeconfig. All share one log.
+    pub fn run_operator(&self, kubeconfig: &Path) -> Operator {
         let log = File::options()
             .create(true)
             .append(true)
@@ -137,7 +173,7 @@ impl Stage {
             .stderr(log)
             .spawn()
             .expect("the operator starts");
-        self.operator = Some(operator);
+        Operator(operator)
     }
 
     /// The metrics of the running operator, as Prometheus asks for them.
@@ -167,18 +203,12 @@ impl Stage {
 
     /// Sends the operator a signal.
     pub fn signal_operator(&self, signal: &str) {
-        let operator = self.operator.as_ref().expect("the operator was started");
-        let sent = Command::new("kill")
-            .args(["-s", signal, &operator.id().to_string()])
-            .status()
-            .expect("kill runs");
-        assert!(sent.success(), "the operator is still there");
+        self.operator.as_ref().expect("the operator was started").signal(signal);
     }
 
     /// Waits for the operator's end; returns its exit code, if it has one.
     pub fn await_operator(&mut self) -> Option<i32> {
-        let mut operator = self.operator.take()?;
-        operator.wait().expect("the operator ends").code()
+        self.operator.take()?.wait()
     }
 
     /// Runs kubectl as admin and returns what it prints.
@@ -286,18 +316,10 @@ impl Stage {
         }
     }
 
-    fn last_words(&self) -> String {
+    /// The end of the operator's log.
+    pub fn last_words(&self) -> String {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().filter(|line| !line.contains("TRACE")).collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        if let Some(mut operator) = self.operator.take() {
-            drop(operator.kill());
-            drop(operator.wait());
-        }
     }
 }

@@ -11,6 +11,7 @@
 mod crd;
 mod docs;
 mod faults;
+mod hostile;
 mod manifests;
 mod model;
 mod reconcile;

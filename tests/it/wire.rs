@@ -4,7 +4,7 @@ mod errors;
 mod hostile;
 mod once;
 mod requests;
-mod server;
+pub mod server;
 mod simulated;
 mod tls;
 mod tokens;
@@ -22,13 +22,13 @@ use jiff::Timestamp;
 
 use self::server::{Reply, Seen, Server};
 
-const PROJECT: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f9";
-const APP: &str = "5d0c7a52b3f64e0f9a1c2b3d4e5f6071";
-const CODE: &str = "873810a2cd4e4a9c88df5979411d6a50753c0af4024840fcac59e37ce38364e4";
-const NEW: &str = "11111111cd4e4a9c88df5979411d6a50753c0af4024840fcac59e37ce3830000";
-const ACCESS_KEY: &str = "EXAMPLEACCESSKEY0001";
-const SECRET_KEY: &str = "CanarySecretKey-0001/+=";
-const PASSWORD: &str = "Canary p\"ss\\w/rd";
+pub const PROJECT: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f9";
+pub const APP: &str = "5d0c7a52b3f64e0f9a1c2b3d4e5f6071";
+pub const CODE: &str = "873810a2cd4e4a9c88df5979411d6a50753c0af4024840fcac59e37ce38364e4";
+pub const NEW: &str = "11111111cd4e4a9c88df5979411d6a50753c0af4024840fcac59e37ce3830000";
+pub const ACCESS_KEY: &str = "EXAMPLEACCESSKEY0001";
+pub const SECRET_KEY: &str = "CanarySecretKey-0001/+=";
+pub const PASSWORD: &str = "Canary p\"ss\\w/rd";
 const NOW: &str = "2026-11-25T04:05:06.789Z";
 
 /// Signing happens at a known time; waiting is real.
@@ -49,7 +49,7 @@ impl Clock for FixedClock {
     }
 }
 
-fn options() -> HttpOptions {
+pub fn options() -> HttpOptions {
     HttpOptions {
         allow_insecure_loopback: true,
         ..HttpOptions::default()
@@ -57,7 +57,7 @@ fn options() -> HttpOptions {
 }
 
 /// Short bounds for tests in which nothing comes.
-fn impatient() -> HttpOptions {
+pub fn impatient() -> HttpOptions {
     HttpOptions {
         connect_timeout: Duration::from_millis(200),
         request_deadline: Duration::from_millis(800),
@@ -65,7 +65,7 @@ fn impatient() -> HttpOptions {
     }
 }
 
-fn client_with(options: &HttpOptions) -> HttpAppCodes {
+pub fn client_with(options: &HttpOptions) -> HttpAppCodes {
     HttpAppCodes::new(options, Arc::new(FixedClock(Instant::now()))).unwrap()
 }
 
@@ -73,7 +73,7 @@ fn client() -> HttpAppCodes {
     client_with(&options())
 }
 
-fn keys() -> Credentials {
+pub fn keys() -> Credentials {
     Credentials::Keys {
         access_key: ACCESS_KEY.into(),
         secret_key: SECRET_KEY.into(),
@@ -81,7 +81,7 @@ fn keys() -> Credentials {
     }
 }
 
-fn password() -> Credentials {
+pub fn password() -> Credentials {
     Credentials::Password {
         domain_name: "account".into(),
         user_name: "user".into(),
@@ -89,7 +89,7 @@ fn password() -> Credentials {
     }
 }
 
-fn target(modelarts: &str, iam: &str, credentials: Credentials) -> Target {
+pub fn target(modelarts: &str, iam: &str, credentials: Credentials) -> Target {
     Target {
         endpoint: Endpoint {
             modelarts: modelarts.into(),
@@ -109,18 +109,18 @@ fn target(modelarts: &str, iam: &str, credentials: Credentials) -> Target {
     }
 }
 
-fn code(text: &str) -> AppCode {
+pub fn code(text: &str) -> AppCode {
     AppCode::parse(text).unwrap()
 }
 
-fn echo() -> Echo {
+pub fn echo() -> Echo {
     Echo {
         name: "app_demo".into(),
         remark: Some("démo".into()),
     }
 }
 
-fn app_json(codes: &[&str]) -> String {
+pub fn app_json(codes: &[&str]) -> String {
     serde_json::json!({"app": {
         "app_id": APP, "app_name": "app_demo", "app_remark": "démo", "app_key": "canary-app-key", "app_secret": "canary-app-secret",
         "user_id": "owner", "project_id": PROJECT, "app_type": "APIG", "app_codes": codes, "updated_at": 1_703_162_907_779_i64,
@@ -129,12 +129,12 @@ fn app_json(codes: &[&str]) -> String {
 }
 
 /// Every answer is the app with one new code.
-fn answers_well() -> Server {
+pub fn answers_well() -> Server {
     Server::start(|_| Reply::json(200, &app_json(&[NEW])))
 }
 
 /// One call of each kind against `server`, with its error.
-async fn each_call(client: &HttpAppCodes, target: &Target) -> [(&'static str, Result<(), CloudError>); 3] {
+pub async fn each_call(client: &HttpAppCodes, target: &Target) -> [(&'static str, Result<(), CloudError>); 3] {
     [
         ("GET", client.show_app(target).await.map(drop)),
         ("PUT", client.reset_code(target, &code(CODE), &echo()).await.map(drop)),

@@ -4,10 +4,11 @@ use std::process::{Command, Stdio};
 use std::{env, fs};
 
 use crate::config::{ADMIN, audit_policy, kubeconfig, random_token, token_line, write_json};
+use crate::etcd::Etcd;
 use crate::process::Program;
 use crate::scratch::Scratch;
 use crate::server::{self, Server};
-use crate::{Binaries, Error, Identity, Options, etcd, manager};
+use crate::{Binaries, Error, Identity, Options, manager};
 
 /// A running control plane. Everything it started ends with it: on [`stop`](Self::stop), on drop, and when this process
 /// ends in whatever way.
@@ -16,7 +17,7 @@ pub struct ControlPlane {
     // Fields are dropped in this order: who calls goes before who is called, and the folder last.
     _manager: Option<Program>,
     server: Server,
-    _etcd: Program,
+    etcd: Etcd,
     binaries: Binaries,
     admin_kubeconfig: PathBuf,
     kubeconfigs: HashMap<String, PathBuf>,
@@ -42,8 +43,8 @@ impl ControlPlane {
         }
         write(&dir.join("tokens.csv"), &tokens)?;
 
-        let (etcd, etcd_url) = etcd::start(&binaries, dir).await?;
-        let settings = server::settings(dir, &etcd_url, &options);
+        let etcd = Etcd::start(&binaries, dir).await?;
+        let settings = server::settings(dir, etcd.url(), &options);
         let server = Server::start(&binaries, dir, settings, admin_token.clone()).await?;
 
         let ca = server.authority()?;
@@ -66,7 +67,7 @@ impl ControlPlane {
         Ok(Self {
             _manager: manager,
             server,
-            _etcd: etcd,
+            etcd,
             binaries,
             admin_kubeconfig,
             kubeconfigs,
@@ -141,6 +142,23 @@ impl ControlPlane {
     /// it runs.
     pub async fn start_api_server(&mut self) -> Result<(), Error> {
         self.server.start_again().await
+    }
+
+    /// Ends etcd at once, as a crash would. The server goes on and can neither read nor write.
+    pub fn stop_etcd(&mut self) {
+        self.etcd.stop();
+    }
+
+    /// Starts etcd again, on its old port and with its old data, and waits until it answers. The server needs a moment
+    /// more to find it. Does nothing while it runs.
+    pub async fn start_etcd(&mut self) -> Result<(), Error> {
+        self.etcd.start_again().await
+    }
+
+    /// Makes etcd forget every revision but the present one. A server that runs still remembers some in its own memory;
+    /// once it was started again, a watch from an older revision is answered with 410.
+    pub async fn compact_etcd(&self) -> Result<(), Error> {
+        self.etcd.compact().await
     }
 
     /// Ends everything. Dropping does the same, and blocks the thread for that moment.

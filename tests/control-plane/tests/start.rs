@@ -198,6 +198,56 @@ async fn keeps_its_address_and_data_over_a_restart_of_the_server() {
 }
 
 #[tokio::test]
+async fn keeps_its_data_over_a_restart_and_a_compaction_of_etcd() {
+    let mut plane = ControlPlane::start(NO_MANAGER).await.unwrap();
+    output(
+        plane
+            .kubectl()
+            .args(["create", "namespace", "kept", "--validate=false"]),
+    );
+    let kept = [
+        "get",
+        "namespace",
+        "kept",
+        "--output=jsonpath={.metadata.resourceVersion}",
+    ];
+    let version = output(plane.kubectl().args(kept));
+    output(
+        plane
+            .kubectl()
+            .args(["create", "namespace", "later", "--validate=false"]),
+    );
+    plane.compact_etcd().await.unwrap();
+    plane.stop_etcd();
+    refusal(plane.kubectl().args([
+        "create",
+        "namespace",
+        "lost",
+        "--validate=false",
+        "--request-timeout=2s",
+    ]));
+    plane.start_etcd().await.unwrap();
+    until("the server finds etcd again", || {
+        plane
+            .kubectl()
+            .args(["create", "namespace", "found", "--validate=false"])
+            .output()
+            .unwrap()
+            .status
+            .success()
+    })
+    .await;
+    assert_eq!(output(plane.kubectl().args(kept)), version);
+
+    // A server without memory of its own cannot tell what was before the compaction.
+    plane.stop_api_server();
+    plane.start_api_server().await.unwrap();
+    let watch = format!("/api/v1/namespaces?watch=true&timeoutSeconds=5&resourceVersion={version}");
+    let said = output(plane.kubectl().args(["get", "--raw", &watch]));
+    assert!(said.contains("\"code\":410"), "{said}");
+}
+
+#[tokio::test]
 async fn records_who_did_what_without_what_was_said() {
     let plane = ControlPlane::start(Options {
         audit: true,

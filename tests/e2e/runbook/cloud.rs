@@ -104,7 +104,14 @@ pub async fn another_gateway(mut case: Case) {
 pub async fn another_name(mut case: Case) {
     let app = case.app(1);
     let more = json!({"appName": "expected"});
-    stopped(&case, &app, more, &[&app.app_id, "not named expected"], "spec.appName").await;
+    stopped(
+        &case,
+        &app,
+        more,
+        &[&app.app_id, "not named \"expected\""],
+        "spec.appName",
+    )
+    .await;
     case.word("APP_NAME", &app.app_name);
     case.follow().await;
     case.ends(NAME, NAME, &app.app_id, 0).await;

@@ -164,3 +164,43 @@ async fn a_code_stands_nowhere_but_in_the_secret() {
     let fingerprint = world.fingerprint(&world.code().unwrap());
     assert_eq!(object["status"]["current"]["fingerprint"], fingerprint.as_str());
 }
+
+#[tokio::test]
+async fn plain_text_shows_only_what_this_resource_put_there() {
+    let mut world = World::new().await;
+    world
+        .stage
+        .create_secret("database", &[("password", "canary of somebody else")]);
+    world.stage.create_rotation_named("thief", |spec| {
+        spec["target"] = json!({ "name": "database", "key": "password" });
+        spec["statusCode"] = json!("Plaintext");
+    });
+    world.stage.create_rotation(|_| ());
+    world.run_to_rest().await;
+    // The Secret of another resource, by its name and its key.
+    world.stage.create_rotation_named("copier", |spec| {
+        spec["target"] = json!({ "name": NAME });
+        spec["statusCode"] = json!("Plaintext");
+    });
+    world.run_for(SignedDuration::from_mins(10)).await;
+    assert_eq!(world.stalled_of("thief").as_deref(), Some("SecretConflict"));
+    assert_eq!(world.stalled_of("copier").as_deref(), Some("Conflict"));
+    for name in ["thief", "copier"] {
+        assert_eq!(world.status_of(name).app_code, None, "{name}");
+    }
+    // Nor what somebody puts into its own Secret.
+    world.stage.judge.excuse(NAME);
+    world
+        .stage
+        .edit_rotation(NAME, |object| object["spec"]["statusCode"] = json!("Plaintext"));
+    world.run_to_rest().await;
+    assert_eq!(world.status().app_code.map(|code| code.0), world.code());
+    world.stage.edit_secret(NAME, &[("appCode", "canary of somebody else")]);
+    world.run_for(SignedDuration::from_hours(2)).await;
+    let shown = world.stage.api.objects(ROTATIONS);
+    assert!(
+        !shown.iter().any(|object| object.to_string().contains("canary")),
+        "{shown:?}"
+    );
+    world.assert_ready();
+}

@@ -309,7 +309,7 @@ async fn a_secret_with_a_code_for_another_app_is_left_to_its_keeper_and_an_empty
     );
     assert_eq!(
         (world.stage.code_in("shared"), keeper_of(&world, "shared")),
-        (held, "shop/younger".into())
+        (held.clone(), "shop/younger".into())
     );
 
     // Once that Secret is gone, both want to make it.
@@ -358,7 +358,7 @@ async fn a_secret_changes_hands_without_a_lost_code_whichever_call_the_process_e
             world
                 .stage
                 .edit_rotation("older", |object| on_shared(&mut object["spec"]));
-            world.run_for(SignedDuration::from_mins(40)).await;
+            world.run_for(SignedDuration::from_mins(16)).await;
             if world.stage.script.struck() == 0 {
                 assert!(number > 15, "only {number} calls");
                 return;
@@ -378,4 +378,78 @@ async fn a_secret_changes_hands_without_a_lost_code_whichever_call_the_process_e
         }
         number += 1;
     }
+}
+
+#[tokio::test]
+async fn a_secret_that_was_not_taken_over_is_not_shown_as_ones_own() {
+    // The older one has no seed and no credentials: the record of the younger one's Secret would fit.
+    let mut world = World::on(Stage::direct(1));
+    world.stage.create_rotation_named("older", |spec| {
+        on_shared(spec);
+        spec["credentialsRef"] = json!({ "name": "missing" });
+    });
+    world.stage.time.advance(std::time::Duration::from_secs(5));
+    world.stage.create_rotation_named("younger", on_shared);
+    world.run_for(SignedDuration::from_mins(10)).await;
+    world.assert_sound();
+    assert_eq!(world.stalled_of("younger"), None);
+    let status = world.status_of("older");
+    assert_eq!(
+        (status.current, status.rotation_number, status.target.map(|it| it.name)),
+        (None, None, Some("shared".into()))
+    );
+    let (synced, _, _) = world.condition_of("older", appcode_operator::api::ConditionType::SecretSynced);
+    assert_eq!(synced, "False");
+}
+
+#[tokio::test]
+async fn a_resource_that_waits_for_another_secret_still_holds_its_code() {
+    let mut world = rivals(|_| (), |_| ());
+    world.run_to_rest().await;
+    let codes = world.live();
+    let (user, project) = (world.stage.user.user_id.clone(), world.stage.project.clone());
+    let now = world.stage.time.truth();
+    let new = NewApp::of(&user, &project).codes(1).name("other");
+    let other = world.stage.cloud.with(|cloud| cloud.create_app(now, new)).app_id;
+    world.stage.create_rotation_named("keeper", |spec| {
+        on_shared(spec);
+        spec["appId"] = json!(other);
+    });
+    world.run_to_rest().await;
+    world
+        .stage
+        .edit_rotation("older", |object| on_shared(&mut object["spec"]));
+    world.run_for(SignedDuration::from_mins(2)).await;
+    assert_eq!(world.stalled_of("older").as_deref(), Some("Conflict"));
+    world
+        .stage
+        .create_rotation_named("third", |spec| spec["appCode"] = json!(codes[0]));
+    world.run_for(SignedDuration::from_mins(10)).await;
+    world.assert_sound();
+    assert_eq!(world.stalled_of("third").as_deref(), Some("Conflict"));
+    assert_eq!(world.mutations(), 0);
+}
+
+#[tokio::test]
+async fn a_secret_for_the_app_before_is_left_to_its_keeper() {
+    let mut world = rivals(|_| (), on_shared);
+    world.run_to_rest().await;
+    let (user, project) = (world.stage.user.user_id.clone(), world.stage.project.clone());
+    let now = world.stage.time.truth();
+    let new = NewApp::of(&user, &project).codes(1).name("other");
+    let other = world.stage.cloud.with(|cloud| cloud.create_app(now, new)).app_id;
+    let held = world.stage.code_in("shared");
+    world.stage.edit_rotation("older", |object| {
+        on_shared(&mut object["spec"]);
+        object["spec"]["appId"] = json!(other);
+        object["spec"].as_object_mut().unwrap().remove("appCode");
+    });
+    world.run_for(SignedDuration::from_mins(20)).await;
+    world.assert_sound();
+    assert_eq!(world.stalled_of("older").as_deref(), Some("Conflict"));
+    assert_eq!(
+        (world.stage.code_in("shared"), keeper_of(&world, "shared")),
+        (held, "shop/younger".into())
+    );
+    assert_eq!((world.mutations(), world.ledger().resets_applied(&other)), (0, 0));
 }

@@ -170,6 +170,13 @@ impl ApiServer {
         self.state.lock().unwrap().asked.clone()
     }
 
+    /// Forgets what was asked and what changed so far, so that a long run does not grow by its own notes.
+    pub fn forget(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.asked = Vec::new();
+        state.changes = Vec::new();
+    }
+
     pub fn violations(&self) -> Vec<String> {
         self.state.lock().unwrap().violations.clone()
     }

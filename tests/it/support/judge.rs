@@ -27,6 +27,7 @@ struct Inner {
     written: Vec<(String, String)>,
     /// Secrets that a person has broken: until the operator writes a code again, a dead code there is not its fault.
     broken: Vec<String>,
+    is_blind: bool,
 }
 
 impl Judge {
@@ -44,6 +45,12 @@ impl Judge {
     /// A person is about to break a Secret or what it rests on.
     pub fn excuse(&self, secret: &str) {
         self.inner.lock().unwrap().broken.push(secret.to_owned());
+    }
+
+    /// From now on does not compare codes with the cloud's: among thousands of resources a look at all of them after each
+    /// call takes hours, and a cloud that is not the stage's has codes that the stage does not know.
+    pub fn go_blind(&self) {
+        self.inner.lock().unwrap().is_blind = true;
     }
 
     fn accuse(&self, what: String) {
@@ -132,7 +139,8 @@ impl Judge {
             let app = asked.body["status"]["app"]["appId"].as_str().unwrap_or_default();
             let live = stage.cloud.with(|cloud| cloud.live_codes(app));
             let is_broken = self.inner.lock().unwrap().broken.iter().any(|broken| broken == name);
-            if is_ready && !is_broken && code.is_none_or(|code| !live.contains(&code)) {
+            let is_blind = self.inner.lock().unwrap().is_blind;
+            if is_ready && !is_broken && !is_blind && code.is_none_or(|code| !live.contains(&code)) {
                 self.accuse("I1: Ready=True was written although the Secret holds no live code".into());
             }
         }
@@ -140,6 +148,9 @@ impl Judge {
 
     /// I1 at this instant: the code in the Secret of each resource is live, or an open intent stands on it.
     pub fn look(&self, stage: &Stage) {
+        if self.inner.lock().unwrap().is_blind {
+            return;
+        }
         for rotation in stage.api.objects(ROTATIONS) {
             let (name, key) = place(&rotation);
             let namespace = rotation["metadata"]["namespace"].as_str().unwrap_or_default();

@@ -44,6 +44,10 @@ pub struct World {
     pub stage: Arc<Stage>,
     pub ctx: Arc<Context>,
     pub settings: Settings,
+    /// How the client of the next process connects.
+    pub http: HttpOptions,
+    /// What the next process calls in place of the stage's cloud.
+    pub instead: Option<Arc<dyn AppCodes>>,
     deadline: Duration,
     seen: u64,
     processes: u64,
@@ -79,11 +83,17 @@ impl World {
     /// No call on the API server takes longer than `deadline`; that matters only where one hangs.
     pub fn with_deadline(stage: Arc<Stage>, deadline: Duration) -> Self {
         let settings = settings(&stage);
-        let ctx = process(&stage, settings.clone(), deadline, 0);
+        let http = HttpOptions {
+            allow_insecure_loopback: true,
+            ..HttpOptions::default()
+        };
+        let ctx = process(&stage, settings.clone(), &http, None, deadline, 0);
         Self {
             stage,
             ctx,
             settings,
+            http,
+            instead: None,
             deadline,
             seen: 0,
             processes: 0,
@@ -93,7 +103,14 @@ impl World {
     /// Ends the process and starts another. The queue is filled by a listing, as after every start.
     pub fn restart(&mut self) {
         self.processes += 1;
-        self.ctx = process(&self.stage, self.settings.clone(), self.deadline, self.processes);
+        self.ctx = process(
+            &self.stage,
+            self.settings.clone(),
+            &self.http,
+            self.instead.clone(),
+            self.deadline,
+            self.processes,
+        );
         self.seen = self.stage.api.version();
         for object in self.stage.api.objects(ROTATIONS) {
             self.ctx.queue.apply(&notice(object), true, 1);
@@ -340,17 +357,19 @@ fn settings(stage: &Stage) -> Settings {
 }
 
 /// A process that has just started. Its random numbers follow from its number.
-fn process(stage: &Arc<Stage>, settings: Settings, deadline: Duration, number: u64) -> Arc<Context> {
+fn process(
+    stage: &Arc<Stage>,
+    settings: Settings,
+    http: &HttpOptions,
+    instead: Option<Arc<dyn AppCodes>>,
+    deadline: Duration,
+    number: u64,
+) -> Arc<Context> {
     let clock = Arc::new(ProcessClock::start(stage.time.clone()));
-    let inner: Arc<dyn AppCodes> = match &stage.cloud {
-        CloudHandle::Http(_) => {
-            let options = HttpOptions {
-                allow_insecure_loopback: true,
-                ..HttpOptions::default()
-            };
-            Arc::new(HttpAppCodes::new(&options, clock.clone()).unwrap())
-        }
-        CloudHandle::Direct(..) => Arc::new(DirectAppCodes {
+    let inner: Arc<dyn AppCodes> = match (instead, &stage.cloud) {
+        (Some(cloud), _) => cloud,
+        (None, CloudHandle::Http(_)) => Arc::new(HttpAppCodes::new(http, clock.clone()).unwrap()),
+        (None, CloudHandle::Direct(..)) => Arc::new(DirectAppCodes {
             stage: Arc::clone(stage),
         }),
     };

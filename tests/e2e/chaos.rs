@@ -1,0 +1,130 @@
+//! Programs are killed, stopped and cut off at bad moments, while every resource is rotated all the time.
+//!
+//! The judge is the cloud's ledger and the Secrets, never the operator: once it is left alone, every request was
+//! answered by exactly one reset, every live code is in its Secret, and no Secret ever went back to an older code.
+//!
+//! The sizes are short by default; `make e2e-chaos` sets longer ones. `CHAOS_SEED` repeats the choice of moments, but
+//! not to the byte what real programs do at them.
+
+mod fleet;
+mod gate;
+mod history;
+mod outages;
+mod points;
+mod traffic;
+mod wire;
+
+use std::time::Duration;
+
+use rand::RngExt;
+
+use self::fleet::{Fleet, SETTLE_WINDOW};
+use self::points::{CODE_SENT, FATES, POINTS};
+use self::wire::{Mode, Wire};
+
+/// A size by its variable.
+fn size(variable: &str, default: u32) -> u32 {
+    std::env::var(variable).map_or(default, |size| size.parse().expect("a size is a number"))
+}
+
+fn count(variable: &str, default: u32) -> usize {
+    size(variable, default).try_into().unwrap()
+}
+
+/// Resources that are rotated for one purpose at a time; the others are rotated all the time.
+const TARGETS: usize = 2;
+
+/// How often a long run is judged on its way.
+const JUDGED_EVERY: usize = 50;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_at_random_moments_lose_no_code_and_cost_no_reset() {
+    let kills = count("CHAOS_KILLS", 12);
+    let mut fleet = Fleet::gather("random kills").await;
+    let mut traffic = fleet.traffic();
+    for kill in 1..=kills {
+        fleet.stage.start_operator();
+        // Most kills come early and meet what the one before left behind; the others come after an outcome was settled.
+        let most = if fleet.random.random_bool(0.7) { 2 } else { 8 };
+        fleet.pause(Duration::from_secs(most)).await;
+        fleet.stage.end_operator("KILL");
+        if kill % JUDGED_EVERY == 0 && kill != kills {
+            drop(traffic);
+            fleet.stage.start_operator();
+            fleet.judge(kill).await;
+            fleet.stage.end_operator("KILL");
+            traffic = fleet.traffic();
+        }
+    }
+    drop(traffic);
+    fleet.stage.start_operator();
+    fleet.judge(kills).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_at_every_point_of_a_rotation_loses_no_code_and_costs_no_reset() {
+    let kills = count("CHAOS_ROUNDS", 1) * POINTS.len();
+    let mut fleet = Fleet::gather("kills at points").await;
+    let mut replica = fleet.replica("killed").await;
+    replica.start(&fleet);
+    let traffic = fleet.traffic_but(TARGETS);
+    for (kill, point) in POINTS.into_iter().cycle().take(kills).enumerate() {
+        let target = fleet.members[kill % TARGETS].clone();
+        // Their numbers have no common factor, so three rounds have all pairs.
+        let fate = FATES[kill % FATES.len()];
+        fleet.kill_at(point, &target, &mut replica, fate).await;
+    }
+    drop(traffic);
+    fleet.judge(kills).await;
+}
+
+/// There is no lease yet, so two operators at once are two that both may act: only the `resourceVersion` of each write
+/// keeps them apart, as it must.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_operators_that_are_stopped_in_turns_lose_no_code_and_cost_no_reset() {
+    let hand_overs = count("CHAOS_HAND_OVERS", 6);
+    let mut fleet = Fleet::gather("hand-overs").await;
+    let mut two = [fleet.replica("one").await, fleet.replica("two").await];
+    for replica in &mut two {
+        replica.start(&fleet);
+    }
+    let traffic = fleet.traffic_but(TARGETS);
+    // Every second one is at a point of a rotation. The first is the worst: one has a code in memory that the other one
+    // finds too.
+    let mut points = POINTS.into_iter().cycle().skip(CODE_SENT);
+    for hand_over in 0..hand_overs {
+        let chosen = fleet.random.random_range(0..2);
+        let (first, other) = (&two[chosen], &two[1 - chosen]);
+        fleet.pause(Duration::from_secs(2)).await;
+        if hand_over % 2 == 0 {
+            first.signal("STOP");
+            tokio::time::sleep(SETTLE_WINDOW).await;
+            fleet.pause(SETTLE_WINDOW).await;
+            first.signal("CONT");
+        } else {
+            let target = fleet.members[hand_over / 2 % TARGETS].clone();
+            let point = points.next().unwrap();
+            fleet.hand_over_at(point, &target, first, other).await;
+        }
+    }
+    drop(traffic);
+    fleet.judge(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outages_of_the_server_its_store_the_network_and_the_cloud_lose_no_code_and_cost_no_reset() {
+    let outage = Duration::from_secs(size("CHAOS_OUTAGE_SECONDS", 6).into());
+    let mut fleet = Fleet::gather("outages").await;
+    let server = fleet.stage.plane.url().trim_start_matches("https://").parse().unwrap();
+    let wire = Wire::to(server).await.unwrap();
+    let kubeconfig = fleet.kubeconfig_by("wired", &format!("https://{}", wire.address()));
+    let _operator = fleet.stage.run_operator(&kubeconfig);
+    for round in 1..=count("CHAOS_OUTAGES", 1) {
+        println!("chaos, outages: round {round}");
+        fleet.without_store_past_and_server(&wire, outage).await;
+        for mode in [Mode::BlackHole, Mode::Freeze] {
+            fleet.with_wire(&wire, mode, outage).await;
+        }
+        fleet.without_cloud(outage).await;
+    }
+}

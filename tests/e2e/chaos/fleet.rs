@@ -1,0 +1,269 @@
+//! Some resources that are rotated all the time, and the judge of what became of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::ByteString;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+
+use super::history::History;
+use super::traffic::{Asker, Kept, Traffic};
+use crate::condition;
+use crate::stage::Stage;
+
+/// Where all resources are.
+pub const NAMESPACE: &str = "a";
+/// How many codes each app has; each code has a resource. Resources of one app are in each other's way.
+const CODES_OF_APPS: [usize; 6] = [1, 1, 1, 1, 2, 2];
+/// Longer than the operator's longest back-off, which a long outage of the cloud leads to.
+const PATIENCE: Duration = Duration::from_secs(20 * 60);
+
+/// Short times in their right order, so that rotations follow each other and an outcome is settled between two kills.
+const FLAGS: &[&str] = &[
+    "--settle-window=4s",
+    "--request-deadline=1s",
+    "--connect-timeout=500ms",
+    "--minimum-interval=5s",
+    "--daily-budget=65000",
+    "--check-period=8s",
+    "--api-deadline=5s",
+    "--caller-rate=50",
+    "--total-rate=200",
+];
+/// The settle window of [`FLAGS`].
+pub const SETTLE_WINDOW: Duration = Duration::from_secs(4);
+
+/// A resource and the app that it rotates a code of. Its Secret has its name.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// The id of its app.
+    pub app: String,
+}
+
+/// What the Secrets of one app say.
+#[derive(Default)]
+struct App {
+    held: BTreeSet<String>,
+    asked: usize,
+}
+
+/// A stage with resources on it.
+pub struct Fleet {
+    /// Where it plays.
+    pub stage: Stage,
+    /// Every resource.
+    pub members: Vec<Member>,
+    /// Decides what happens when. It repeats these choices, not what the programs do meanwhile.
+    pub random: StdRng,
+    /// Who asks for rotations.
+    pub asker: Asker,
+    history: History,
+    seed: u64,
+    title: &'static str,
+}
+
+impl Fleet {
+    /// Makes all resources and lets an operator take their codes over. It is ended then.
+    pub async fn gather(title: &'static str) -> Self {
+        let seed = std::env::var("CHAOS_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().expect("a number"));
+        println!("chaos, {title}: CHAOS_SEED={seed}");
+        let mut stage = Stage::set(Path::new(env!("CARGO_BIN_EXE_appcode-operator")), FLAGS).await;
+        stage.namespace(NAMESPACE);
+        let members = make_members(&stage);
+        let client = client(stage.plane.admin_kubeconfig()).await;
+        stage.start_operator();
+        for member in &members {
+            stage.until_ready(NAMESPACE, &member.name, &member.app).await;
+        }
+        stage.end_operator("KILL");
+        let history = History::of(Api::namespaced(client.clone(), NAMESPACE));
+        Self {
+            stage,
+            members,
+            random: StdRng::seed_from_u64(seed),
+            asker: Asker::new(&client, NAMESPACE),
+            history,
+            seed,
+            title,
+        }
+    }
+
+    /// Keeps asking for rotations of all resources but the first few.
+    pub fn traffic_but(&self, few: usize) -> Traffic {
+        let names = self.members.iter().skip(few).map(|member| member.name.clone());
+        self.asker.keep_asking(names.collect())
+    }
+
+    /// Keeps asking for rotations of all resources.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic_but(0)
+    }
+
+    /// Lets a random time below `most` pass.
+    pub async fn pause(&mut self, most: Duration) {
+        let share: f64 = self.random.random();
+        sleep(most.mul_f64(share)).await;
+    }
+
+    /// The certificate authority of the API server, as PEM.
+    pub fn authority(&self) -> Vec<u8> {
+        let authority = &self.operator_config()["clusters"][0]["cluster"]["certificate-authority-data"];
+        let authority: ByteString = serde_json::from_value(authority.clone()).unwrap();
+        authority.0
+    }
+
+    fn operator_config(&self) -> Value {
+        let text = std::fs::read_to_string(self.stage.operator_kubeconfig()).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// The operator's kubeconfig with another way to the server: `https` by the same authority, or plain `http`.
+    pub fn kubeconfig_by(&self, name: &str, url: &str) -> PathBuf {
+        let mut config = self.operator_config();
+        let cluster = config["clusters"][0]["cluster"].as_object_mut().unwrap();
+        cluster.insert("server".into(), json!(url));
+        if url.starts_with("http:") {
+            cluster.remove("certificate-authority-data");
+        }
+        let path = self.stage.plane.dir().join(format!("{name}.kubeconfig"));
+        std::fs::write(&path, config.to_string()).unwrap();
+        path
+    }
+
+    /// What stands in the way of rest: resources whose last request is not handled, whose code is dead, or that are not
+    /// `Ready`.
+    async fn unrest(&self) -> Vec<String> {
+        let kept = self.asker.kept().await;
+        let mut unrest = Vec::new();
+        for Member { name, app } in &self.members {
+            let Kept { handled, code } = kept.get(name).cloned().unwrap_or_default();
+            let asked = self.asker.asked(name);
+            let live = self.stage.cloud.live_codes(app);
+            let is_live = code.is_some_and(|code| live.contains(&code));
+            if handled != asked || !is_live {
+                self.asker.remind(name).await;
+                unrest.push(format!("{name}: {handled} of {asked} handled, live: {is_live}"));
+            }
+        }
+        if unrest.is_empty() {
+            let all = self.stage.kubectl(&["get", "acr", "-n", NAMESPACE, "-o", "json"]);
+            let all: Value = serde_json::from_str(&all).unwrap();
+            let all = all["items"].as_array().unwrap().iter();
+            let unready = all.filter(|one| condition(&one["status"], "Ready") != "True");
+            unrest.extend(unready.map(|one| format!("{}: {}", one["metadata"]["name"], one["status"])));
+        }
+        unrest
+    }
+
+    /// Waits for something that must come.
+    pub async fn within<T>(&self, what: &str, wanted: impl Future<Output = T>) -> T {
+        let wanted = timeout(PATIENCE, wanted).await;
+        wanted.unwrap_or_else(|_| panic!("{}\n{}", self.about(what), self.stage.last_words()))
+    }
+
+    /// Waits until an operator that is left alone has brought everything to rest.
+    pub async fn rest(&self) {
+        let start = Instant::now();
+        loop {
+            let unrest = self.unrest().await;
+            if unrest.is_empty() {
+                return;
+            }
+            let is_late = start.elapsed() > PATIENCE;
+            assert!(
+                !is_late,
+                "{}: {unrest:#?}\n{}",
+                self.about("no rest"),
+                self.stage.last_words()
+            );
+            sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    /// Judges by the ledger and the Secrets, once all is at rest, after so many kills.
+    pub async fn judge(&self, kills: usize) {
+        self.rest().await;
+        let ledger = self.stage.cloud.ledger();
+        let kept = self.asker.kept().await;
+        let mut apps: BTreeMap<&str, App> = BTreeMap::new();
+        let mut seen = 0;
+        for Member { name, app } in &self.members {
+            let code = kept[name].code.clone().unwrap();
+            let codes = self.history.codes_until(name, &code);
+            let codes = self.within(&format!("the watch sees the code of {name}"), codes).await;
+            let ages: Vec<usize> = codes
+                .iter()
+                .map(|code| ledger.age_rank(app, code).expect("a code that the cloud made"))
+                .collect();
+            let is_ever_newer = ages.is_sorted_by(|older, newer| older < newer);
+            assert!(
+                is_ever_newer,
+                "{} went back to an older code: {ages:?}",
+                self.about(name)
+            );
+            seen += codes.len();
+            let app = apps.entry(app).or_default();
+            app.held.insert(code);
+            app.asked += self.asker.asked(name);
+        }
+        let (mut asked, mut resets) = (0, 0);
+        for (id, app) in &apps {
+            let live: BTreeSet<String> = ledger.live_codes(id).into_iter().collect();
+            assert_eq!(live, app.held, "{}: a live code is in no Secret", self.about(id));
+            let applied = ledger.resets_applied(id);
+            assert!(
+                applied >= app.asked,
+                "{}: {applied} resets for {} requests",
+                self.about(id),
+                app.asked
+            );
+            asked += app.asked;
+            resets += applied;
+        }
+        let extra = resets - asked;
+        println!(
+            "chaos, {}: {kills} kills, {asked} rotations asked for, {resets} resets, {extra} extra, {seen} codes seen in \
+             Secrets, none lost",
+            self.title
+        );
+        assert!(
+            extra * 100 <= kills,
+            "{}: {extra} extra resets in {kills} kills",
+            self.about("all")
+        );
+    }
+
+    fn about(&self, what: &str) -> String {
+        format!("chaos, {}, CHAOS_SEED={}: {what}", self.title, self.seed)
+    }
+}
+
+fn make_members(stage: &Stage) -> Vec<Member> {
+    let mut members = Vec::new();
+    for (number, codes) in CODES_OF_APPS.into_iter().enumerate() {
+        let app = stage.app(codes);
+        for (place, code) in app.codes.iter().enumerate() {
+            let name = format!("app-{number}-code-{place}");
+            let seed = json!({"appCode": code, "initialRotation": "WhenDue"});
+            stage.apply(&stage.rotation(NAMESPACE, &name, &app.app_id, &seed));
+            let app = app.app_id.clone();
+            members.push(Member { name, app });
+        }
+    }
+    members
+}
+
+async fn client(kubeconfig: &Path) -> Client {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
+    let options = KubeConfigOptions::default();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+    Client::try_from(config).unwrap()
+}

@@ -1,0 +1,117 @@
+//! Requests for rotations that never end: each resource is asked again as soon as its last request was handled.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use appcode_operator::api::{AppCodeRotation, ROTATE_REQUESTED_AT};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::history::code_of;
+
+/// The annotation in which the operator writes down, with the code itself, the request that made it.
+pub const HANDLED: &str = "appcode.dev/last-handled-request";
+const PAUSE: Duration = Duration::from_millis(200);
+/// A server without its store lets its clients wait for long.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// What a Secret says of its resource.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    /// The last request whose code is in it; requests count from one.
+    pub handled: usize,
+    /// The code.
+    pub code: Option<String>,
+}
+
+/// Asks for rotations, by numbered requests, and remembers for how many.
+#[derive(Clone)]
+pub struct Asker {
+    rotations: Api<AppCodeRotation>,
+    secrets: Api<Secret>,
+    asked: Arc<Mutex<BTreeMap<String, usize>>>,
+}
+
+impl Asker {
+    /// One that has asked for nothing yet.
+    pub fn new(client: &Client, namespace: &str) -> Self {
+        Self {
+            rotations: Api::namespaced(client.clone(), namespace),
+            secrets: Api::namespaced(client.clone(), namespace),
+            asked: Arc::default(),
+        }
+    }
+
+    /// How many rotations of a resource were asked for.
+    pub fn asked(&self, name: &str) -> usize {
+        self.asked.lock().unwrap().get(name).copied().unwrap_or(0)
+    }
+
+    /// What the Secrets say now; nothing while the server does not answer.
+    pub async fn kept(&self) -> BTreeMap<String, Kept> {
+        let params = ListParams::default().labels("app.kubernetes.io/managed-by=appcode-operator");
+        let Ok(Ok(secrets)) = timeout(ANSWER, self.secrets.list(&params)).await else {
+            return BTreeMap::new();
+        };
+        let kept = secrets.into_iter().map(|secret| {
+            let handled = secret.annotations().get(HANDLED);
+            let handled = handled.map_or(0, |request| request.parse().expect("only we ask"));
+            let code = code_of(&secret);
+            (secret.name_any(), Kept { handled, code })
+        });
+        kept.collect()
+    }
+
+    /// Asks for the rotation after the one that was handled last. Asking twice for one changes nothing, so a request of
+    /// which it is not known whether it arrived is made again.
+    pub async fn ask_after(&self, name: &str, handled: usize) -> bool {
+        // It counts before it is sent: what has no answer may have arrived.
+        self.asked.lock().unwrap().insert(name.to_owned(), handled + 1);
+        self.remind(name).await
+    }
+
+    /// Makes sure that the last request has arrived.
+    pub async fn remind(&self, name: &str) -> bool {
+        let annotation = json!({ROTATE_REQUESTED_AT: self.asked(name).to_string()});
+        let change = Patch::Merge(json!({"metadata": {"annotations": annotation}}));
+        let params = PatchParams::default();
+        let asked = timeout(ANSWER, self.rotations.patch(name, &params, &change));
+        matches!(asked.await, Ok(Ok(_)))
+    }
+
+    /// Keeps asking for rotations of these resources until it is dropped.
+    pub fn keep_asking(&self, names: Vec<String>) -> Traffic {
+        Traffic(tokio::spawn(keep_asking(self.clone(), names)))
+    }
+}
+
+/// Requests that go on until this is dropped.
+pub struct Traffic(JoinHandle<()>);
+
+impl Drop for Traffic {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn keep_asking(asker: Asker, names: Vec<String>) {
+    let mut arrived: BTreeMap<&str, usize> = BTreeMap::new();
+    loop {
+        let kept = asker.kept().await;
+        for name in &names {
+            let Some(handled) = kept.get(name).map(|kept| kept.handled) else {
+                continue;
+            };
+            let is_asked = arrived.get(name.as_str()).is_some_and(|last| *last > handled);
+            if !is_asked && asker.ask_after(name, handled).await {
+                arrived.insert(name, handled + 1);
+            }
+        }
+        sleep(PAUSE).await;
+    }
+}

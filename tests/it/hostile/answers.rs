@@ -1,0 +1,320 @@
+//! T9, T10: a cloud that answers anything at all, when it is asked what an app is like and when it has just replaced a
+//! code. Nothing of it is stored, shown or logged, nothing is done twice, other resources go on, and once the cloud is
+//! honest again all comes right.
+
+use std::io::Write as _;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use appcode_operator::api::ConditionType;
+use appcode_operator::args::LogFormat;
+use appcode_operator::endpoint::Endpoint;
+use jiff::SignedDuration;
+use pretty_assertions::assert_eq;
+use serde_json::{Value, json};
+
+use super::logs::Kept;
+use crate::support::World;
+use crate::support::judge::readable;
+use crate::support::stage::NAME;
+use crate::wire::server::{Reply, Seen, Server};
+
+const APP: &str = "app-of-the-liar";
+const OTHER: &str = "other";
+const OLD: &str = "old-canary-0000000000000000000000000000000000000000000000000000-1";
+const NEW: &str = "new-canary-0000000000000000000000000000000000000000000000000000-2";
+/// Stands in lies where it could be stored, shown or logged.
+const LIE: &str = "lie-canary";
+
+/// What an honest cloud would answer now.
+struct Truth(Value);
+
+impl Truth {
+    fn with(&self, change: impl FnOnce(&mut Value)) -> String {
+        let mut body = json!({ "app": self.0 });
+        change(&mut body["app"]);
+        body.to_string()
+    }
+
+    fn text(&self) -> String {
+        self.with(|_| ())
+    }
+}
+
+type Lie = fn(&Truth) -> Reply;
+
+fn ok(body: &str) -> Reply {
+    Reply::json(200, body)
+}
+
+fn slowly(head: &'static str, pause: Duration, pieces: usize, piece: &'static [u8]) -> Reply {
+    Reply::Write(Box::new(move |stream| {
+        stream.write_all(head.as_bytes())?;
+        for _ in 0..pieces {
+            stream.write_all(piece)?;
+            std::thread::sleep(pause);
+        }
+        Ok(())
+    }))
+}
+
+/// Answers that tell nothing.
+const USELESS: [(&str, Lie); 26] = [
+    ("empty", |_| ok("")),
+    ("a page", |_| ok("<html><title>lie-canary</title></html>")),
+    ("null", |_| ok("null")),
+    ("a number", |_| ok("5")),
+    ("an empty object", |_| ok("{}")),
+    ("an error with status 200", |_| {
+        ok(r#"{"error_code":"lie-canary","error_msg":"lie-canary"}"#)
+    }),
+    ("no app", |_| ok(r#"{"app":null}"#)),
+    ("an app that is a list", |truth| {
+        ok(&json!({ "app": [truth.0] }).to_string())
+    }),
+    ("an app that is text", |truth| {
+        ok(&json!({ "app": truth.0.to_string() }).to_string())
+    }),
+    ("codes that are text", |truth| {
+        ok(&truth.with(|app| app["app_codes"] = json!(LIE)))
+    }),
+    ("codes that are an object", |truth| {
+        ok(&truth.with(|app| app["app_codes"] = json!({ "0": LIE })))
+    }),
+    ("half of it", |truth| ok(&truth.text()[..truth.text().len() / 2])),
+    ("a byte order mark", |truth| ok(&format!("\u{feff}{}", truth.text()))),
+    ("something behind it", |truth| {
+        ok(&format!("{}{}", truth.text(), truth.text()))
+    }),
+    ("no UTF-8", |truth| {
+        Reply::new(200, &[], &[truth.text().as_bytes(), b"\xff"].concat())
+    }),
+    ("two apps under one key", |truth| {
+        ok(&truth
+            .text()
+            .replacen('{', &format!("{{\"app\":{{\"app_codes\":[{LIE:?}]}},"), 1))
+    }),
+    ("two lists under one key", |truth| {
+        ok(&truth
+            .text()
+            .replacen("\"app_codes\":", &format!("\"app_codes\":[{LIE:?}],\"app_codes\":"), 1))
+    }),
+    ("another app's", |truth| {
+        ok(&truth.with(|app| app["app_id"] = json!("another-app")))
+    }),
+    ("another app's, by case", |truth| {
+        ok(&truth.with(|app| app["app_id"] = json!(APP.to_uppercase())))
+    }),
+    ("nested 30,000 deep", |_| {
+        ok(&format!("{{\"app\":{}{}}}", "[".repeat(30_000), "]".repeat(30_000)))
+    }),
+    ("huge", |truth| {
+        ok(&format!("{}{}", truth.text(), " ".repeat(10_000_000)))
+    }),
+    ("huge by announcement", |_| {
+        Reply::Last(b"HTTP/1.1 200 OK\r\nContent-Length: 1099511627776\r\n\r\n{".to_vec())
+    }),
+    ("endless", |_| {
+        slowly(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Duration::ZERO,
+            10_000,
+            b"a\r\n[[[[[[[[[[\r\n",
+        )
+    }),
+    ("dripping", |_| {
+        slowly(
+            "HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n",
+            Duration::from_millis(40),
+            40,
+            b" ",
+        )
+    }),
+    ("compressed", |_| {
+        Reply::new(
+            200,
+            &[("Content-Encoding", "gzip")],
+            b"\x1f\x8b\x08\0\0\0\0\0\0\x03lie-canary",
+        )
+    }),
+    ("ten thousand headers", |_| {
+        let lines: Vec<String> = (0..10_000)
+            .map(|number| format!("X-{number}: lie-canary\r\n"))
+            .collect();
+        Reply::Last(format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{}\r\n", lines.concat()).into_bytes())
+    }),
+];
+
+/// Answers whose list of codes is not the whole list.
+const MASKED: [(&str, Lie); 8] = [
+    ("masked", |truth| {
+        ok(&truth.with(|app| app["app_codes"] = json!(["old******-1"])))
+    }),
+    ("one of two masked", |truth| {
+        ok(&truth.with(|app| app["app_codes"].as_array_mut().unwrap().push(json!("lie****"))))
+    }),
+    ("no list", |truth| ok(&truth.with(|app| app["app_codes"] = Value::Null))),
+    ("codes that are numbers", |truth| {
+        ok(&truth.with(|app| app["app_codes"] = json!([5, 1.5, null, true])))
+    }),
+    ("codes nested 20,000 deep", |truth| {
+        let deep = format!("{}{}", "[".repeat(20_000), "]".repeat(20_000));
+        ok(&truth
+            .with(|app| app["app_codes"] = json!("DEEP"))
+            .replace("\"DEEP\"", &deep))
+    }),
+    ("codes of two lines", |truth| {
+        ok(&truth.with(|app| app["app_codes"] = json!(["lie-canary\r\nX: y"])))
+    }),
+    ("a code of 513 characters", |truth| {
+        ok(&truth.with(|app| app["app_codes"] = json!(["x".repeat(513)])))
+    }),
+    ("a code in other letters", |truth| {
+        ok(&truth.with(|app| app["app_codes"] = json!(["\u{43e}ld-canary"])))
+    }),
+];
+
+/// A cloud with one app. Its resets take effect, whatever is answered.
+#[derive(Default)]
+struct Liar {
+    was_reset: bool,
+    resets: usize,
+    /// Method of the calls that are lied to.
+    lies: Option<(&'static str, Lie)>,
+}
+
+impl Liar {
+    fn start(this: &Arc<Mutex<Self>>) -> Server {
+        let this = Arc::clone(this);
+        Server::start(move |seen| this.lock().unwrap().answer(seen))
+    }
+
+    fn answer(&mut self, seen: &Seen) -> Reply {
+        if seen.method == "PUT" {
+            self.resets += 1;
+            self.was_reset = true;
+        }
+        let truth = Truth(json!({
+            "app_id": APP, "app_name": "liar", "app_type": "APIG", "app_codes": [if self.was_reset { NEW } else { OLD }],
+        }));
+        match self.lies {
+            Some((method, lie)) if method == seen.method => lie(&truth),
+            _ => ok(&truth.text()),
+        }
+    }
+}
+
+/// A resource at rest whose cloud can be made to lie, and one of another cloud beside it.
+async fn world() -> (World, Arc<Mutex<Liar>>) {
+    let liar = Arc::default();
+    let origin = Liar::start(&liar).origin;
+    let mut world = World::new().await;
+    world.stage.judge.go_blind();
+    let pair = Endpoint {
+        modelarts: origin.clone(),
+        iam: origin.clone(),
+    };
+    world.settings.rules.endpoints.allowed.push(pair);
+    world.http.connect_timeout = Duration::from_millis(200);
+    world.http.request_deadline = Duration::from_millis(400);
+    world.restart();
+    world.stage.create_rotation(|spec| {
+        spec["endpoint"] = json!(origin);
+        spec["appId"] = json!(APP);
+    });
+    world.stage.create_rotation_named(OTHER, |_| ());
+    world.run_to_rest().await;
+    assert!(world.is_ready() && world.status_of(OTHER).is_true(ConditionType::Ready));
+    assert_eq!(world.code().as_deref(), Some(OLD));
+    (world, liar)
+}
+
+fn rotate(world: &World, name: &str, trigger: &str) {
+    let set = |object: &mut Value| object["spec"]["rotationTrigger"] = json!(trigger);
+    assert!(world.stage.edit_rotation(name, set));
+}
+
+/// Nothing of a lie, and no code, stands anywhere but in the Secret's data.
+fn assert_nothing_told(world: &World, log: &Kept, row: &str) {
+    let log = log.text();
+    assert!(log.contains("reconcile"), "{row}: it was logged at all");
+    for (place, text) in [("what people may read", readable(&world.stage)), ("the log", log)] {
+        for canary in [LIE, "canary-0000"] {
+            assert!(!text.contains(canary), "{row}: {canary} is in {place}");
+        }
+    }
+    let violations = [world.stage.judge.violations(), world.stage.api.violations()].concat();
+    assert_eq!(violations, Vec::<String>::new(), "{row}");
+}
+
+#[tokio::test]
+async fn an_answer_to_a_reset_that_tells_nothing_costs_no_code_and_no_second_reset() {
+    for (row, lie) in USELESS.into_iter().chain(MASKED) {
+        let log = Kept::default();
+        let guard = log.start(LogFormat::Json);
+        let (mut world, liar) = world().await;
+        liar.lock().unwrap().lies = Some(("PUT", lie));
+        rotate(&world, NAME, "one");
+        rotate(&world, OTHER, "one");
+        world.run_for(SignedDuration::from_mins(15)).await;
+        drop(guard);
+        assert!(world.is_ready(), "{row}: {:?}", world.condition(ConditionType::Ready));
+        assert_eq!(
+            (world.code().as_deref(), liar.lock().unwrap().resets),
+            (Some(NEW), 1),
+            "{row}"
+        );
+        assert_eq!(
+            (world.mutations(), world.status_of(OTHER).rotation_number),
+            (1, Some(1)),
+            "{row}: the other one"
+        );
+        assert_nothing_told(&world, &log, row);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_to_a_reading_that_tells_nothing_changes_nothing_until_it_is_an_honest_one() {
+    let rows = USELESS.map(|(row, lie)| (row, lie, "Retrying")).into_iter();
+    for (row, lie, reason) in rows.chain(MASKED.map(|(row, lie)| (row, lie, "CodesMasked"))) {
+        let log = Kept::default();
+        let guard = log.start(LogFormat::Text);
+        let (mut world, liar) = world().await;
+        liar.lock().unwrap().lies = Some(("GET", lie));
+        rotate(&world, NAME, "one");
+        rotate(&world, OTHER, "one");
+        world.run_for(SignedDuration::from_mins(6)).await;
+        assert_eq!(
+            (world.code().as_deref(), liar.lock().unwrap().resets),
+            (Some(OLD), 0),
+            "{row}"
+        );
+        let told = [ConditionType::Stalled, ConditionType::Reconciling].map(|kind| world.condition(kind));
+        assert!(told.iter().any(|(_, why, _)| why == reason), "{row}: {told:?}");
+        assert_eq!(world.status_of(OTHER).rotation_number, Some(1), "{row}: the other one");
+
+        liar.lock().unwrap().lies = None;
+        world.run_for(SignedDuration::from_mins(90)).await;
+        drop(guard);
+        assert!(world.is_ready(), "{row}: {:?}", world.condition(ConditionType::Ready));
+        assert_eq!(
+            (world.code().as_deref(), liar.lock().unwrap().resets),
+            (Some(NEW), 1),
+            "{row}"
+        );
+        assert_nothing_told(&world, &log, row);
+    }
+}
+
+#[tokio::test]
+async fn several_new_codes_in_an_answer_are_not_guessed_at() {
+    let (mut world, liar) = world().await;
+    let several: Lie = |truth| ok(&truth.with(|app| app["app_codes"] = json!([NEW, "lie-canary-1", "lie-canary-2"])));
+    liar.lock().unwrap().lies = Some(("PUT", several));
+    rotate(&world, NAME, "one");
+    world.run_for(SignedDuration::from_secs(2)).await;
+    assert_ne!(world.code().as_deref(), Some("lie-canary-1"));
+    world.run_for(SignedDuration::from_hours(2)).await;
+    assert_eq!((world.code().as_deref(), liar.lock().unwrap().resets), (Some(NEW), 1));
+    assert!(world.is_ready(), "a reading tells which it is");
+}

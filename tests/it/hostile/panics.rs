@@ -1,0 +1,311 @@
+//! A panic anywhere in a pass is an error of that pass's resource. It ends no worker, leaves no lock behind, forgets no
+//! code that only the process holds, and costs no reset.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use appcode_operator::api::ConditionType;
+use appcode_operator::clock::{Clock, SystemClock};
+use appcode_operator::controller::{Cluster, Context, Health, run};
+use appcode_operator::metrics::Format;
+use appcode_operator::modelarts::{App, AppCode, AppCodes, CloudError, Echo, Target};
+use async_trait::async_trait;
+use cloud_simulator::{Cause, NewApp};
+use jiff::SignedDuration;
+use pretty_assertions::assert_eq;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::cloud::DirectAppCodes;
+use crate::support::script::{ApiFault, Call, Moment, Strike, Verb};
+use crate::support::stage::NAME;
+use crate::support::{Stage, World};
+
+const OTHER: &str = "other";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Point {
+    Admit,
+    Show,
+    Reset,
+    Add,
+}
+
+/// When to panic: at which call, before or after its effect, and how often at most.
+#[derive(Clone, Copy, Debug)]
+struct Trap {
+    point: Point,
+    moment: Moment,
+    times: usize,
+}
+
+/// A cloud client that panics in calls about one app.
+struct Trapped {
+    inner: DirectAppCodes,
+    app: String,
+    trap: Mutex<Option<Trap>>,
+}
+
+impl Trapped {
+    /// A client on `stage` whose calls about the stage's own app panic where `trap` says.
+    fn new(stage: &Arc<Stage>, trap: Option<Trap>) -> Arc<Self> {
+        Arc::new(Self {
+            inner: DirectAppCodes {
+                stage: Arc::clone(stage),
+            },
+            app: stage.app.clone(),
+            trap: Mutex::new(trap),
+        })
+    }
+
+    fn set(&self, trap: Option<Trap>) {
+        *self.trap.lock().unwrap() = trap;
+    }
+
+    fn pass(&self, target: &Target, point: Point, moment: Moment) {
+        let is_sprung = {
+            let mut trap = self.trap.lock().unwrap();
+            let set = trap.as_mut().filter(|trap| {
+                trap.point == point && trap.moment == moment && trap.times > 0 && target.app.app_id.as_str() == self.app
+            });
+            set.is_some_and(|trap| {
+                trap.times -= 1;
+                true
+            })
+        };
+        assert!(!is_sprung, "a panic on purpose, at {point:?}");
+    }
+}
+
+#[async_trait]
+impl AppCodes for Trapped {
+    async fn admit(&self, target: &Target) -> Result<(), CloudError> {
+        self.pass(target, Point::Admit, Moment::Before);
+        self.inner.admit(target).await
+    }
+
+    async fn show_app(&self, target: &Target) -> Result<App, CloudError> {
+        self.pass(target, Point::Show, Moment::Before);
+        let app = self.inner.show_app(target).await;
+        self.pass(target, Point::Show, Moment::After);
+        app
+    }
+
+    async fn reset_code(&self, target: &Target, code: &AppCode, echo: &Echo) -> Result<App, CloudError> {
+        self.pass(target, Point::Reset, Moment::Before);
+        let app = self.inner.reset_code(target, code, echo).await;
+        self.pass(target, Point::Reset, Moment::After);
+        app
+    }
+
+    async fn add_code(&self, target: &Target, echo: &Echo) -> Result<App, CloudError> {
+        self.pass(target, Point::Add, Moment::Before);
+        let app = self.inner.add_code(target, echo).await;
+        self.pass(target, Point::Add, Moment::After);
+        app
+    }
+}
+
+/// A world with a resource on the stage's app, which has `codes` codes, and one on another app.
+fn world(codes: usize) -> (World, Arc<Trapped>, String) {
+    let mut world = World::on(Stage::direct(codes));
+    let cloud = Trapped::new(&world.stage, None);
+    world.instead = Some(cloud.clone());
+    world.restart();
+    let stage = &world.stage;
+    let new = NewApp::of(&stage.user.user_id, &stage.project).codes(1);
+    let other = stage
+        .cloud
+        .with(|cloud| cloud.create_app(stage.time.truth(), new))
+        .app_id;
+    stage.create_rotation_named(OTHER, |spec| spec["appId"] = json!(other));
+    (world, cloud, other)
+}
+
+fn panics(world: &World) -> u64 {
+    let text = world.ctx.scrape(Format::OpenMetrics);
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(r#"appcode_reconciles_total{result="panicked"} "#));
+    line.map_or(0, |count| count.parse().unwrap())
+}
+
+fn rotate(world: &World, name: &str) {
+    let change = |object: &mut serde_json::Value| object["spec"]["rotationTrigger"] = json!("now");
+    assert!(world.stage.edit_rotation(name, change));
+}
+
+#[tokio::test]
+async fn a_panic_at_any_call_hinders_no_other_resource_and_costs_no_code_and_no_reset() {
+    use Moment::{After, Before};
+    for (point, moment) in [
+        (Point::Admit, Before),
+        (Point::Show, Before),
+        (Point::Show, After),
+        (Point::Reset, Before),
+        (Point::Reset, After),
+        (Point::Add, Before),
+        (Point::Add, After),
+    ] {
+        let row = format!("{point:?} {moment:?}");
+        let codes = usize::from(point != Point::Add);
+        let (mut world, cloud, other) = world(codes);
+        let trap = Trap {
+            point,
+            moment,
+            times: usize::MAX,
+        };
+        if point == Point::Add {
+            cloud.set(Some(trap));
+            world.stage.create_rotation(|_| ());
+        } else {
+            world.stage.create_rotation(|_| ());
+            world.run_to_rest().await;
+            world.assert_ready();
+            cloud.set(Some(trap));
+            rotate(&world, NAME);
+        }
+        rotate(&world, OTHER);
+        world.run_for(SignedDuration::from_mins(15)).await;
+        world.assert_sound();
+        assert!(panics(&world) > 0, "{row}");
+        assert!(world.status_of(OTHER).is_true(ConditionType::Ready), "{row}");
+        let rotated = usize::from(point != Point::Add); // else the trigger was there at first sight
+        assert_eq!(world.ledger().resets_applied(&other), rotated, "{row}");
+        let most = 1 + SignedDuration::from_mins(15).as_secs() / 10;
+        assert!(
+            panics(&world) <= most.unsigned_abs(),
+            "{row}: {} panics",
+            panics(&world)
+        );
+
+        cloud.set(None);
+        world.run_for(SignedDuration::from_mins(30)).await;
+        world.assert_ready();
+        assert_eq!(
+            world.ledger().acts_applied(&world.stage.app, Cause::Reset),
+            codes,
+            "{row}"
+        );
+        let added = world.ledger().acts_applied(&world.stage.app, Cause::Add);
+        // An added code is not bound to an old one, so each try that had its effect leaves one.
+        assert!(added <= 1 || point == Point::Add, "{row}: {added} codes were added");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_leaves_the_lock_of_its_app_to_the_next() {
+    let mut world = World::on(Stage::direct(2));
+    let trap = Trap {
+        point: Point::Show,
+        moment: Moment::After,
+        times: 1,
+    };
+    world.instead = Some(Trapped::new(&world.stage, Some(trap)));
+    world.restart();
+    for (name, code) in [NAME, OTHER].into_iter().zip(world.live()) {
+        world.stage.create_secret(&format!("seed-{name}"), &[("code", &code)]);
+        let seed = json!({ "secretKeyRef": { "name": format!("seed-{name}"), "key": "code" } });
+        world
+            .stage
+            .create_rotation_named(name, |spec| spec["appCodeFrom"] = seed);
+    }
+    world.run_for(SignedDuration::from_mins(2)).await;
+    world.assert_ready();
+    assert!(world.status_of(OTHER).is_true(ConditionType::Ready));
+    assert_eq!(panics(&world), 1);
+}
+
+/// A world in which both resources hold a code that the API server did not take.
+async fn holding() -> (World, Arc<Trapped>) {
+    let (mut world, cloud, _) = world(1);
+    world.stage.create_rotation(|_| ());
+    world.run_to_rest().await;
+    let is_code = |call: &Call| matches!(call, Call::Api { verb: Verb::Patch, .. });
+    // The first write of each resource is its intent, and goes through; after it every write fails.
+    for name in [NAME, OTHER] {
+        rotate(&world, name);
+        let strike = Strike::Api(Moment::Before, ApiFault::Status(500));
+        world.stage.script.begin_lasting(strike, 1, is_code);
+        world.run_for(SignedDuration::from_millis(1)).await;
+    }
+    assert_eq!(world.ctx.held().len(), 2);
+    (world, cloud)
+}
+
+#[tokio::test]
+async fn a_code_that_only_the_process_holds_outlives_panics() {
+    let (mut world, cloud) = holding().await;
+    let trap = Trap {
+        point: Point::Show,
+        moment: Moment::Before,
+        times: usize::MAX,
+    };
+    cloud.set(Some(trap));
+    world.run_for(SignedDuration::from_mins(5)).await;
+    assert!(panics(&world) > 0);
+    assert_eq!(world.ctx.held().len(), 2);
+    cloud.set(None);
+    world.stage.script.begin(Vec::new());
+    world.run_for(SignedDuration::from_mins(5)).await;
+    world.assert_ready();
+    assert_eq!((world.mutations(), world.ctx.held().len()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_panic_while_stopping_does_not_keep_the_codes_of_others_from_being_saved() {
+    let (world, cloud) = holding().await;
+    world.stage.script.begin(Vec::new());
+    let trap = Trap {
+        point: Point::Show,
+        moment: Moment::Before,
+        times: usize::MAX,
+    };
+    cloud.set(Some(trap));
+    let shutdown = CancellationToken::new();
+    shutdown.cancel();
+    run(Arc::clone(&world.ctx), Arc::new(Health::default()), shutdown).await;
+    let held: Vec<String> = world.ctx.held().iter().map(|(key, _)| key.name().to_owned()).collect();
+    assert_eq!(held, [NAME], "the panics are its own");
+    world.assert_sound();
+}
+
+#[tokio::test]
+async fn the_only_worker_outlives_panics_and_serves_the_others() {
+    let world = World::direct();
+    let stage = Arc::clone(&world.stage);
+    stage.create_rotation(|_| ());
+    let names: Vec<String> = (0..5).map(|number| format!("other-{number}")).collect();
+    for name in &names {
+        let new = NewApp::of(&stage.user.user_id, &stage.project).codes(1);
+        let app = stage.cloud.with(|cloud| cloud.create_app(stage.time.truth(), new));
+        stage.create_rotation_named(name, |spec| spec["appId"] = json!(app.app_id));
+    }
+    let trap = Trap {
+        point: Point::Show,
+        moment: Moment::Before,
+        times: usize::MAX,
+    };
+    let cloud = Trapped::new(&stage, Some(trap));
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let cluster = Cluster::new(stage.client(), Duration::from_secs(10));
+    let mut settings = world.settings.clone();
+    settings.concurrency = 1;
+    let ctx = Arc::new(Context::new(cluster, cloud, clock, settings, Arc::default(), Some(1)));
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(run(Arc::clone(&ctx), Arc::default(), shutdown.clone()));
+    while !names
+        .iter()
+        .all(|name| world.status_of(name).is_true(ConditionType::Ready))
+    {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    shutdown.cancel();
+    running.await.unwrap();
+    world.assert_sound();
+    assert!(
+        ctx.scrape(Format::Text)
+            .contains(r#"appcode_reconciles_total{result="panicked"}"#)
+    );
+    assert_eq!(ctx.queue.len(), 6);
+}
