@@ -156,6 +156,20 @@ impl Intent {
         reading.listed.iter().copied().filter(is_new).collect()
     }
 
+    /// The same once a person has said that `code` is ours: the other new codes are left over.
+    #[must_use]
+    pub fn leaving(&self, code: Fingerprint, reading: Reading<'_>) -> Self {
+        let mut unclaimed = self.unclaimed.clone();
+        unclaimed.extend(self.new_codes(reading));
+        unclaimed.retain(|other| *other != code);
+        unclaimed.sort_unstable();
+        unclaimed.dedup();
+        Self {
+            unclaimed,
+            ..self.clone()
+        }
+    }
+
     /// What a reading of the app says about the present attempt.
     pub fn resolve(&self, reading: Reading<'_>) -> Verdict {
         let base_is_listed = self.base.is_some_and(|base| reading.listed.contains(&base));
@@ -316,6 +330,18 @@ mod tests {
         assert_eq!(second.attempt, 2);
         assert_eq!(second.unclaimed, vec![code(3)]);
         assert_eq!(verdict(&second, &[2, 3, 4], 300, &[]), Verdict::Ours(code(4)));
+    }
+
+    #[test]
+    fn new_codes_that_a_person_did_not_choose_are_left_over() {
+        let listed = codes(&[2, 3, 4]);
+        let reading = Reading {
+            listed: &listed,
+            updated_at: None,
+            claimed: &[],
+        };
+        let answered = intent(Call::Reset, Some(1), &[1, 2]).leaving(code(4), reading);
+        assert_eq!(answered.unclaimed, vec![code(3)]);
     }
 
     #[test]

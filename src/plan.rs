@@ -121,7 +121,10 @@ pub fn plan(o: &Observed, now: Timestamp) -> Step {
     let wanted = match &o.wanted {
         Ok(wanted) => wanted,
         Err(refusal) => {
-            let refused = || stop(refusal.reason, refusal.message.clone(), LOCAL_RETRY.saturating_mul(60));
+            let refused = || {
+                let message = format!("The spec cannot be used, so nothing is changed: {}.", refusal.message);
+                stop(refusal.reason, message, LOCAL_RETRY.saturating_mul(60))
+            };
             return rescue(o, now).unwrap_or_else(refused);
         }
     };
@@ -187,45 +190,55 @@ impl Planner<'_> {
     }
 
     fn unusable(&self, name: &str, secret: &SecretView) -> Option<Step> {
+        let namespace = &self.o.resource.namespace;
         match secret {
             SecretView::Foreign { why } => Some(stop(
                 Reason::SecretConflict,
                 format!(
-                    "Secret {name} exists and {why}, so it is left alone and nothing is rotated. \
-                     Delete that Secret, or name another one in spec.target.name."
+                    "Secret {name} exists and {why}, so it is left alone and nothing is changed. Name another Secret in \
+                     spec.target.name, or, if nobody needs this one: kubectl delete secret {name} -n {namespace}."
                 ),
                 LOCAL_RETRY,
             )),
             SecretView::Claimed(by) => Some(stop(
                 Reason::Conflict,
                 format!(
-                    "Secret {name} is kept by AppCodeRotation {by}, so nothing is rotated. Name another Secret in \
+                    "Secret {name} is kept by AppCodeRotation {by}, so nothing is changed. Name another Secret in \
                      spec.target.name, or delete one of the two resources: the other one takes over."
                 ),
                 LOCAL_RETRY,
             )),
             SecretView::Forbidden(why) => Some(stop(
                 Reason::SecretNotWritable,
-                format!("The operator may not read Secret {name}: {why}. Mend its rights in this namespace."),
+                format!(
+                    "The operator may not read Secret {name}: {why}; nothing more is changed. Give it its rights back: \
+                     kubectl apply -f deploy/rbac.yaml."
+                ),
                 LOCAL_RETRY,
             )),
             SecretView::Unreadable(why) => Some(stop(
                 Reason::UnknownIntentFormat,
                 format!(
-                    "Nothing is done with Secret {name}: {why}. \
-                     Run the operator version that wrote it, or repair the appcode.dev annotations."
+                    "What Secret {name} says cannot be understood: {why}; nothing is changed, so that no code is lost. Run \
+                     the operator version that wrote it. If there is none: kubectl delete secret {name} -n {namespace}."
                 ),
                 LOCAL_RETRY,
             )),
             SecretView::Ours(OurSecret { locked: Some(why), .. }) => Some(stop(
                 Reason::SecretNotWritable,
-                format!("Secret {name} cannot be written: {why}. Delete it, and it will be made again."),
+                format!(
+                    "Secret {name} cannot be written: {why}; nothing more is changed. Delete it, and it will be made \
+                     again: kubectl delete secret {name} -n {namespace}."
+                ),
                 LOCAL_RETRY,
             )),
             SecretView::Absent | SecretView::Ours(_) => self.o.secret_refused.as_ref().map(|why| {
                 stop(
                     Reason::SecretNotWritable,
-                    format!("The API server refuses to write Secret {name}: {why}. Mend the operator's rights or the policy."),
+                    format!(
+                        "The API server refuses to write Secret {name}: {why}; nothing more is changed. Mend the policy, or \
+                         give the operator its rights back: kubectl apply -f deploy/rbac.yaml."
+                    ),
                     LOCAL_RETRY,
                 )
             }),
@@ -308,13 +321,16 @@ impl Planner<'_> {
         };
         let id = &self.wanted.app.app_id;
         if !app.is_supported {
-            let message = format!("App {id} lives on a gateway without app codes. Name an app of the API gateway.");
+            let message = format!(
+                "App {id} lives on a gateway without app codes, so nothing is changed. Name an app of the API gateway in \
+                 spec.appId."
+            );
             return Some(stop(Reason::AppTypeUnsupported, message, self.o.limits.check_period));
         }
         app.masked.then(|| {
             let message = format!(
                 "The cloud shows codes of app {id} masked only, so no reading can be trusted and nothing is changed. \
-                 Use credentials of the IAM user that created the app."
+                 Name the credentials of the IAM user that created the app in spec.credentialsRef."
             );
             stop(Reason::CodesMasked, message, self.o.limits.check_period)
         })
@@ -335,14 +351,14 @@ impl Planner<'_> {
             .filter(|name| app.name.as_ref() != Some(*name))
         {
             let message = format!(
-                "App {id} is not named {name:?}, so nothing is rotated. Correct spec.appName or spec.appId, or rename the app."
+                "App {id} is not named {name:?}, so nothing is changed. Correct spec.appName or spec.appId, or rename the app."
             );
             return Some(stop(Reason::AppNameMismatch, message, self.o.limits.check_period));
         }
         (app.is_owned == Some(false)).then(|| {
             let message = format!(
-                "App {id} was created by another IAM user, and only its creator may change its codes. \
-                 Use that user's credentials."
+                "App {id} was created by another IAM user, and only its creator may change its codes, so \
+                 nothing is changed. Name that user's credentials in spec.credentialsRef."
             );
             stop(Reason::NotOwner, message, self.o.limits.check_period)
         })

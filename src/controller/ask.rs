@@ -81,7 +81,11 @@ async fn caller(ctx: &Context, pass: &Pass, validated: &Validated) -> Result<Res
         doing: "read the credentials Secret",
         source,
     })?;
-    let lacks = |what: &str| Err(format!("Credentials Secret {name}: {what}."));
+    let lacks = |what: &str| {
+        Err(format!(
+            "Credentials Secret {name}: {what}; nothing is changed meanwhile."
+        ))
+    };
     let secret = match secret {
         Ok(Some(secret)) => secret,
         Ok(None) => return Ok(lacks("it does not exist; create it in this namespace")),
@@ -235,14 +239,17 @@ fn failure(error: &CloudError, pass: &Pass) -> Failure {
     let (reason, message, is_final, after) = match &error.kind {
         CloudErrorKind::CredentialsRejected => (
             Reason::CredentialsRejected,
-            format!("The cloud refuses {whose}: {said}. Correct them; no restart is needed."),
+            format!(
+                "The cloud refuses {whose}: {said}; nothing is changed. Correct that Secret, or name another one in \
+                 spec.credentialsRef; no restart is needed."
+            ),
             true,
             soon,
         ),
         CloudErrorKind::LockedOut { .. } => (
             Reason::CredentialsRejected,
             format!(
-                "The cloud has refused {whose}, which are left alone for some minutes so that the key is not locked. Correct them; no restart is needed."
+                "The cloud has refused {whose}, which are left alone for some minutes so that the key is not locked; nothing is changed. Correct that Secret, or name another one in spec.credentialsRef; no restart is needed."
             ),
             true,
             soon,
@@ -250,7 +257,7 @@ fn failure(error: &CloudError, pass: &Pass) -> Failure {
         CloudErrorKind::NotAuthorized => (
             Reason::NotAuthorized,
             format!(
-                "The user of {whose} may not act on app {app}: {said}. Use the IAM user that created the app, with ModelArts rights in its project."
+                "The user of {whose} may not act on app {app}: {said}; nothing is changed. Name the credentials of the IAM user that created the app, with ModelArts rights in its project, in spec.credentialsRef."
             ),
             true,
             None,
@@ -258,14 +265,14 @@ fn failure(error: &CloudError, pass: &Pass) -> Failure {
         CloudErrorKind::AppNotFound | CloudErrorKind::NotFound => (
             Reason::AppNotFound,
             format!(
-                "The cloud knows no app {app} in this project, or does not show it to the user of {whose}. Check spec.projectId, spec.appId and the region, and use the IAM user that created the app."
+                "The cloud knows no app {app} in this project, or does not show it to the user of {whose}, so nothing is changed. Check spec.projectId, spec.appId, spec.workspaceId and the region, and use the IAM user that created the app."
             ),
             true,
             None,
         ),
         CloudErrorKind::Refused => (
             Reason::InvalidSpec,
-            format!("The cloud refuses the request for app {app}: {said}. Correct the spec."),
+            format!("The cloud refuses the request for app {app}: {said}; nothing is changed. Correct the spec."),
             true,
             None,
         ),

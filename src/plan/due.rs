@@ -48,7 +48,8 @@ impl Planner<'_> {
             }
             (_, SeedView::Unreadable(why)) => {
                 let message = format!(
-                    "The seed cannot be read: {why}. Mend spec.appCodeFrom, or remove it if the app has one code only."
+                    "The seed cannot be read: {why}; nothing is changed without it. Make or mend that Secret, correct \
+                     spec.appCodeFrom, or remove it if the app has one code only."
                 );
                 return Err(Box::new(stop(Reason::SeedUnreadable, message, LOCAL_RETRY)));
             }
@@ -85,8 +86,8 @@ impl Planner<'_> {
         let choices = app.codes.iter().map(Fingerprint::short).collect::<Vec<_>>().join(", ");
         let message = format!(
             "App {} has several codes and spec names none, so nothing is changed. Set spec.appCodeFrom, or answer: \
-             kubectl annotate acr {} appcode.dev/adopt-fingerprint=<one of {choices}>.",
-            self.wanted.app.app_id, self.o.resource.name
+             kubectl annotate acr {} -n {} --overwrite appcode.dev/adopt-fingerprint=<one of {choices}>.",
+            self.wanted.app.app_id, self.o.resource.name, self.o.resource.namespace
         );
         stop(Reason::AppCodeAmbiguous, message, self.o.limits.check_period)
     }
@@ -102,8 +103,8 @@ impl Planner<'_> {
         let message = format!(
             "{what} is not among the codes that the cloud lists for app {}, so it was reset or \
              deleted elsewhere; nothing is guessed and nothing is changed. Put the right code into spec.appCodeFrom, or \
-             name a listed one: kubectl annotate acr {} appcode.dev/adopt-fingerprint=<fingerprint>.",
-            self.wanted.app.app_id, self.o.resource.name
+             name a listed one: kubectl annotate acr {} -n {} --overwrite appcode.dev/adopt-fingerprint=<fingerprint>.",
+            self.wanted.app.app_id, self.o.resource.name, self.o.resource.namespace
         );
         stop(Reason::CodeNotListed, message, self.o.limits.check_period)
     }
@@ -208,8 +209,8 @@ impl Planner<'_> {
         let opens = first.checked_add(DAY).unwrap_or(Timestamp::MAX);
         let message = format!(
             "{budget} rotations were started within 24 hours, the most that the operator allows for one resource \
-             (--daily-budget), so what is asked for now waits. The next one may start at {opens:.0}. Find out what \
-             changes spec.rotationTrigger, the annotation or the seed so often."
+             (--daily-budget), so what is asked for now waits and nothing is changed. The next one may start at \
+             {opens:.0}. Find out what changes spec.rotationTrigger, the annotation or the seed so often, and take it back."
         );
         // The Secret is looked after meanwhile.
         let after = opens.duration_since(self.now).min(self.o.limits.check_period);

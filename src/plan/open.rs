@@ -191,7 +191,7 @@ impl Planner<'_> {
             Verdict::Ambiguous => {
                 let new = intent.new_codes(app.reading(&claimed));
                 Some(match self.adopted(app).filter(|code| new.contains(code)) {
-                    Some(code) => self.persist(intent, code),
+                    Some(code) => self.persist(&intent.leaving(code, app.reading(&claimed)), code),
                     None => self.ambiguous(&new),
                 })
             }
@@ -210,10 +210,10 @@ impl Planner<'_> {
     fn ambiguous(&self, new: &[Fingerprint]) -> Step {
         let choices = new.iter().map(Fingerprint::short).collect::<Vec<_>>().join(", ");
         let message = format!(
-            "Several codes appeared in app {} during a rotation and nothing tells which is ours ({choices}). \
-             Compare fingerprints (SHA-256 over app id, a zero byte and the code), then answer: \
-             kubectl annotate acr {} appcode.dev/adopt-fingerprint=<one of them>.",
-            self.wanted.app.app_id, self.o.resource.name
+            "Several codes appeared in app {} during a rotation and nothing tells which is ours ({choices}), so none \
+             is taken and nothing more is changed. Compare fingerprints (SHA-256 over app id, a zero byte and the code), \
+             then answer: kubectl annotate acr {} -n {} --overwrite appcode.dev/adopt-fingerprint=<one of them>.",
+            self.wanted.app.app_id, self.o.resource.name, self.o.resource.namespace
         );
         stop(Reason::AmbiguousOutcome, message, self.o.limits.check_period)
     }
@@ -235,16 +235,17 @@ impl Planner<'_> {
         let choices = new.iter().map(Fingerprint::short).collect::<Vec<_>>().join(", ");
         let message = format!(
             "The old codes of this resource and of another one on app {} are gone while rotations of both are open, so \
-             nothing tells which new code ({choices}) is whose. Find out in the console, then answer: \
-             kubectl annotate acr {} appcode.dev/adopt-fingerprint=<one of them>.",
-            self.wanted.app.app_id, self.o.resource.name
+             nothing tells which new code ({choices}) is whose, and nothing more is changed. Find out in the console, then \
+             answer: kubectl annotate acr {} -n {} --overwrite appcode.dev/adopt-fingerprint=<one of them>.",
+            self.wanted.app.app_id, self.o.resource.name, self.o.resource.namespace
         );
         Some(stop(Reason::AmbiguousOutcome, message, self.o.limits.check_period))
     }
 
     fn capacity(&self) -> Step {
         let message = format!(
-            "App {} holds {CAPACITY} codes, the most it can, so none can be added. Delete one that is not used.",
+            "App {} holds {CAPACITY} codes, the most it can, so the one that a reset removed cannot be replaced and nothing \
+             more is changed. Delete a code that nobody uses in the cloud's console.",
             self.wanted.app.app_id
         );
         stop(Reason::CapacityExhausted, message, self.o.limits.check_period)

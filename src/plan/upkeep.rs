@@ -118,19 +118,20 @@ impl Planner<'_> {
         let app = &self.wanted.app.app_id;
         let message = if let Some((who, base)) = base.and_then(|base| Some((self.rival_for_code(base)?, base))) {
             format!(
-                "Code {} of app {app} is already rotated by {who}. Delete one of the two, or name another code.",
+                "Code {} of app {app} is already rotated by {who}, so nothing is changed. Delete one of the two, or name another \
+                 code of the app in spec.appCodeFrom.",
                 base.short()
             )
         } else if let Some(who) = self.rival_for_secret() {
             format!(
-                "Secret {} is also the target of {who}, so nothing is rotated. Name another Secret in spec.target.name, \
+                "Secret {} is also the target of {who}, so nothing is changed. Name another Secret in spec.target.name, \
                  or delete one of the two resources.",
                 self.wanted.target.name
             )
         } else if self.o.is_crowded {
             format!(
-                "Dozens of older resources rotate codes of app {app}, which holds {CAPACITY} at most. Delete those that \
-                 are not needed."
+                "Dozens of older resources rotate codes of app {app}, which holds {CAPACITY} at most, so nothing is \
+                 changed. Delete those that are not needed."
             )
         } else {
             return None;

@@ -16,6 +16,7 @@ mod chaos;
 mod crash;
 mod install;
 mod rights;
+mod runbook;
 mod shown;
 mod stage;
 mod user;

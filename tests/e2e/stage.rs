@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 const NAMESPACE: &str = "appcode-system";
 const ACCOUNT: &str = "appcode-operator";
 /// Bound on anything that is waited for; far above what it takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(240);
+pub const PATIENCE: Duration = Duration::from_secs(240);
 
 /// The first release of kubectl that takes a folder for a resource of a kustomization.
 const FIRST_WITH_FOLDERS: u32 = 21;

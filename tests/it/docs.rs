@@ -1,7 +1,9 @@
 //! What the docs promise to tell.
 
+#[path = "../e2e/runbook/page.rs"]
+mod page;
+
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use appcode_operator::api::Reason;
 
@@ -22,16 +24,41 @@ const QUIET: [Reason; 13] = [
     Reason::Abandoned,
 ];
 
+fn headings(text: &str) -> BTreeSet<&str> {
+    text.lines().filter_map(|line| line.strip_prefix("### ")).collect()
+}
+
 #[test]
 fn the_runbook_has_a_heading_for_each_reason_that_needs_a_person() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runbook.md");
-    let text = std::fs::read_to_string(path).unwrap();
-    let headings: BTreeSet<&str> = text.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    let text = page::text();
     let is_loud = |reason: &&Reason| !QUIET.contains(reason) && **reason != Reason::PlaintextRequested;
     let reasons: BTreeSet<&str> = Reason::ALL
         .iter()
         .filter(is_loud)
         .map(|reason| reason.as_str())
         .collect();
-    assert_eq!(headings, reasons);
+    assert_eq!(headings(&text), reasons);
+}
+
+/// That the commands resolve is for `tests/e2e` to show.
+#[test]
+fn each_heading_of_the_runbook_has_commands() {
+    let text = page::text();
+    let blocks = page::blocks(&text);
+    let resolved: BTreeSet<&str> = blocks.iter().filter_map(|block| block.reason.as_deref()).collect();
+    assert_eq!(resolved, headings(&text));
+}
+
+fn words(text: &str) -> BTreeSet<&str> {
+    let parts = text.split(|c| !page::is_of_word(c));
+    parts.filter(|part| page::is_word(part)).collect()
+}
+
+#[test]
+fn the_runbook_says_what_each_word_in_its_commands_stands_for() {
+    let text = page::text();
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| `")).collect();
+    let blocks = page::blocks(&text);
+    let used: BTreeSet<&str> = blocks.iter().flat_map(|block| words(&block.script)).collect();
+    assert_eq!(used, words(&rows.join(" ")));
 }

@@ -1,0 +1,229 @@
+//! The runbook, followed word by word: each stop is brought about, its message read as a person reads it, and the commands
+//! under its heading are run as they stand on the page.
+
+mod case;
+mod cloud;
+mod cluster;
+mod code;
+mod page;
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Instant;
+
+use appcode_operator::api::Reason;
+use cloud_simulator::User;
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
+use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use tokio::task::LocalSet;
+
+use self::case::Case;
+use self::page::Block;
+use crate::FLAGS;
+use crate::stage::Stage;
+
+/// The budget that a case can use up.
+const BUDGET: &str = "--daily-budget=2";
+/// The first release whose server lacks nothing that a current kubectl validates by.
+const FIRST_WITH_VALIDATION: u32 = 25;
+
+/// What the cases share.
+struct Suite {
+    stage: Stage,
+    client: kube::Client,
+    blocks: Vec<Block>,
+    /// A folder with the kubectl of the control plane.
+    tools: PathBuf,
+    /// A user of the same account who created nothing.
+    colleague: User,
+    /// A user of another account.
+    stranger: User,
+    /// Apps, with the changes that a case left them with; no more must follow.
+    ended: RefCell<Vec<(String, usize)>>,
+}
+
+impl Suite {
+    async fn start() -> Self {
+        let is_other = |flag: &&str| !flag.starts_with("--daily-budget");
+        let flags: Vec<&str> = FLAGS.iter().copied().filter(is_other).chain([BUDGET]).collect();
+        let mut stage = Stage::set(Path::new(env!("CARGO_BIN_EXE_appcode-operator")), &flags).await;
+        stage.start_operator();
+        let kubeconfig = Kubeconfig::read_from(stage.plane.admin_kubeconfig()).unwrap();
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+        let colleague = stage
+            .cloud
+            .add_user(&stage.user.account_id, "colleague", "Passw0rd!of-the-colleague");
+        let (stranger, _) = stage.cloud.add_tenant("stranger");
+        stage.cloud.behave(|behaviour| behaviour.show_to_strangers = true);
+        Self {
+            client: kube::Client::try_from(config.unwrap()).unwrap(),
+            blocks: page::blocks(&page::text()),
+            tools: tools(&stage),
+            colleague,
+            stranger,
+            ended: RefCell::default(),
+            stage,
+        }
+    }
+
+    /// The `number`th block under a reason, or before the first one.
+    fn script(&self, reason: Option<Reason>, number: usize) -> &str {
+        let of_reason = |block: &&Block| block.reason.as_deref() == reason.map(Reason::as_str);
+        let block = self.blocks.iter().filter(of_reason).nth(number);
+        &block.expect("the page has such a block").script
+    }
+
+    /// The calls that were to change an app.
+    fn changes(&self, app: &str) -> usize {
+        use cloud_simulator::Operation::{Add, Delete, DeleteApp, Reset, ResetSecret};
+        let is_change = |operation| [Add, Delete, DeleteApp, Reset, ResetSecret].contains(&operation);
+        self.stage.cloud.with(|cloud| {
+            let calls = cloud.ledger().about(app);
+            calls.filter(|entry| is_change(entry.operation)).count()
+        })
+    }
+}
+
+/// A folder with a `kubectl` that speaks with the control plane as its administrator.
+fn tools(stage: &Stage) -> PathBuf {
+    let kubectl = stage.plane.kubectl();
+    let quoted = |text: &std::ffi::OsStr| format!("'{}'", text.to_str().unwrap());
+    let mut script = "#!/bin/sh\n".to_owned();
+    for (name, value) in kubectl.get_envs() {
+        let _ = writeln!(script, "export {}={}", name.to_str().unwrap(), quoted(value.unwrap()));
+    }
+    // As the README says for such a server.
+    if stage
+        .plane
+        .binaries()
+        .minor()
+        .is_some_and(|minor| minor < FIRST_WITH_VALIDATION)
+    {
+        script += "case $1 in apply|create|replace) set -- \"$@\" --validate=false;; esac\n";
+    }
+    let words = [kubectl.get_program()].into_iter().chain(kubectl.get_args());
+    let words: Vec<String> = words.map(quoted).collect();
+    let _ = writeln!(script, "exec {} \"$@\"", words.join(" "));
+    let folder = stage.plane.dir().join("tools");
+    fs::create_dir(&folder).unwrap();
+    let program = folder.join("kubectl");
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+/// One way out of one stop: the block of that number under the reason's heading.
+struct Way {
+    reason: Reason,
+    number: usize,
+    run: Box<dyn FnOnce(Case) -> LocalBoxFuture<'static, ()>>,
+}
+
+fn way<F>(reason: Reason, number: usize, run: impl FnOnce(Case) -> F + 'static) -> Way
+where
+    F: Future<Output = ()> + 'static,
+{
+    Way {
+        reason,
+        number,
+        run: Box::new(|case| run(case).boxed_local()),
+    }
+}
+
+/// Every way that can be followed beside others.
+fn ways() -> Vec<Way> {
+    vec![
+        way(Reason::AmbiguousOutcome, 0, code::ambiguous_outcome),
+        way(Reason::CodeNotListed, 0, code::not_listed_and_answered),
+        way(Reason::CodeNotListed, 1, code::not_listed_and_named),
+        way(Reason::AppCodeAmbiguous, 0, code::ambiguous_and_answered),
+        way(Reason::AppCodeAmbiguous, 1, code::ambiguous_and_named),
+        way(Reason::SeedUnreadable, 0, code::seed_made),
+        way(Reason::SeedUnreadable, 1, code::seed_left_out),
+        way(Reason::CodesMasked, 0, code::masked),
+        way(Reason::CodeNotAddressable, 0, code::not_addressable),
+        way(Reason::CapacityExhausted, 0, code::no_room),
+        way(Reason::Conflict, 0, code::elder_deleted),
+        way(Reason::Conflict, 1, code::another_code),
+        way(Reason::Conflict, 2, code::another_secret),
+        way(Reason::CredentialsMissing, 0, cloud::credentials_missing),
+        way(Reason::CredentialsRejected, 0, cloud::credentials_rejected),
+        way(Reason::NotAuthorized, 0, cloud::not_authorized),
+        way(Reason::NotOwner, 0, cloud::not_owner),
+        way(Reason::AppNotFound, 0, cloud::no_such_app),
+        way(Reason::AppTypeUnsupported, 0, cloud::another_gateway),
+        way(Reason::AppNameMismatch, 0, cloud::another_name),
+        way(Reason::SecretConflict, 0, cluster::foreign_secret_left),
+        way(Reason::SecretConflict, 1, cluster::foreign_secret_deleted),
+        way(Reason::SecretNotWritable, 0, cluster::immutable_secret),
+        way(Reason::UnknownIntentFormat, 0, cluster::unknown_format),
+        way(Reason::InvalidSpec, 0, cluster::invalid_spec),
+        way(Reason::ScheduleNeverFires, 0, cluster::no_such_date),
+        way(Reason::EndpointNotAllowed, 0, cluster::another_endpoint),
+        way(Reason::IdentityNotAllowed, 0, cluster::no_credentials),
+        way(Reason::BudgetExhausted, 0, cluster::budget_used_up),
+    ]
+}
+
+/// Those that concern the whole operator, one after another.
+fn ways_alone() -> Vec<Way> {
+    vec![way(Reason::SecretNotWritable, 1, cluster::lost_rights)]
+}
+
+#[test]
+fn each_block_of_the_page_is_followed() {
+    let mut followed = BTreeSet::new();
+    for way in ways().iter().chain(&ways_alone()) {
+        assert!(followed.insert((way.reason.as_str().to_owned(), way.number)));
+    }
+    let mut on_page: BTreeSet<(String, usize)> = BTreeSet::new();
+    for reason in page::blocks(&page::text()).into_iter().filter_map(|block| block.reason) {
+        let number = on_page.iter().filter(|(other, _)| *other == reason).count();
+        on_page.insert((reason, number));
+    }
+    assert_eq!(on_page, followed);
+}
+
+/// `RUNBOOK_ONLY` in the environment names the only reason to try.
+fn is_wanted(way: &Way) -> bool {
+    std::env::var("RUNBOOK_ONLY").map_or(true, |only| only == way.reason.as_str())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_stop_tells_its_cause_and_following_the_page_ends_it() {
+    let suite = Suite::start().await;
+    LocalSet::new().run_until(follow_all(Rc::new(suite))).await;
+}
+
+async fn follow_all(suite: Rc<Suite>) {
+    let (start, mut failed) = (Instant::now(), Vec::new());
+    for ways in [ways(), ways_alone()] {
+        let start = |way: Way| {
+            let name = format!("{}, block {}", way.reason.as_str(), way.number);
+            let case = Case::new(&suite, way.reason, way.number);
+            let told = format!("{name}: ended");
+            let run = (way.run)(case).inspect(move |()| println!("{told} after {:?}", start.elapsed()));
+            (name, tokio::task::spawn_local(run))
+        };
+        let running: Vec<_> = ways.into_iter().filter(is_wanted).map(start).collect();
+        for (name, case) in running {
+            if case.await.is_err() {
+                failed.push(name);
+            }
+        }
+    }
+    assert!(failed.is_empty(), "these did not end as the page says: {failed:?}");
+    for (app, changes) in suite.ended.borrow().iter() {
+        assert_eq!(suite.changes(app), *changes, "{app} was changed once more later");
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}

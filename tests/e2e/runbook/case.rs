@@ -1,0 +1,280 @@
+//! What a person has and does who follows the page.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::rc::Rc;
+use std::time::Duration;
+
+use appcode_operator::api::{AppCodeRotation, AppCodeRotationStatus, ConditionType, Reason};
+use cloud_simulator::{App, Simulator, User};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::{Suite, page, root};
+use crate::stage::PATIENCE;
+
+/// The resource that stops.
+pub const NAME: &str = "one";
+
+/// One stop in a namespace of its own.
+pub struct Case {
+    suite: Rc<Suite>,
+    reason: Reason,
+    number: usize,
+    namespace: String,
+    /// What the words of the page stand for here.
+    words: BTreeMap<&'static str, String>,
+}
+
+impl Case {
+    pub fn new(suite: &Rc<Suite>, reason: Reason, number: usize) -> Self {
+        let namespace = format!("{}-{number}", reason.as_str().to_lowercase());
+        let words = BTreeMap::from([
+            ("NAME", NAME.to_owned()),
+            ("NAMESPACE", namespace.clone()),
+            ("SECRET", NAME.to_owned()),
+            ("CREDENTIALS", "credentials".to_owned()),
+            ("SEED", "seed".to_owned()),
+            ("NEW_SECRET", "new".to_owned()),
+            ("NEW_CREDENTIALS", "new-credentials".to_owned()),
+        ]);
+        Self {
+            suite: Rc::clone(suite),
+            reason,
+            number,
+            namespace,
+            words,
+        }
+    }
+
+    pub fn cloud(&self) -> &Simulator {
+        &self.suite.stage.cloud
+    }
+
+    pub fn suite(&self) -> &Suite {
+        &self.suite
+    }
+
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.suite.client.clone(), &self.namespace)
+    }
+
+    // ── what there is ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// An app of the tenant with so many codes.
+    pub fn app(&self, codes: usize) -> App {
+        self.suite.stage.app(codes)
+    }
+
+    /// The namespace, with credentials of the tenant.
+    pub async fn open(&self) {
+        let namespaces: Api<Namespace> = Api::all(self.suite.client.clone());
+        let namespace = serde_json::from_value(json!({"metadata": {"name": self.namespace}})).unwrap();
+        namespaces.create(&PostParams::default(), &namespace).await.unwrap();
+        self.credentials("credentials", &self.suite.stage.user).await;
+    }
+
+    pub async fn secret(&self, name: &str, texts: Value) {
+        self.create::<Secret>(json!({"metadata": {"name": name}, "stringData": texts}))
+            .await;
+    }
+
+    pub async fn credentials(&self, name: &str, user: &User) {
+        self.secret(name, json!({"accessKey": user.ak, "secretKey": user.sk}))
+            .await;
+    }
+
+    pub async fn create<K>(&self, object: Value)
+    where
+        K: Resource<Scope = NamespaceResourceScope> + Serialize + DeserializeOwned + Clone + Debug,
+        K::DynamicType: Default,
+    {
+        let object: K = serde_json::from_value(object).unwrap();
+        self.api::<K>().create(&PostParams::default(), &object).await.unwrap();
+    }
+
+    /// A resource, with more fields of spec.
+    pub async fn rotation(&self, name: &str, app: &str, more: Value) {
+        let object = self.suite.stage.rotation(&self.namespace, name, app, &more);
+        self.create::<AppCodeRotation>(object).await;
+    }
+
+    pub async fn patch<K>(&self, name: &str, patch: Value)
+    where
+        K: Resource<Scope = NamespaceResourceScope> + DeserializeOwned + Clone + Debug,
+        K::DynamicType: Default,
+    {
+        let (api, params) = (self.api::<K>(), PatchParams::default());
+        api.patch(name, &params, &Patch::Merge(patch)).await.unwrap();
+    }
+
+    /// Opens the namespace, makes the resource and waits until it is ready.
+    pub async fn start_ready(&self, app: &App, more: Value) {
+        self.open().await;
+        self.rotation(NAME, &app.app_id, more).await;
+        self.ready(NAME, NAME, &app.app_id).await;
+    }
+
+    pub async fn request_rotation(&self, value: &str) {
+        let request = json!({"metadata": {"annotations": {"appcode.dev/rotate-requested-at": value}}});
+        self.patch::<AppCodeRotation>(NAME, request).await;
+    }
+
+    // ── what shows ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    pub async fn status(&self, name: &str) -> AppCodeRotationStatus {
+        let resource = self.api::<AppCodeRotation>().get(name).await.unwrap();
+        // A status about an earlier spec tells nothing.
+        let is_current = |status: &AppCodeRotationStatus| status.observed_generation == resource.metadata.generation;
+        resource.status.clone().filter(is_current).unwrap_or_default()
+    }
+
+    pub async fn code(&self, secret: &str) -> Option<String> {
+        let secret = self.api::<Secret>().get_opt(secret).await.unwrap()?;
+        let ByteString(code) = secret.data?.remove("appCode")?;
+        String::from_utf8(code).ok()
+    }
+
+    pub async fn until(&self, what: &str, is_so: impl AsyncFn() -> bool) {
+        let start = std::time::Instant::now();
+        while !is_so().await {
+            if start.elapsed() > PATIENCE {
+                let object = self.api::<AppCodeRotation>().get_opt(NAME).await;
+                panic!("waited in vain in {}: {what}\n{object:?}", self.namespace);
+            }
+            tokio::time::sleep(Duration::from_millis(400)).await;
+        }
+    }
+
+    /// Waits until the resource is ready and its Secret holds a code that the cloud lists.
+    pub async fn ready(&self, name: &str, secret: &str, app: &str) {
+        let is_ready = async || {
+            let status = self.status(name).await;
+            let code = self.code(secret).await;
+            status.is_true(ConditionType::Ready)
+                && !status.is_true(ConditionType::Stalled)
+                && code.is_some_and(|code| self.cloud().live_codes(app).contains(&code))
+        };
+        self.until(&format!("{name} is ready"), is_ready).await;
+    }
+
+    /// Waits until the resource stops with the case's reason, and reads what `kubectl describe` says: what is concerned,
+    /// that nothing is changed, and what to do.
+    pub async fn stops(&self, concerned: &[&str], remedy: &str) {
+        let stalled = async || {
+            let status = self.status(NAME).await;
+            let stalled = status.condition(ConditionType::Stalled).cloned();
+            stalled.filter(|it| it.status == "True" && it.reason == self.reason.as_str())
+        };
+        self.until("the stop", async || stalled().await.is_some()).await;
+        let described = self.shell(self.suite.script(None, 0)).await;
+        let message = stalled().await.expect("the stop stays").message;
+        for text in [&message, self.reason.as_str(), "Stalled"] {
+            assert!(described.contains(text), "{text} is not in\n{described}");
+        }
+        for text in concerned.iter().chain([&remedy]) {
+            assert!(message.contains(text), "{text} is not in: {message}");
+        }
+        let reassures = ["nothing is changed", "nothing more is changed"];
+        assert!(reassures.iter().any(|text| message.contains(text)), "{message}");
+    }
+
+    // ── what a person does ─────────────────────────────────────────────────────────────────────────────────────────
+
+    /// What a word of the page stands for.
+    pub fn word(&mut self, word: &'static str, value: &str) {
+        self.words.insert(word, value.to_owned());
+    }
+
+    pub fn value(&self, word: &str) -> &str {
+        let value = self.words.get(word);
+        value.unwrap_or_else(|| panic!("nothing stands for {word} in {}", self.namespace))
+    }
+
+    /// A word of the page that stands for a file with this text, ended as an editor does.
+    pub fn file(&mut self, word: &'static str, text: &str) {
+        let folder: PathBuf = self.suite.stage.plane.dir().join(&self.namespace);
+        fs::create_dir_all(&folder).unwrap();
+        let file = folder.join(word);
+        fs::write(&file, format!("{text}\n")).unwrap();
+        self.word(word, file.to_str().unwrap());
+    }
+
+    pub fn files_of(&mut self, user: &User) {
+        self.file("ACCESS_FILE", &user.ak);
+        self.file("KEY_FILE", &user.sk);
+    }
+
+    /// Computes the fingerprint of a code as the page says.
+    pub async fn fingerprint(&mut self, app: &str, code: &str) {
+        self.word("APP_ID", app);
+        self.file("CODE_FILE", code);
+        let print = self.shell(self.suite.script(None, 2)).await;
+        self.word("FINGERPRINT", print.trim());
+    }
+
+    /// Runs the commands of the case's block.
+    pub async fn follow(&self) {
+        self.shell(self.suite.script(Some(self.reason), self.number)).await;
+    }
+
+    /// Runs commands of the page with its words replaced; returns what they print.
+    async fn shell(&self, script: &str) -> String {
+        let script = self.fill(script);
+        let path = std::env::var("PATH").unwrap();
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-euc", &script])
+            .env("PATH", format!("{}:{path}", self.suite.tools.display()))
+            .current_dir(root());
+        let ran = tokio::task::spawn_blocking(move || shell.output().unwrap())
+            .await
+            .unwrap();
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "{script}: {said}");
+        String::from_utf8(ran.stdout).unwrap()
+    }
+
+    fn fill(&self, script: &str) -> String {
+        let (mut filled, mut rest) = (String::new(), script);
+        while let Some(c) = rest.chars().next() {
+            let end = rest
+                .find(|c| !page::is_of_word(c))
+                .unwrap_or(rest.len())
+                .max(c.len_utf8());
+            let (part, left) = rest.split_at(end);
+            filled += if page::is_word(part) { self.value(part) } else { part };
+            rest = left;
+        }
+        filled
+    }
+
+    /// The end of a case: the resource is ready, and its app was changed so many times and no more.
+    pub async fn ends(&self, name: &str, secret: &str, app: &str, changes: usize) {
+        self.until("the changes that the page tells of", async || {
+            self.suite.changes(app) >= changes
+        })
+        .await;
+        self.ready(name, secret, app).await;
+        assert_eq!(self.suite.changes(app), changes, "{}", self.namespace);
+        self.suite.ended.borrow_mut().push((app.to_owned(), changes));
+    }
+
+    pub fn assert_unchanged(&self, app: &App) {
+        assert_eq!(self.suite.changes(&app.app_id), 0, "{}", self.namespace);
+        assert_eq!(self.cloud().live_codes(&app.app_id), app.codes, "{}", self.namespace);
+    }
+}
