@@ -8,6 +8,7 @@ mod ask;
 mod cluster;
 mod notice;
 mod observe;
+mod others;
 mod queue;
 mod report;
 mod run;
@@ -284,7 +285,7 @@ pub struct Next {
 ///
 /// # Errors
 /// When the API server failed; all that must not be lost is on the Secret or remembered.
-#[tracing::instrument(skip_all, fields(namespace = turn.key.namespace(), name = turn.key.name()))]
+#[tracing::instrument(skip_all, fields(resource = %turn.key))]
 pub async fn reconcile(ctx: &Context, turn: &Turn) -> Result<Option<Next>, Error> {
     // Reads the Secrets, then the resource (I/O, may fail).
     let Some(mut pass) = observe::observe(ctx, turn).await? else {

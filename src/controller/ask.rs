@@ -2,19 +2,17 @@
 
 use jiff::SignedDuration;
 
-use super::observe::{Pass, readable, sibling};
-use super::{Context, Error, Neighbour};
+use super::observe::{Pass, readable};
+use super::others::read_siblings;
+use super::{Context, Error};
 use crate::api::Reason;
-use crate::ids::{AppIdentity, Fingerprint};
+use crate::ids::Fingerprint;
 use crate::modelarts::{App, AppType, Caller, CloudError, CloudErrorKind, Credentials, Echo, Target};
-use crate::plan::{AppReading, Cloud, Failure, Sibling};
+use crate::plan::{AppReading, Cloud, Failure};
 use crate::status::BACKOFF_CAP;
 use crate::telemetry::causes;
 use crate::validate::Validated;
 
-/// Other resources that are looked at. An app holds five codes at most, so that more than four others are in each other's
-/// way already. Of more than these the youngest do nothing, so that whoever acts has looked at all others who may.
-const MOST_SIBLINGS: usize = 32;
 /// How soon credentials that a person may mend are looked at again.
 const CREDENTIALS_RETRY: SignedDuration = SignedDuration::from_secs(60);
 
@@ -111,80 +109,6 @@ async fn caller(ctx: &Context, pass: &Pass, validated: &Validated) -> Result<Res
         }),
         None => lacks(Credentials::FIELDS),
     })
-}
-
-/// Reads the other resources of the app. Returns why that is not allowed, if so: without them nothing is safe to decide.
-async fn read_siblings(ctx: &Context, pass: &mut Pass, app: &AppIdentity) -> Result<Option<Failure>, Error> {
-    let mut siblings = Vec::new();
-    let neighbours = ctx.queue.neighbours(&pass.key, MOST_SIBLINGS);
-    for neighbour in neighbours.nearest {
-        match read_sibling(ctx, pass, &neighbour, app).await? {
-            Ok(sibling) => siblings.extend(sibling),
-            Err(failure) => return Ok(Some(failure)),
-        }
-    }
-    pass.observed.siblings = siblings;
-    pass.observed.is_crowded = neighbours.is_crowded;
-    Ok(None)
-}
-
-async fn read_sibling(
-    ctx: &Context,
-    pass: &Pass,
-    neighbour: &Neighbour,
-    app: &AppIdentity,
-) -> Result<Result<Option<Sibling>, Failure>, Error> {
-    let failed = |source| Error::Cluster {
-        doing: "read another resource of the app",
-        source,
-    };
-    let namespace = neighbour.key.namespace();
-    let read = async |name: &str| readable(ctx.cluster.secret(namespace, name).await).map_err(failed);
-    // What another app's resource keeps in its Secret is of no interest.
-    let secret = if neighbour.is_on_app {
-        read(&neighbour.target).await?
-    } else {
-        Ok(None)
-    };
-    let them = ctx.cluster.rotation(&neighbour.key).await.map_err(failed)?;
-    let Some((us, them)) = pass.resource.as_ref().zip(them) else {
-        return Ok(Ok(None));
-    };
-    // While it moves to another Secret, its code and what is open are still on the one before.
-    let shown = them.status.as_ref().and_then(|status| status.target.as_ref());
-    let former = match shown.filter(|shown| neighbour.is_on_app && shown.name != neighbour.target) {
-        Some(shown) => read(&shown.name).await?,
-        None => Ok(None),
-    };
-    let (secret, former) = match (secret, former) {
-        (Ok(secret), Ok(former)) => (secret, former),
-        // What cannot be read was not written either, unless a right was lost in the middle of a rotation.
-        (Err(_), _) | (_, Err(_)) if them.status.as_ref().is_none_or(|status| status.rotation.is_none()) => {
-            return Ok(Ok(None));
-        }
-        (Err(why), _) | (_, Err(why)) => {
-            // The resource may be somebody else's: its name is for the administrator's eyes only.
-            tracing::warn!(sibling = %neighbour.key, why, "the Secret of a resource with an open rotation may not be read");
-            return Ok(Err(Failure {
-                reason: Reason::Waiting,
-                message:
-                    "The operator may not read the Secret of another resource on this app that has an open rotation. \
-                          Ask the operator's administrator to mend its rights; its log tells which."
-                        .into(),
-                request_id: None,
-                is_final: false,
-                after: None,
-            }));
-        }
-    };
-    let about = |secret| sibling(us, &them, secret, app, neighbour.is_on_app);
-    let before = former.as_ref().and_then(|former| about(Some(former)));
-    let mut now = about(secret.as_ref());
-    if let (Some(now), Some(before)) = (&mut now, before) {
-        now.holds.extend(before.holds);
-        now.open = now.open.take().or(before.open);
-    }
-    Ok(Ok(now))
 }
 
 /// Makes a reading of what the cloud said; the codes themselves stay in the pass.

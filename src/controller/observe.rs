@@ -3,19 +3,18 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use tokio::sync::OwnedMutexGuard;
 
+use super::others::keeper;
 use super::{ClusterError, Context, Error, Key, Remembered, Turn};
-use crate::api::{ADOPT_FINGERPRINT, AppCodeRotation, AppStatus, ConditionType, ROTATE_REQUESTED_AT, Reason};
+use crate::api::{ADOPT_FINGERPRINT, AppCodeRotation, AppStatus, ROTATE_REQUESTED_AT};
 use crate::ids::{AppId, AppIdentity, Fingerprint, ProjectId};
 use crate::modelarts::{AppCode, Echo, Target};
-use crate::plan::{
-    Cloud, Limits, Observed, OpenSibling, Refusal, ResourceView, SeedView, Shares, Sibling, Standing, Wanted,
-};
-use crate::secret::{self, Asker, OurSecret, Record, SecretView, view};
+use crate::plan::{Cloud, Limits, Observed, Refusal, ResourceView, SeedView, Wanted};
+use crate::secret::{Asker, OurSecret, SecretView, view};
 use crate::status::Happened;
 use crate::validate::{Problem, Seed, Validated, validate};
 
@@ -150,7 +149,8 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
     let target = validated
         .as_ref()
         .map_or_else(|| ctx.queue.target(key), |validated| validated.target.name.clone());
-    let kept_by = keeper(ctx, key, secrets.get(&target)).await?;
+    let at_target = secrets.get(&target).and_then(|secret| secret.as_ref().ok()?.as_ref());
+    let kept_by = keeper(ctx, key, at_target).await?;
     let seed = wanted.as_ref().ok().and_then(|wanted| wanted.seed.fingerprint());
     let see = |name: &str| {
         let (Some(validated), Some(secret)) = (&validated, secrets.get(name)) else {
@@ -223,103 +223,6 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
 
 /// Secrets by name; none where there is no such Secret, and why where it may not be read.
 type Secrets = HashMap<String, Result<Option<Secret>, String>>;
-
-/// Another resource of this namespace that keeps the target Secret.
-struct Keeper {
-    name: Key,
-    /// None if it is gone, or names other Secrets by now.
-    resource: Option<AppCodeRotation>,
-}
-
-impl Keeper {
-    /// The Secret as `us` sees it, which is `view` through the keeper's eyes. Of those that name one Secret the oldest
-    /// keeps it; a younger keeper gives it up once no rotation of it is open, and one whose credentials the cloud refuses
-    /// cannot hold it. A Secret with another app's code is never taken from a keeper that is there: whoever uses it
-    /// would be left with a code for the wrong app.
-    fn view(
-        &self,
-        us: Option<&AppCodeRotation>,
-        secret: Option<&Secret>,
-        app: &AppIdentity,
-        seed: Option<Fingerprint>,
-        view: SecretView,
-    ) -> SecretView {
-        let claim = self
-            .resource
-            .as_ref()
-            .zip(us)
-            .and_then(|(them, us)| sibling(us, them, secret, app, true));
-        let gives_way = match &claim {
-            Some(claim) => claim.standing == Standing::Refused || (!claim.is_older && claim.open.is_none()),
-            None => self.resource.is_none(),
-        };
-        let claimed = || SecretView::Claimed(self.name.name().to_owned());
-        let SecretView::Ours(secret) = view else {
-            return if self.resource.is_some() { claimed() } else { view };
-        };
-        if !gives_way || (self.resource.is_some() && secret.record.app != *app) {
-            return claimed();
-        }
-        // A resource that comes from another Secret, or names a seed that the keeper did not know, brings its own story
-        // with it: what the keeper recorded is of no interest, unless it waits for the outcome of a call.
-        let known = [secret.record.seed, secret.record.fingerprint];
-        let brings_story = us.is_some_and(is_moved) || (seed.is_some() && !known.contains(&seed));
-        match &claim {
-            Some(claim) if brings_story && claim.open.is_some() => return claimed(),
-            None if brings_story && secret.record.open_intent(0).is_some() => {
-                return SecretView::Foreign {
-                    why: "a rotation is open on it that an AppCodeRotation began which is gone",
-                };
-            }
-            _ => {}
-        }
-        let record = if brings_story {
-            Record::new(secret.record.app)
-        } else {
-            secret.record
-        };
-        SecretView::Ours(OurSecret {
-            is_inherited: true,
-            record,
-            ..secret
-        })
-    }
-}
-
-/// Whether a resource had another Secret before it was sent to the one that it names now.
-fn is_moved(resource: &AppCodeRotation) -> bool {
-    let status = resource.status.as_ref().filter(|status| status.current.is_some());
-    let former = status.and_then(|status| status.target.as_ref());
-    former.is_some_and(|former| former.name != resource.target_name())
-}
-
-async fn keeper(
-    ctx: &Context,
-    key: &Key,
-    secret: Option<&Result<Option<Secret>, String>>,
-) -> Result<Option<Keeper>, Error> {
-    let secret = secret.and_then(|secret| secret.as_ref().ok()?.as_ref());
-    let by = secret.and_then(secret::keeper).and_then(|by| by.split_once('/'));
-    let name = by.map(|(namespace, name)| Key::new(namespace, name));
-    let Some(name) = name.filter(|name| name != key && name.namespace() == key.namespace()) else {
-        return Ok(None);
-    };
-    let resource = ctx.cluster.rotation(&name).await;
-    let resource = resource.map_err(|source| Error::Cluster {
-        doing: "read the resource that keeps the target Secret",
-        source,
-    })?;
-    let held = secret.map(ResourceExt::name_any);
-    let names_it = |resource: &AppCodeRotation| {
-        let shown = resource.status.as_ref().and_then(|status| status.target.as_ref());
-        held.as_ref().is_some_and(|held| resource.target_name() == *held)
-            || shown.is_some_and(|target| Some(&target.name) == held.as_ref())
-    };
-    Ok(Some(Keeper {
-        name,
-        resource: resource.filter(names_it),
-    }))
-}
 
 /// A Secret that was read, or why it may not be read: that does not pass by itself, so it belongs into status.
 pub(super) fn readable(
@@ -446,83 +349,4 @@ fn wanted(validated: &Validated, seed: SeedView) -> Wanted {
         suspend: validated.suspend,
         target: validated.target.clone(),
     }
-}
-
-/// A sibling's Secret and resource, as far as decisions go.
-pub(super) fn sibling(
-    us: &AppCodeRotation,
-    them: &AppCodeRotation,
-    secret: Option<&Secret>,
-    app: &AppIdentity,
-    is_on_app: bool,
-) -> Option<Sibling> {
-    let key = format!("{}/{}", them.namespace()?, them.name_any());
-    let code_key = them
-        .spec
-        .target
-        .as_ref()
-        .and_then(|target| target.key.clone())
-        .unwrap_or_else(|| "appCode".to_owned());
-    let asker = Asker {
-        resource: &key,
-        app,
-        former_app: None,
-        key: &code_key,
-    };
-    let status = them.status.clone().unwrap_or_default();
-    let (holds, open) = match view(secret, asker) {
-        SecretView::Ours(OurSecret { record, .. }) => {
-            let open = record.open_intent(status.rotation_number.unwrap_or(0)).cloned();
-            let holds = record
-                .fingerprint
-                .into_iter()
-                .chain(open.as_ref().and_then(|intent| intent.base))
-                .collect();
-            let open = open.map(|intent| OpenSibling {
-                base: intent.base,
-                marked_at: intent.marked_at,
-            });
-            (holds, open)
-        }
-        _ => (Vec::new(), None),
-    };
-    let age = |resource: &AppCodeRotation| (created(resource), resource.metadata.uid.clone());
-    let is_near = them.namespace() == us.namespace();
-    let is_on_secret = is_near && them.target_name() == us.target_name() && !is_stuck(them);
-    Some(Sibling {
-        name: is_near.then(|| them.name_any()),
-        shares: match (is_on_app, is_on_secret) {
-            (true, true) => Shares::Both,
-            (true, false) => Shares::App,
-            (false, true) => Shares::Secret,
-            (false, false) => return None, // the watch saw an earlier spec of it
-        },
-        is_older: age(them) < age(us),
-        created: created(them),
-        is_judged: status.observed_generation.is_some(),
-        standing: match status.condition(ConditionType::Authorized).map(|it| it.status.as_str()) {
-            Some("True") => Standing::Authorized,
-            Some("False") => Standing::Refused,
-            _ => Standing::Unknown,
-        },
-        holds,
-        open,
-    })
-}
-
-/// Whether it cannot make a Secret, so that others need not leave it the name.
-fn is_stuck(resource: &AppCodeRotation) -> bool {
-    let status = resource.status.clone().unwrap_or_default();
-    let stalled = status.condition(ConditionType::Stalled);
-    let is_stalled = stalled.is_some_and(|it| it.status == "True" && it.reason != Reason::Conflict.as_str());
-    let is_held = resource.spec.suspend == Some(true) && status.current.is_none();
-    is_stalled || is_held || resource.metadata.deletion_timestamp.is_some()
-}
-
-fn created(resource: &AppCodeRotation) -> Timestamp {
-    resource
-        .metadata
-        .creation_timestamp
-        .as_ref()
-        .map_or(Timestamp::UNIX_EPOCH, |time| time.0)
 }

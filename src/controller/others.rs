@@ -1,0 +1,262 @@
+//! Other resources that claim the same app or Secret: what of them a decision rests on, and whose a Secret is.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
+
+use super::observe::{Pass, readable};
+use super::{Context, Error, Key, Neighbour};
+use crate::api::{AppCodeRotation, ConditionType, Reason};
+use crate::ids::{AppIdentity, Fingerprint};
+use crate::plan::{Failure, OpenSibling, Shares, Sibling, Standing};
+use crate::secret::{self, Asker, OurSecret, Record, SecretView, view};
+
+/// Other resources that are looked at. An app holds five codes at most, so that more than four others are in each other's
+/// way already. Of more than these the youngest do nothing, so that whoever acts has looked at all others who may.
+const MOST_SIBLINGS: usize = 32;
+
+/// Reads the other resources of the app. Returns why that is not allowed, if so: without them nothing is safe to decide.
+pub(super) async fn read_siblings(ctx: &Context, pass: &mut Pass, app: &AppIdentity) -> Result<Option<Failure>, Error> {
+    let mut siblings = Vec::new();
+    let neighbours = ctx.queue.neighbours(&pass.key, MOST_SIBLINGS);
+    for neighbour in neighbours.nearest {
+        match read_sibling(ctx, pass, &neighbour, app).await? {
+            Ok(sibling) => siblings.extend(sibling),
+            Err(failure) => return Ok(Some(failure)),
+        }
+    }
+    pass.observed.siblings = siblings;
+    pass.observed.is_crowded = neighbours.is_crowded;
+    Ok(None)
+}
+
+async fn read_sibling(
+    ctx: &Context,
+    pass: &Pass,
+    neighbour: &Neighbour,
+    app: &AppIdentity,
+) -> Result<Result<Option<Sibling>, Failure>, Error> {
+    let failed = |source| Error::Cluster {
+        doing: "read another resource of the app",
+        source,
+    };
+    let namespace = neighbour.key.namespace();
+    let read = async |name: &str| readable(ctx.cluster.secret(namespace, name).await).map_err(failed);
+    // What another app's resource keeps in its Secret is of no interest.
+    let secret = if neighbour.is_on_app {
+        read(&neighbour.target).await?
+    } else {
+        Ok(None)
+    };
+    let them = ctx.cluster.rotation(&neighbour.key).await.map_err(failed)?;
+    let Some((us, them)) = pass.resource.as_ref().zip(them) else {
+        return Ok(Ok(None));
+    };
+    // While it moves to another Secret, its code and what is open are still on the one before.
+    let shown = them.status.as_ref().and_then(|status| status.target.as_ref());
+    let former = match shown.filter(|shown| neighbour.is_on_app && shown.name != neighbour.target) {
+        Some(shown) => read(&shown.name).await?,
+        None => Ok(None),
+    };
+    let (secret, former) = match (secret, former) {
+        (Ok(secret), Ok(former)) => (secret, former),
+        // What cannot be read was not written either, unless a right was lost in the middle of a rotation.
+        (Err(_), _) | (_, Err(_)) if them.status.as_ref().is_none_or(|status| status.rotation.is_none()) => {
+            return Ok(Ok(None));
+        }
+        (Err(why), _) | (_, Err(why)) => {
+            // The resource may be somebody else's: its name is for the administrator's eyes only.
+            tracing::warn!(sibling = %neighbour.key, why, "the Secret of a resource with an open rotation may not be read");
+            return Ok(Err(Failure {
+                reason: Reason::Waiting,
+                message:
+                    "The operator may not read the Secret of another resource on this app that has an open rotation. \
+                          Ask the operator's administrator to mend its rights; its log tells which."
+                        .into(),
+                request_id: None,
+                is_final: false,
+                after: None,
+            }));
+        }
+    };
+    let about = |secret| sibling(us, &them, secret, app, neighbour.is_on_app);
+    let before = former.as_ref().and_then(|former| about(Some(former)));
+    let mut now = about(secret.as_ref());
+    if let (Some(now), Some(before)) = (&mut now, before) {
+        now.holds.extend(before.holds);
+        now.open = now.open.take().or(before.open);
+    }
+    Ok(Ok(now))
+}
+
+/// A sibling's Secret and resource, as far as decisions go.
+fn sibling(
+    us: &AppCodeRotation,
+    them: &AppCodeRotation,
+    secret: Option<&Secret>,
+    app: &AppIdentity,
+    is_on_app: bool,
+) -> Option<Sibling> {
+    let key = format!("{}/{}", them.namespace()?, them.name_any());
+    let code_key = them
+        .spec
+        .target
+        .as_ref()
+        .and_then(|target| target.key.clone())
+        .unwrap_or_else(|| "appCode".to_owned());
+    let asker = Asker {
+        resource: &key,
+        app,
+        former_app: None,
+        key: &code_key,
+    };
+    let status = them.status.clone().unwrap_or_default();
+    let (holds, open) = match view(secret, asker) {
+        SecretView::Ours(OurSecret { record, .. }) => {
+            let open = record.open_intent(status.rotation_number.unwrap_or(0)).cloned();
+            let holds = record
+                .fingerprint
+                .into_iter()
+                .chain(open.as_ref().and_then(|intent| intent.base))
+                .collect();
+            let open = open.map(|intent| OpenSibling {
+                base: intent.base,
+                marked_at: intent.marked_at,
+            });
+            (holds, open)
+        }
+        _ => (Vec::new(), None),
+    };
+    let age = |resource: &AppCodeRotation| (created(resource), resource.metadata.uid.clone());
+    let is_near = them.namespace() == us.namespace();
+    let is_on_secret = is_near && them.target_name() == us.target_name() && !is_stuck(them);
+    Some(Sibling {
+        name: is_near.then(|| them.name_any()),
+        shares: match (is_on_app, is_on_secret) {
+            (true, true) => Shares::Both,
+            (true, false) => Shares::App,
+            (false, true) => Shares::Secret,
+            (false, false) => return None, // the watch saw an earlier spec of it
+        },
+        is_older: age(them) < age(us),
+        created: created(them),
+        is_judged: status.observed_generation.is_some(),
+        standing: match status.condition(ConditionType::Authorized).map(|it| it.status.as_str()) {
+            Some("True") => Standing::Authorized,
+            Some("False") => Standing::Refused,
+            _ => Standing::Unknown,
+        },
+        holds,
+        open,
+    })
+}
+
+/// Whether it cannot make a Secret, so that others need not leave it the name.
+fn is_stuck(resource: &AppCodeRotation) -> bool {
+    let status = resource.status.clone().unwrap_or_default();
+    let stalled = status.condition(ConditionType::Stalled);
+    let is_stalled = stalled.is_some_and(|it| it.status == "True" && it.reason != Reason::Conflict.as_str());
+    let is_held = resource.spec.suspend == Some(true) && status.current.is_none();
+    is_stalled || is_held || resource.metadata.deletion_timestamp.is_some()
+}
+
+fn created(resource: &AppCodeRotation) -> Timestamp {
+    resource
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .map_or(Timestamp::UNIX_EPOCH, |time| time.0)
+}
+
+/// Another resource of this namespace that keeps the target Secret.
+pub(super) struct Keeper {
+    pub(super) name: Key,
+    /// None if it is gone, or names other Secrets by now.
+    pub(super) resource: Option<AppCodeRotation>,
+}
+
+impl Keeper {
+    /// The Secret as `us` sees it, which is `view` through the keeper's eyes. Of those that name one Secret the oldest
+    /// keeps it; a younger keeper gives it up once no rotation of it is open, and one whose credentials the cloud refuses
+    /// cannot hold it. A Secret with another app's code is never taken from a keeper that is there: whoever uses it
+    /// would be left with a code for the wrong app.
+    pub(super) fn view(
+        &self,
+        us: Option<&AppCodeRotation>,
+        secret: Option<&Secret>,
+        app: &AppIdentity,
+        seed: Option<Fingerprint>,
+        view: SecretView,
+    ) -> SecretView {
+        let claim = self
+            .resource
+            .as_ref()
+            .zip(us)
+            .and_then(|(them, us)| sibling(us, them, secret, app, true));
+        let gives_way = match &claim {
+            Some(claim) => claim.standing == Standing::Refused || (!claim.is_older && claim.open.is_none()),
+            None => self.resource.is_none(),
+        };
+        let claimed = || SecretView::Claimed(self.name.name().to_owned());
+        let SecretView::Ours(secret) = view else {
+            return if self.resource.is_some() { claimed() } else { view };
+        };
+        if !gives_way || (self.resource.is_some() && secret.record.app != *app) {
+            return claimed();
+        }
+        // A resource that comes from another Secret, or names a seed that the keeper did not know, brings its own story
+        // with it: what the keeper recorded is of no interest, unless it waits for the outcome of a call.
+        let known = [secret.record.seed, secret.record.fingerprint];
+        let brings_story = us.is_some_and(is_moved) || (seed.is_some() && !known.contains(&seed));
+        match &claim {
+            Some(claim) if brings_story && claim.open.is_some() => return claimed(),
+            None if brings_story && secret.record.open_intent(0).is_some() => {
+                return SecretView::Foreign {
+                    why: "a rotation is open on it that an AppCodeRotation began which is gone",
+                };
+            }
+            _ => {}
+        }
+        let record = if brings_story {
+            Record::new(secret.record.app)
+        } else {
+            secret.record
+        };
+        SecretView::Ours(OurSecret {
+            is_inherited: true,
+            record,
+            ..secret
+        })
+    }
+}
+
+/// Whether a resource had another Secret before it was sent to the one that it names now.
+fn is_moved(resource: &AppCodeRotation) -> bool {
+    let status = resource.status.as_ref().filter(|status| status.current.is_some());
+    let former = status.and_then(|status| status.target.as_ref());
+    former.is_some_and(|former| former.name != resource.target_name())
+}
+
+/// Who keeps the target Secret of `key`, if that is another resource.
+pub(super) async fn keeper(ctx: &Context, key: &Key, secret: Option<&Secret>) -> Result<Option<Keeper>, Error> {
+    let by = secret.and_then(secret::keeper).and_then(|by| by.split_once('/'));
+    let name = by.map(|(namespace, name)| Key::new(namespace, name));
+    let Some(name) = name.filter(|name| name != key && name.namespace() == key.namespace()) else {
+        return Ok(None);
+    };
+    let resource = ctx.cluster.rotation(&name).await;
+    let resource = resource.map_err(|source| Error::Cluster {
+        doing: "read the resource that keeps the target Secret",
+        source,
+    })?;
+    let held = secret.map(ResourceExt::name_any);
+    let names_it = |resource: &AppCodeRotation| {
+        let shown = resource.status.as_ref().and_then(|status| status.target.as_ref());
+        held.as_ref().is_some_and(|held| resource.target_name() == *held)
+            || shown.is_some_and(|target| Some(&target.name) == held.as_ref())
+    };
+    Ok(Some(Keeper {
+        name,
+        resource: resource.filter(names_it),
+    }))
+}
