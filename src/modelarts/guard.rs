@@ -22,6 +22,10 @@ const MAX_CALLERS: usize = 4096;
 /// A throttled answer that names no time means this long; the vendor's advice is 2 to 5 seconds.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(5);
 
+/// Readings with one credentials Secret that may wait or be under way at once: half of the workers that the operator has by
+/// default, so that an endpoint that hangs does not hold up what concerns another one.
+const MOST_AT_ONCE: usize = 8;
+
 /// Share of the rate that those who were postponed get.
 const LINE_SHARE: f64 = 0.8;
 /// A line longer than this is told, once in as long a time.
@@ -81,9 +85,26 @@ struct CallerState {
     /// moves a little slower than `bucket`, so that a person's change finds a gap.
     line: Bucket,
     breaker: Breaker,
+    /// Readings that wait or are under way.
+    readings: usize,
     /// Rung when a try of unproven credentials has ended.
     tried: Arc<Notify>,
     used: Duration,
+}
+
+/// One of the places for readings with the same credentials, given back when the reading has ended or was given up.
+struct Place<'a> {
+    guard: &'a GuardedAppCodes,
+    target: &'a Target,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let uptime = self.guard.clock.uptime();
+        let mut state = self.guard.lock();
+        let caller = state.caller(self.target, uptime, &self.guard.options);
+        caller.readings = caller.readings.saturating_sub(1);
+    }
 }
 
 /// Leave to make one call, given back when the call has ended or was given up.
@@ -124,6 +145,22 @@ impl GuardedAppCodes {
     fn lock(&self) -> MutexGuard<'_, GuardState> {
         // Every change under the lock is one assignment; a panic elsewhere leaves nothing half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for a reading. Fails at once when all are taken.
+    fn place<'a>(&'a self, target: &'a Target) -> Result<Place<'a>, CloudError> {
+        let uptime = self.clock.uptime();
+        let mut state = self.lock();
+        let caller = state.caller(target, uptime, &self.options);
+        if caller.readings >= MOST_AT_ONCE {
+            let after = caller.line.take(uptime).max(DEFAULT_PAUSE);
+            return Err(postponed(
+                after,
+                "as many calls with these credentials as may be are under way",
+            ));
+        }
+        caller.readings += 1;
+        Ok(Place { guard: self, target })
     }
 
     /// Waits for a turn. Fails at once, without taking a turn, when that is too far off or the credentials are closed.
@@ -263,6 +300,7 @@ impl AppCodes for GuardedAppCodes {
     }
 
     async fn show_app(&self, target: &Target) -> Result<App, CloudError> {
+        let _place = self.place(target)?;
         self.pace(target, true).await?;
         let leave = self.enter(target, true).await?;
         let outcome = self.inner.show_app(target).await;
@@ -279,6 +317,13 @@ impl AppCodes for GuardedAppCodes {
         let leave = self.enter(target, false).await?;
         let outcome = self.inner.add_code(target, echo).await;
         self.learn(leave, outcome)
+    }
+}
+
+impl CallerState {
+    /// Whether forgetting it would change anything.
+    fn is_needed(&self, uptime: Duration) -> bool {
+        self.readings > 0 || !self.bucket.is_full(uptime) || !self.breaker.is_idle(uptime)
     }
 }
 
@@ -314,8 +359,7 @@ impl GuardState {
     fn caller(&mut self, target: &Target, uptime: Duration, options: &GuardOptions) -> &mut CallerState {
         let source = &target.caller.source;
         if self.callers.len() >= MAX_CALLERS && !self.callers.contains_key(source) {
-            self.callers
-                .retain(|_, caller| !caller.bucket.is_full(uptime) || !caller.breaker.is_idle(uptime));
+            self.callers.retain(|_, caller| caller.is_needed(uptime));
             if self.callers.len() >= MAX_CALLERS {
                 let oldest = self.callers.iter().min_by_key(|(_, caller)| caller.used);
                 oldest
@@ -327,6 +371,7 @@ impl GuardState {
             bucket: Bucket::new(options.per_caller_rate, options.burst),
             line: Bucket::new(options.per_caller_rate * LINE_SHARE, 1),
             breaker: Breaker::new(target.caller.version.clone()),
+            readings: 0,
             tried: Arc::new(Notify::new()),
             used: uptime,
         });

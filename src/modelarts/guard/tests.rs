@@ -444,6 +444,38 @@ impl GuardedAppCodes {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_hangs_holds_a_few_workers_only() {
+    let world = world_with(
+        &[],
+        GuardOptions {
+            per_caller_rate: 100.0,
+            burst: 100,
+            ..GuardOptions::default()
+        },
+    );
+    world.guard.show_app(&target()).await.unwrap();
+    let permits = world.cloud.gate.acquire_many(1000).await.unwrap();
+    let target = target();
+    let mut hanging: Vec<_> = (0..MOST_AT_ONCE)
+        .map(|_| Box::pin(world.guard.show_app(&target)))
+        .collect();
+    for call in &mut hanging {
+        assert!(call.as_mut().now_or_never().is_none());
+    }
+    let refused = kind(world.guard.show_app(&target).await);
+    assert!(
+        matches!(refused, CloudErrorKind::Postponed { after } if after >= DEFAULT_PAUSE),
+        "{refused:?}"
+    );
+    // Others go on, and so does a change that was begun.
+    world.guard.admit(&target).await.unwrap();
+    drop(permits);
+    world.guard.show_app(&caller("another", "1")).await.unwrap();
+    drop(hanging.pop());
+    world.guard.show_app(&target).await.unwrap();
+}
+
+#[tokio::test]
 async fn nobody_waits_long_for_another_calls_try() {
     let world = world(&[]);
     let target = target();
