@@ -311,8 +311,7 @@ impl Planner<'_> {
         let app = match &self.o.cloud {
             Cloud::NotAsked => return None,
             Cloud::Postponed(after) if self.open().is_some() => {
-                let message =
-                    "Other calls of the same credentials go first; the outcome of a call is found out after them.";
+                let message = "Other calls on the app or of the same credentials go first; the outcome of a call is found out after them.";
                 return Some(wait(Reason::Waiting, message, *after));
             }
             Cloud::Postponed(after) => return Some(Step::BackOff { after: *after }),

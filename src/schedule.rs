@@ -40,19 +40,24 @@ impl Timetable {
             Rhythm::Cron(cron) => cron.next(since)?,
         };
         let base = if self.is_open(due) { due } else { self.opening(due)? };
+        self.delayed(base, uid)
+    }
+
+    /// The resource's own share of the jitter after `base`, which ends with the window that is open then.
+    fn delayed(&self, base: Timestamp, uid: &str) -> Option<Timestamp> {
         let left = self.end(base).map(|end| end.duration_since(base));
         let longest = left.map_or(self.jitter, |left| left.min(self.jitter));
         base.checked_add(spread(uid, longest)).ok()
     }
 
     /// The next start as it looks at `now`: the first permitted one or, if that was missed and no window is open, the
-    /// next opening. A rotation is to start once this is not in the future.
+    /// next opening, with jitter so that those who wait for it do not start together. A rotation is to start once this is not in the future.
     pub fn start(&self, since: Timestamp, uid: &str, now: Timestamp) -> Option<Timestamp> {
         let next = self.next(since, uid)?;
         if next > now || self.is_open(now) {
             Some(next)
         } else {
-            self.opening(now)
+            self.delayed(self.opening(now)?, uid)
         }
     }
 

@@ -319,17 +319,13 @@ fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_new_generat
             ConditionType::Reconciling,
             "False",
             Reason::Suspended,
-            "Changes are held by spec.suspend.",
+            &format!("Changes are held by spec.suspend. {}", next_rotation(o)),
         ),
         _ => {
-            let timetable = o.wanted.as_ref().ok().and_then(|wanted| wanted.schedule.as_ref());
-            let message = match timetable {
-                _ if matches!(pass.step, Step::Stop { .. }) => "Nothing is under way.".to_owned(),
-                Some(timetable) => {
-                    let next = timetable.tell();
-                    format!("Nothing is under way. The next rotation by the schedule comes {next}.")
-                }
-                None => "Nothing is under way. No schedule is set: a rotation comes when it is asked for.".to_owned(),
+            let message = if matches!(pass.step, Step::Stop { .. }) {
+                "Nothing is under way.".to_owned()
+            } else {
+                format!("Nothing is under way. {}", next_rotation(o))
             };
             set(ConditionType::Reconciling, "False", Reason::Idle, &message);
         }
@@ -339,7 +335,8 @@ fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_new_generat
         _ => set(ConditionType::Stalled, "False", Reason::Idle, "Nothing needs a person."),
     }
     match &o.cloud {
-        Cloud::Read(_) => set(
+        // A list that is masked proves no right on the app.
+        Cloud::Read(app) if !app.masked => set(
             ConditionType::Authorized,
             "True",
             Reason::CredentialsAccepted,
@@ -372,6 +369,15 @@ fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_new_generat
             .conditions
             .retain(|condition| condition.type_ != ConditionType::CodeExposed.as_str());
     }
+}
+
+/// Why the next rotation comes when it comes.
+fn next_rotation(o: &Observed) -> String {
+    let timetable = o.wanted.as_ref().ok().and_then(|wanted| wanted.schedule.as_ref());
+    timetable.map_or_else(
+        || "No schedule is set: a rotation comes when it is asked for.".to_owned(),
+        |timetable| format!("The next rotation by the schedule comes {}.", timetable.tell()),
+    )
 }
 
 fn is_about_credentials(reason: Reason) -> bool {

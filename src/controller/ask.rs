@@ -1,5 +1,7 @@
 //! Asks the cloud what the app is like, and puts what comes of it into words.
 
+use std::time::Duration;
+
 use jiff::SignedDuration;
 
 use super::observe::{Pass, readable};
@@ -13,6 +15,9 @@ use crate::status::BACKOFF_CAP;
 use crate::telemetry::causes;
 use crate::validate::Validated;
 
+/// How long a pass waits for another one on the same app, and how soon it is repeated if that took longer.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_RETRY: SignedDuration = SignedDuration::from_secs(5);
 /// How soon credentials that a person may mend are looked at again.
 const CREDENTIALS_RETRY: SignedDuration = SignedDuration::from_secs(60);
 
@@ -22,7 +27,16 @@ pub(super) async fn ask_cloud(ctx: &Context, pass: &mut Pass) -> Result<(), Erro
         return Ok(());
     };
     if pass.app_guard.is_none() {
-        pass.app_guard = Some(ctx.app_lock(&validated.app).lock_owned().await);
+        let lock = ctx.app_lock(&validated.app).lock_owned();
+        tokio::select! {
+            biased;
+            guard = lock => pass.app_guard = Some(guard),
+            // An app whose endpoint hangs must not hold a worker for each of its resources.
+            () = ctx.clock.sleep(LOCK_PATIENCE) => {
+                pass.observed.cloud = Cloud::Postponed(LOCK_RETRY);
+                return Ok(());
+            }
+        }
     }
     let caller = match caller(ctx, pass, &validated).await? {
         Ok(caller) => caller,

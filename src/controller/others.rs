@@ -142,6 +142,8 @@ fn sibling(
         created: created(them),
         is_judged: status.observed_generation.is_some(),
         standing: match status.condition(ConditionType::Authorized).map(|it| it.status.as_str()) {
+            // One that is going does nothing more, and must not hold up others for as long as a finalizer keeps it.
+            _ if them.metadata.deletion_timestamp.is_some() && open.is_none() => Standing::Refused,
             Some("True") => Standing::Authorized,
             Some("False") => Standing::Refused,
             _ => Standing::Unknown,
@@ -155,7 +157,7 @@ fn sibling(
 fn is_stuck(resource: &AppCodeRotation) -> bool {
     let status = resource.status.clone().unwrap_or_default();
     let stalled = status.condition(ConditionType::Stalled);
-    let is_stalled = stalled.is_some_and(|it| it.status == "True" && it.reason != Reason::Conflict.as_str());
+    let is_stalled = stalled.is_some_and(|it| it.status == "True");
     let is_held = resource.spec.suspend == Some(true) && status.current.is_none();
     is_stalled || is_held || resource.metadata.deletion_timestamp.is_some()
 }
@@ -171,7 +173,7 @@ fn created(resource: &AppCodeRotation) -> Timestamp {
 /// Another resource of this namespace that keeps the target Secret.
 pub(super) struct Keeper {
     pub(super) name: Key,
-    /// None if it is gone, or names other Secrets by now.
+    /// None if it is gone or going, or names other Secrets by now.
     pub(super) resource: Option<AppCodeRotation>,
 }
 
@@ -201,7 +203,14 @@ impl Keeper {
         let SecretView::Ours(secret) = view else {
             return if self.resource.is_some() { claimed() } else { view };
         };
-        if !gives_way || (self.resource.is_some() && secret.record.app != *app) {
+        // What it has not published yet it could not find again.
+        let published = self
+            .resource
+            .as_ref()
+            .map(|them| them.status.clone().unwrap_or_default());
+        let is_unpublished =
+            published.is_some_and(|status| secret.record.number > status.rotation_number.unwrap_or_default());
+        if !gives_way || is_unpublished || (self.resource.is_some() && secret.record.app != *app) {
             return claimed();
         }
         // A resource that comes from another Secret, or names a seed that the keeper did not know, brings its own story
@@ -218,7 +227,10 @@ impl Keeper {
             _ => {}
         }
         let record = if brings_story {
-            Record::new(secret.record.app)
+            Record {
+                recent: secret.record.recent, // a Secret that changes hands renews nobody's budget
+                ..Record::new(secret.record.app)
+            }
         } else {
             secret.record
         };
@@ -257,6 +269,6 @@ pub(super) async fn keeper(ctx: &Context, key: &Key, secret: Option<&Secret>) ->
     };
     Ok(Some(Keeper {
         name,
-        resource: resource.filter(names_it),
+        resource: resource.filter(|it| it.metadata.deletion_timestamp.is_none() && names_it(it)),
     }))
 }

@@ -18,6 +18,8 @@ use super::notice::Notice;
 use crate::clock::Clock;
 use crate::modelarts::Fleet;
 
+/// Resources that get a turn when one goes that they may have waited for.
+const MOST_STIRRED: usize = 8;
 /// Urgent turns in a row after which one that is due has its turn.
 const MOST_URGENT: u8 = 4;
 
@@ -205,13 +207,14 @@ impl Queue {
         entry.round = round;
         entry.is_deleted = false;
         entry.created = notice.created;
-        entry.target = target;
+        let former_target = std::mem::replace(&mut entry.target, target);
         entry.stake = Stake::of(notice);
         let former = std::mem::replace(&mut entry.ties, ties);
         let is_changed = std::mem::replace(&mut entry.touch, touch) != touch;
         if former != ties {
             inner.untie(former, &key);
             inner.tie(ties, &key);
+            inner.stir(former, former_target.as_deref(), &key, now);
         }
         if is_changed {
             inner.wake(&key, now, true);
@@ -220,9 +223,15 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// Forgets a resource that was deleted.
+    /// Forgets a resource that was deleted. Others may have waited for what it claimed.
     pub fn remove(&self, key: &Key) {
-        self.lock().remove(key);
+        let now = self.clock.uptime();
+        let mut inner = self.lock();
+        if let Some(entry) = inner.remove(key) {
+            inner.stir(entry.ties, entry.target.as_deref(), key, now);
+        }
+        drop(inner);
+        self.changed.notify_one();
     }
 
     /// Keeps a resource that was deleted, and gives it a turn now, until [`Queue::finished`].
@@ -472,13 +481,32 @@ impl Inner {
         }
     }
 
-    fn remove(&mut self, key: &Key) {
-        let Some(entry) = self.entries.remove(key) else { return };
+    fn remove(&mut self, key: &Key) -> Option<Entry> {
+        let entry = self.entries.remove(key)?;
         if let Some(due) = entry.due {
             self.due.remove(&(due, key.clone()));
         }
         self.urgent.retain(|other| other != key);
         self.untie(entry.ties, key);
+        Some(entry)
+    }
+
+    /// Gives a turn to the oldest of those that shared something with `key` before it went.
+    fn stir(&mut self, former: Ties, target: Option<&str>, key: &Key, now: Duration) {
+        let target = target.unwrap_or(key.name());
+        let namesake = Key::new(key.namespace(), target);
+        let on_app = self.apps.get(&former.app).into_iter().flatten();
+        let on_secret = self.secrets.get(&secret(key.namespace(), target)).into_iter().flatten();
+        let others = on_app.chain(on_secret).chain([&namesake]).filter(|other| *other != key);
+        let mut others: Vec<_> = others
+            .filter_map(|other| Some((self.entries.get(other)?.created, other.clone())))
+            .collect();
+        others.sort_unstable();
+        others.dedup();
+        others.truncate(MOST_STIRRED);
+        for (_, other) in others {
+            self.wake(&other, now, true);
+        }
     }
 
     fn tie(&mut self, ties: Ties, key: &Key) {
@@ -761,9 +789,18 @@ mod tests {
             near("c"),
             [("d".into(), true), ("a".into(), false), ("b".into(), false)]
         );
+        while queue.pop().is_ok_and(|turn| {
+            queue.done(&turn.key, Duration::from_secs(60), false);
+            true
+        }) {}
         queue.apply(&on("b", "y", "b"), false, 1);
         queue.remove(&Key::new("ns", "c"));
         assert_eq!(near("a"), []);
+        assert_eq!(
+            names(&queue),
+            ["a", "d"],
+            "who waited for what b and c had is looked at"
+        );
     }
 
     #[test]

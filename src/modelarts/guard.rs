@@ -23,7 +23,7 @@ const MAX_CALLERS: usize = 4096;
 const DEFAULT_PAUSE: Duration = Duration::from_secs(5);
 
 /// Readings with one credentials Secret that may wait or be under way at once: half of the workers that the operator has by
-/// default, so that an endpoint that hangs does not hold up what concerns another one.
+/// default, so that calls that hang do not hold up all that others do.
 const MOST_AT_ONCE: usize = 8;
 
 /// Share of the rate that those who were postponed get.

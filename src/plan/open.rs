@@ -156,10 +156,13 @@ impl Planner<'_> {
         }
         let claimed = self.claimed();
         if self.is_sibling_open(app) {
-            return Some(self.entangled(intent, app, &claimed).unwrap_or_else(|| {
+            let new = intent.new_codes(app.reading(&claimed));
+            if !self.is_entangled(intent, app) {
                 let message = "A rotation of another resource on this app is open; its outcome is awaited.";
-                wait(Reason::Waiting, message, self.sibling_pause())
-            }));
+                return Some(wait(Reason::Waiting, message, self.sibling_pause()));
+            } else if !new.is_empty() {
+                return Some(self.disentangled(intent, app, &new));
+            }
         }
         let question = Question::Outcome {
             rotation_id: intent.rotation_id.clone(),
@@ -220,17 +223,15 @@ impl Planner<'_> {
 
     /// Two replicas can begin rotations of two resources at one time. Once the codes of both are gone, each would wait for
     /// the other for ever, since nothing tells which new code is whose.
-    fn entangled(&self, intent: &Intent, app: &AppReading, claimed: &[Fingerprint]) -> Option<Step> {
-        let is_lost = |base: Option<Fingerprint>, marked_at| {
-            self.is_long_ago(marked_at) && base.is_some_and(|base| !app.codes.contains(&base))
-        };
+    fn is_entangled(&self, intent: &Intent, app: &AppReading) -> bool {
+        let is_lost = intent.base.is_some_and(|base| !app.codes.contains(&base));
         let mut others = self.credible_siblings().filter_map(|sibling| sibling.open.as_ref());
-        if !is_lost(intent.base, intent.marked_at) || others.any(|open| !self.is_long_ago(open.marked_at)) {
-            return None;
-        }
-        let new = intent.new_codes(app.reading(claimed));
+        is_lost && self.is_long_ago(intent.marked_at) && others.all(|open| self.is_long_ago(open.marked_at))
+    }
+
+    fn disentangled(&self, intent: &Intent, app: &AppReading, new: &[Fingerprint]) -> Step {
         if let Some(code) = self.adopted(app).filter(|code| new.contains(code)) {
-            return Some(self.persist(intent, code));
+            return self.persist(intent, code);
         }
         let choices = new.iter().map(Fingerprint::short).collect::<Vec<_>>().join(", ");
         let message = format!(
@@ -239,7 +240,7 @@ impl Planner<'_> {
              answer: kubectl annotate acr {} -n {} --overwrite appcode.dev/adopt-fingerprint=<one of them>.",
             self.wanted.app.app_id, self.o.resource.name, self.o.resource.namespace
         );
-        Some(stop(Reason::AmbiguousOutcome, message, self.o.limits.check_period))
+        stop(Reason::AmbiguousOutcome, message, self.o.limits.check_period)
     }
 
     fn capacity(&self) -> Step {
@@ -304,12 +305,14 @@ impl Planner<'_> {
             .collect()
     }
 
-    /// Siblings that may hold us up: a resource whose credentials the cloud refused cannot squat on an app.
+    /// Siblings that may hold us up. A resource cannot squat on an app whose credentials the cloud refused, or that was
+    /// looked at and never came so far as to ask the cloud: whatever its Secret says, it has begun nothing.
     fn credible_siblings(&self) -> impl Iterator<Item = &Sibling> {
-        self.o
-            .siblings
-            .iter()
-            .filter(|sibling| sibling.standing != Standing::Refused)
+        self.o.siblings.iter().filter(|sibling| match sibling.standing {
+            Standing::Authorized => true,
+            Standing::Unknown => !sibling.is_judged,
+            Standing::Refused => false,
+        })
     }
 
     /// The longer a sibling's rotation has been open, the less it matters when it is looked at again: a quarter of that
@@ -332,9 +335,10 @@ impl Planner<'_> {
             })
     }
 
-    /// So long that a call made then has had its effect, if any.
+    /// So long that a call made then has had its effect, if any. A time far ahead was written by a clock that has since been
+    /// set back, or by nobody of ours.
     fn is_long_ago(&self, marked_at: Timestamp) -> bool {
-        self.now.duration_since(marked_at) > self.o.limits.settle_window.saturating_mul(2)
+        self.now.duration_since(marked_at).abs() > self.o.limits.settle_window.saturating_mul(2)
     }
 }
 

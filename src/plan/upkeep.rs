@@ -136,8 +136,8 @@ impl Planner<'_> {
         } else {
             return None;
         };
-        // In a fleet whose checks are far apart those that wait must not take the calls of the others.
-        let after = LOCAL_RETRY.max(self.o.limits.check_period / 60);
+        // Those that wait must not take the calls of the others; when one of them goes, they are looked at in any case.
+        let after = LOCAL_RETRY.max(self.o.limits.check_period / 4);
         Some(stop(Reason::Conflict, message, after))
     }
 

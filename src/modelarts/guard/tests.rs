@@ -444,7 +444,7 @@ impl GuardedAppCodes {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_hangs_holds_a_few_workers_only() {
+async fn calls_that_hang_hold_a_few_workers_only() {
     let world = world_with(
         &[],
         GuardOptions {
