@@ -294,12 +294,18 @@ async fn the_only_worker_outlives_panics_and_serves_the_others() {
     let ctx = Arc::new(Context::new(cluster, cloud, clock, settings, Arc::default(), Some(1)));
     let shutdown = CancellationToken::new();
     let running = tokio::spawn(run(Arc::clone(&ctx), Arc::default(), shutdown.clone()));
-    while !names
-        .iter()
-        .all(|name| world.status_of(name).is_true(ConditionType::Ready))
-    {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let served = async {
+        while !names
+            .iter()
+            .all(|name| world.status_of(name).is_true(ConditionType::Ready))
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let patience = Duration::from_secs(240);
+    tokio::time::timeout(patience, served)
+        .await
+        .expect("the others are served");
     shutdown.cancel();
     running.await.unwrap();
     world.assert_sound();

@@ -313,12 +313,18 @@ async fn a_secret_with_a_code_for_another_app_is_left_to_its_keeper() {
         (held.clone(), "shop/younger".into())
     );
 
-    // Nor is it left to somebody else once it has to be made again.
+    // Once it is gone, it is the oldest's to make.
     world.stage.delete_secret("shared");
     world.run_for(SignedDuration::from_mins(70)).await;
     world.assert_sound();
-    assert_eq!(keeper_of(&world, "shared"), "shop/younger");
-    assert_eq!(world.mutations(), 0);
+    assert_eq!(
+        (world.stalled_of("older"), world.stalled_of("younger").as_deref()),
+        (None, Some("Conflict"))
+    );
+    assert_eq!(
+        (keeper_of(&world, "shared"), world.mutations()),
+        ("shop/older".into(), 0)
+    );
 }
 
 #[tokio::test]
