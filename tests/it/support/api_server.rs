@@ -179,9 +179,14 @@ impl ApiServer {
     }
 
     pub fn objects(&self, resource: &'static str) -> Vec<Value> {
+        self.map_objects(resource, Value::clone)
+    }
+
+    /// The same without a copy of each.
+    pub fn map_objects<T>(&self, resource: &'static str, map: impl FnMut(&Value) -> T) -> Vec<T> {
         let state = self.state.lock().unwrap();
         let of_kind = state.objects.iter().filter(|((kind, ..), _)| *kind == resource);
-        of_kind.map(|(_, object)| object.clone()).collect()
+        of_kind.map(|(_, object)| object).map(map).collect()
     }
 
     /// Writes so far, events apart.

@@ -119,7 +119,8 @@ impl Judge {
     /// A request before it is handled: what it carries and where it goes.
     pub fn hear(&self, stage: &Stage, asked: &Asked) {
         let is_look = asked.resource == ROTATIONS && asked.verb == Verb::Get;
-        let named = if is_look { named(stage) } else { Vec::new() };
+        let is_blind = self.inner.lock().unwrap().is_blind;
+        let named = if is_look && !is_blind { named(stage) } else { Vec::new() };
         let before = self.inner.lock().unwrap().just_named.insert(asked.by, named);
         if !asked.verb.is_write() {
             return;
@@ -248,20 +249,15 @@ impl Judge {
 
 /// Namespace and name of every Secret that a resource names now, in spec or status.
 fn named(stage: &Stage) -> Vec<(String, String)> {
-    let mut named = Vec::new();
-    for rotation in stage.api.objects(ROTATIONS) {
+    let names = stage.api.map_objects(ROTATIONS, |rotation| {
         let meta = &rotation["metadata"];
         let wanted = rotation["spec"]["target"]["name"].as_str().or(meta["name"].as_str());
         let former = rotation["status"]["target"]["name"].as_str();
         let namespace = meta["namespace"].as_str().unwrap_or_default();
-        named.extend(
-            wanted
-                .into_iter()
-                .chain(former)
-                .map(|name| (namespace.to_owned(), name.to_owned())),
-        );
-    }
-    named
+        let place = |name: &str| (namespace.to_owned(), name.to_owned());
+        [wanted.map(place), former.map(place)]
+    });
+    names.into_iter().flatten().flatten().collect()
 }
 
 /// The intent on a Secret, or in a patch of one.
