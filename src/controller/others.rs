@@ -6,7 +6,7 @@ use kube::ResourceExt;
 
 use super::observe::{Pass, readable};
 use super::{Context, Error, Key, Neighbour};
-use crate::api::{AppCodeRotation, ConditionType, Reason};
+use crate::api::{AppCodeRotation, AppCodeRotationStatus, ConditionType, Reason};
 use crate::ids::{AppIdentity, Fingerprint};
 use crate::plan::{Failure, OpenSibling, Shares, Sibling, Standing};
 use crate::secret::{self, Asker, OurSecret, Record, SecretView, view};
@@ -146,6 +146,8 @@ fn sibling(
             _ if them.metadata.deletion_timestamp.is_some() && open.is_none() => Standing::Refused,
             Some("True") => Standing::Authorized,
             Some("False") => Standing::Refused,
+            // Whatever its Secret says, it has begun nothing: that needs a reading first.
+            _ if is_stalled(&status) && status.observed_generation == them.metadata.generation => Standing::Refused,
             _ => Standing::Unknown,
         },
         holds,
@@ -156,10 +158,12 @@ fn sibling(
 /// Whether it cannot make a Secret, so that others need not leave it the name.
 fn is_stuck(resource: &AppCodeRotation) -> bool {
     let status = resource.status.clone().unwrap_or_default();
-    let stalled = status.condition(ConditionType::Stalled);
-    let is_stalled = stalled.is_some_and(|it| it.status == "True");
     let is_held = resource.spec.suspend == Some(true) && status.current.is_none();
-    is_stalled || is_held || resource.metadata.deletion_timestamp.is_some()
+    is_stalled(&status) || is_held || resource.metadata.deletion_timestamp.is_some()
+}
+
+fn is_stalled(status: &AppCodeRotationStatus) -> bool {
+    status.is_true(ConditionType::Stalled)
 }
 
 fn created(resource: &AppCodeRotation) -> Timestamp {

@@ -251,7 +251,7 @@ pub enum Standing {
     Unknown,
     /// It took them, so what the resource claims is proven.
     Authorized,
-    /// It refused them, so nothing that the resource claims counts.
+    /// It refused them, or the resource was stopped before the cloud was ever asked for it: nothing that it claims counts.
     Refused,
 }
 

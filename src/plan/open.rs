@@ -305,14 +305,10 @@ impl Planner<'_> {
             .collect()
     }
 
-    /// Siblings that may hold us up. A resource cannot squat on an app whose credentials the cloud refused, or that was
-    /// looked at and never came so far as to ask the cloud: whatever its Secret says, it has begun nothing.
+    /// Siblings that may hold us up: one whose claims do not count cannot squat on an app.
     fn credible_siblings(&self) -> impl Iterator<Item = &Sibling> {
-        self.o.siblings.iter().filter(|sibling| match sibling.standing {
-            Standing::Authorized => true,
-            Standing::Unknown => !sibling.is_judged,
-            Standing::Refused => false,
-        })
+        let siblings = self.o.siblings.iter();
+        siblings.filter(|sibling| sibling.standing != Standing::Refused)
     }
 
     /// The longer a sibling's rotation has been open, the less it matters when it is looked at again: a quarter of that
