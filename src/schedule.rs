@@ -51,7 +51,8 @@ impl Timetable {
     }
 
     /// The next start as it looks at `now`: the first permitted one or, if that was missed and no window is open, the
-    /// next opening, with jitter so that those who wait for it do not start together. A rotation is to start once this is not in the future.
+    /// next opening, with jitter so that those who wait for it do not start together. A rotation is to start once this is
+    /// not in the future.
     pub fn start(&self, since: Timestamp, uid: &str, now: Timestamp) -> Option<Timestamp> {
         let next = self.next(since, uid)?;
         if next > now || self.is_open(now) {
