@@ -23,6 +23,9 @@ pub const ROTATE_REQUESTED_AT: &str = "appcode.dev/rotate-requested-at";
 /// Annotation on the resource: a person's answer to an ambiguity, the fingerprint (16 or more hex digits) of a listed code.
 pub const ADOPT_FINGERPRINT: &str = "appcode.dev/adopt-fingerprint";
 
+/// Finalizer on the resource while a code of it is still to be retired.
+pub const FINALIZER: &str = "appcode.dev/retirement";
+
 /// Field manager of every write, and the value of `app.kubernetes.io/managed-by` on our Secrets.
 pub const MANAGER: &str = "appcode-operator";
 
@@ -40,6 +43,7 @@ pub(crate) const ONE_OF_CRON_INTERVAL: &str =
 pub(crate) const ZONE_WITH_CRON: &str =
     "timeZone needs cron: an interval has no time zone, and each window has its own";
 pub(crate) const WINDOW_LENGTH: &str = "duration must be 1m to 168h";
+pub(crate) const GRACE_LENGTH: &str = "gracePeriod must be at most 720h";
 
 /// What should be rotated, when, and where the code goes.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -125,6 +129,17 @@ pub struct AppCodeRotationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_ref: Option<SecretReference>,
 
+    /// How a rotation replaces the code. `Reset`: the code is replaced and the old one dies at once; until consumers have
+    /// read the Secret again their calls fail. `Overlap`: a second code is added and published, and the old one is
+    /// deleted once the named workloads have rolled out and a grace period is over; it needs a free place among the five
+    /// codes of the app. Default: `Reset`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
+
+    /// How long the old code goes on working with strategy `Overlap`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<Overlap>,
+
     /// When to rotate without being asked. Default: only when asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
@@ -158,6 +173,26 @@ pub struct AppCodeRotationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 50))]
     pub history_limit: Option<i32>,
+}
+
+/// How long the old code goes on working with strategy `Overlap`.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Overlap {
+    /// How long the old code works after the new one has reached its consumers, such as `1h` or `90s`; at most `720h`.
+    /// `0s`: it is deleted as soon as they have it. A change counts for a code that is waiting already, so `0s` kills a
+    /// leaked one. Default: `1h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 2, max = 22),
+        regex(pattern = r"^([0-9]{1,5}h)?([0-9]{1,7}m)?([0-9]{1,7}s)?$")
+    )]
+    #[x_kube(validation = Rule::new("duration(self) <= duration('720h')").message(GRACE_LENGTH))]
+    pub grace_period: Option<String>,
+
+    /// Whether the old code is kept until every workload of `restartTargets` has rolled out. Default: `true`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_for_rollout: Option<bool>,
 }
 
 /// A reference to a Secret in the resource's namespace.

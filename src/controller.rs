@@ -326,6 +326,7 @@ async fn work(ctx: &Context, pass: &mut observe::Pass) -> Result<Step, Error> {
             Step::AskCloud => ask::ask_cloud(ctx, pass).await?,
             Step::CreateSecret { secret, record } => act::create_secret(ctx, pass, &secret, &record).await?,
             Step::WriteIntent { secret, record } => act::write_intent(ctx, pass, &secret, record).await?,
+            Step::WriteRecord { secret, record } => act::write_record(ctx, pass, &secret, &record).await?,
             Step::Mutate(intent) => act::mutate(ctx, pass, &intent).await?,
             Step::WriteCode {
                 secret,
@@ -335,6 +336,8 @@ async fn work(ctx: &Context, pass: &mut observe::Pass) -> Result<Step, Error> {
             } => act::write_code(ctx, pass, &secret, code, record, why).await?,
             Step::BeginSettling(question) => act::begin_settling(ctx, pass, question),
             Step::Drop => act::drop_held(pass),
+            Step::Hold => act::hold_resource(ctx, pass, true).await?,
+            Step::Release => act::hold_resource(ctx, pass, false).await?,
             end => return Ok(end),
         }
     }

@@ -22,8 +22,26 @@ pub const CAPACITY: usize = 5;
 pub enum Call {
     /// PUT: replaces the base. The base in its path makes it a compare-and-swap.
     Reset,
-    /// POST: adds a code, for an app without codes or to finish a half reset. A repeat adds another.
+    /// POST: adds a code, for `Overlap`, for an app without codes or to finish a half reset. A repeat adds another.
     Add,
+    /// DELETE: retires the base once the code that replaced it has reached its consumers. The base in its path makes it a
+    /// compare-and-delete: a repeat finds nothing to do.
+    Delete,
+}
+
+/// What was done for the consumers since the code is in the Secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Distribution {
+    /// When the code was tried and worked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_at: Option<Timestamp>,
+    /// Workloads that were restarted for this rotation, as `kind/name`: none is restarted for it again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restarted: Vec<String>,
+    /// When all was done; the grace period of the code before counts from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distributed_at: Option<Timestamp>,
 }
 
 /// The trigger values that a rotation uses up.
@@ -87,6 +105,9 @@ pub struct Intent {
     /// How its code was learned; present once it is persisted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
+    /// How far its code has reached its consumers; none if there was nothing to do for them when it was persisted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distribution: Option<Distribution>,
 }
 
 /// Why an intent cannot be understood.
@@ -123,6 +144,66 @@ impl Intent {
     /// Whether its outcome is still open.
     pub fn is_open(&self) -> bool {
         self.step == RotationStep::Started
+    }
+
+    /// The code that it retires or has still to retire: with `Overlap` the base, from the moment that the new code is in
+    /// the Secret until the base is gone.
+    pub fn retires(&self) -> Option<Fingerprint> {
+        let is_due = match self.step {
+            RotationStep::Persisted | RotationStep::Distributed | RotationStep::Retiring => true,
+            RotationStep::Started | RotationStep::Retired => false,
+        };
+        self.base.filter(|_| is_due && self.strategy == Strategy::Overlap)
+    }
+
+    /// Whether its code has still to reach its consumers.
+    pub fn is_undistributed(&self) -> bool {
+        self.step == RotationStep::Persisted && self.distribution.is_some()
+    }
+
+    /// Whether something is left to be done for it: its outcome, its consumers or the code that it replaced.
+    pub fn is_unfinished(&self) -> bool {
+        self.is_open() || self.is_undistributed() || self.retires().is_some()
+    }
+
+    /// The same rotation, marked for an attempt to delete its base.
+    #[must_use]
+    pub fn next_retirement(&self, now: Timestamp) -> Self {
+        Self {
+            step: RotationStep::Retiring,
+            call: Call::Delete,
+            attempt: self.attempt.saturating_add(1),
+            marked_at: now,
+            ..self.clone()
+        }
+    }
+
+    /// The same rotation once its code has reached its consumers.
+    #[must_use]
+    pub fn distributed(&self, verified_at: Option<Timestamp>, now: Timestamp) -> Self {
+        let before = self.distribution.clone().unwrap_or_default();
+        Self {
+            step: RotationStep::Distributed,
+            distribution: Some(Distribution {
+                verified_at: before.verified_at.or(verified_at),
+                distributed_at: Some(now),
+                ..before
+            }),
+            ..self.clone()
+        }
+    }
+
+    /// The same rotation with nothing left to retire: the base is gone, or it stays where it is because it is not ours to
+    /// delete and is reported as unclaimed.
+    #[must_use]
+    pub fn retired(&self, is_left: bool) -> Self {
+        let mut unclaimed = self.unclaimed.clone();
+        unclaimed.extend(self.base.filter(|_| is_left));
+        Self {
+            step: RotationStep::Retired,
+            unclaimed,
+            ..self.clone()
+        }
     }
 
     /// The same rotation, marked for one more attempt with `call`. What is listed now can no longer be taken for new.
@@ -176,7 +257,7 @@ impl Intent {
         let new = self.new_codes(reading);
         match (self.call, base_is_listed, new.as_slice()) {
             (Call::Reset, false, [one]) => Verdict::Ours(*one),
-            (Call::Reset, true, _) | (Call::Add, _, []) => Verdict::Repeat,
+            (Call::Reset, true, _) | (Call::Add, _, []) | (Call::Delete, ..) => Verdict::Repeat,
             (Call::Reset, false, []) => Verdict::HalfReset,
             (Call::Add, _, [one]) if self.fits(reading) => Verdict::Ours(*one),
             (Call::Reset | Call::Add, _, _) => Verdict::Ambiguous,
@@ -274,6 +355,7 @@ mod tests {
             started_at: Timestamp::UNIX_EPOCH,
             marked_at: Timestamp::UNIX_EPOCH,
             outcome: None,
+            distribution: None,
         }
     }
 

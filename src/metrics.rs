@@ -41,10 +41,12 @@ pub enum Operation {
     Reset,
     /// Adds a code.
     Add,
+    /// Deletes a code.
+    Delete,
 }
 
 impl Operation {
-    const ALL: [Self; 3] = [Self::Show, Self::Reset, Self::Add];
+    const ALL: [Self; 4] = [Self::Show, Self::Reset, Self::Add, Self::Delete];
 
     /// The word that stands in the label.
     pub fn as_str(self) -> &'static str {
@@ -52,6 +54,7 @@ impl Operation {
             Self::Show => "show",
             Self::Reset => "reset",
             Self::Add => "add",
+            Self::Delete => "delete",
         }
     }
 }

@@ -1,7 +1,8 @@
 //! What we need of the cloud: three calls on one app, and what each failure proves.
 //!
 //! The words are ours and nothing here knows Kubernetes. The facts behind them are those of Huawei Cloud's ModelArts
-//! API reference ("App authentication management": `ShowApigApp`, `ResetApigAppCode`, `CreateApigAppCode`).
+//! API reference ("App authentication management": `ShowApigApp`, `ResetApigAppCode`, `CreateApigAppCode`,
+//! `DeleteApigAppCode`).
 //! [`HttpAppCodes`] is the real implementation.
 
 mod failure;
@@ -258,6 +259,9 @@ pub trait AppCodes: Send + Sync {
 
     /// Adds a code that the cloud chooses.
     async fn add_code(&self, target: &Target, echo: &Echo) -> Result<App, CloudError>;
+
+    /// Deletes `code`, which is dead when the call took effect. The answer lists those that are left.
+    async fn delete_code(&self, target: &Target, code: &AppCode) -> Result<App, CloudError>;
 }
 
 /// What a failed call proves, which decides what may be done next.

@@ -5,9 +5,11 @@
 //! until the step is to wait. A crash between any two steps is harmless: all that must not be lost is on the Secret.
 //!
 //! Read it from [`plan`] downwards: what stops at once, and what the cloud is asked for, are here; how an open rotation
-//! is resolved is in `open`, how the Secret is kept as it should be in `upkeep`, and what starts a rotation in `due`.
+//! is resolved is in `open`, how the Secret is kept as it should be in `upkeep`, how a new code reaches its consumers and
+//! the one before is retired in `handover`, and what starts a rotation in `due`.
 
 mod due;
+mod handover;
 mod observed;
 mod open;
 #[cfg(test)]
@@ -17,6 +19,8 @@ mod upkeep;
 
 use jiff::{SignedDuration, Timestamp};
 
+use self::handover::farewell;
+pub use self::handover::retires_at;
 pub use self::observed::*;
 use self::open::{rescue, unsettled};
 pub use self::story::Story;
@@ -48,6 +52,13 @@ pub enum Step {
         /// The record with the intent.
         record: Record,
     },
+    /// Write this record: a rotation whose code is in the Secret has come a step further, and no call follows.
+    WriteRecord {
+        /// Name of the Secret.
+        secret: String,
+        /// The record with the intent.
+        record: Record,
+    },
     /// Make the call that was just marked. Only ever planned right after its [`Step::WriteIntent`].
     Mutate(Intent),
     /// Write the code and this record into the Secret.
@@ -65,6 +76,20 @@ pub enum Step {
     BeginSettling(Question),
     /// Forget the code that only this process holds: something newer is recorded, or the cloud lists it no more.
     Drop,
+    /// Put our finalizer on the resource: a code is to be retired that nobody would delete if the resource went.
+    Hold,
+    /// Take it off again.
+    Release,
+    /// The Secret is as it should be and nothing is open, but the rotation is not finished: consumers have not got the code
+    /// yet, or the code before still works.
+    Linger {
+        /// What is waited for.
+        reason: Reason,
+        /// The same for people.
+        message: String,
+        /// How long, at least.
+        after: SignedDuration,
+    },
     /// Nothing can be done before some time has passed.
     Wait {
         /// What is waited for.
@@ -116,7 +141,7 @@ pub enum WriteReason {
 /// What to do next.
 pub fn plan(o: &Observed, now: Timestamp) -> Step {
     if o.resource.deleting {
-        return rescue(o, now).unwrap_or(Step::Gone);
+        return rescue(o, now).or_else(|| farewell(o, now)).unwrap_or(Step::Gone);
     }
     let wanted = match &o.wanted {
         Ok(wanted) => wanted,
@@ -144,6 +169,8 @@ pub fn plan(o: &Observed, now: Timestamp) -> Step {
         .or_else(|| planner.unusable_target())
         .or_else(|| planner.refusal())
         .or_else(|| planner.secret_in_order())
+        .or_else(|| planner.finalizer())
+        .or_else(|| planner.retirement())
         .or_else(|| planner.due_rotation())
         .unwrap_or_else(|| planner.rest())
 }
@@ -274,7 +301,11 @@ impl Planner<'_> {
                 || !self.is_check_recent()
                 || !self.is_secret_in_order()
                 || self.o.nudged
-                || (self.due().is_some() && !self.wanted.suspend && self.minimum_interval_left().is_none()));
+                || self.is_retirement_due()
+                || (self.due().is_some()
+                    && !self.wanted.suspend
+                    && !self.is_retirement_pending()
+                    && self.minimum_interval_left().is_none()));
         is_wanted.then_some(Step::AskCloud)
     }
 
@@ -363,13 +394,18 @@ impl Planner<'_> {
         })
     }
 
-    /// Nothing to do until the next rotation or the next routine check.
-    fn rest(&self) -> Step {
-        let check = if self.app().is_some() {
+    /// Time until the next routine check, if this pass does none.
+    fn next_check(&self) -> SignedDuration {
+        if self.app().is_some() {
             self.o.limits.check_period
         } else {
             self.check_left()
-        };
+        }
+    }
+
+    /// Nothing to do until the next rotation or the next routine check.
+    fn rest(&self) -> Step {
+        let check = self.next_check();
         let schedule = self
             .next_scheduled()
             .filter(|_| !self.wanted.suspend)

@@ -32,7 +32,7 @@ const RECENT: &str = "appcode.dev/recent-rotations";
 const INTENT: &str = "appcode.dev/intent";
 
 /// Numbers above this were not counted by us: one rotation a second takes longer than the universe has lasted.
-const NUMBER_LIMIT: i64 = 1 << 60;
+pub(crate) const NUMBER_LIMIT: i64 = 1 << 60;
 
 /// State that must not be lost, as it stands in the annotations.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

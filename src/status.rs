@@ -8,12 +8,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::api::{
     AppCodeRotationStatus, AppStatus, ConditionType, CurrentCode, Failures, HistoryEntry, OpenRotation, Outcome, Phase,
-    PlainCode, PreviousCode, Reason, RotationStep,
+    PlainCode, PreviousCode, Reason, RotationStep, Strategy,
 };
 use crate::ids::Fingerprint;
 use crate::intent::Intent;
 use crate::limits::backoff;
-use crate::plan::{Cloud, Observed, Step, Story, Wanted, WriteReason};
+use crate::plan::{Cloud, Observed, Step, Story, Wanted, WriteReason, retires_at};
 use crate::secret::{OurSecret, SecretView};
 
 /// First pause of the back-off.
@@ -42,6 +42,10 @@ pub enum Happened {
     },
     /// An intent for another app was left behind.
     Abandoned(Intent),
+    /// The code before was found to be gone, by our call or otherwise.
+    Retired(Intent),
+    /// The code before was left in the app.
+    NotRetired(Intent),
 }
 
 /// A pass that came to its end.
@@ -114,6 +118,11 @@ fn publish(status: &mut AppCodeRotationStatus, pass: Pass<'_>, wanted: &Wanted, 
             });
             status.previous = record.previous.map(|code| PreviousCode {
                 fingerprint: code.short(),
+                retire_after: o
+                    .intent()
+                    .filter(|intent| intent.retires() == Some(code))
+                    .and_then(|intent| retires_at(intent, wanted.handover.grace, now))
+                    .map(Time),
             });
             status.app = Some(AppStatus {
                 endpoint: wanted.app.endpoint.clone(),
@@ -134,14 +143,18 @@ fn publish(status: &mut AppCodeRotationStatus, pass: Pass<'_>, wanted: &Wanted, 
                 .collect();
         }
     }
-    status.history.truncate(pass.history_limit);
-    status.rotation = open_intent(o).map(|intent| OpenRotation {
-        rotation_id: intent.rotation_id.to_string(),
-        trigger: intent.trigger,
-        strategy: intent.strategy,
-        step: intent.step,
-        started_at: Time(intent.started_at),
+    let retired = pass.happened.iter().filter_map(|happened| match happened {
+        Happened::Retired(intent) => Some(intent),
+        _ => None,
     });
+    for intent in retired {
+        let entries = status.history.iter_mut();
+        for entry in entries.filter(|entry| entry.rotation_id == intent.rotation_id.as_str()) {
+            entry.retired_at = Some(Time(now));
+        }
+    }
+    status.history.truncate(pass.history_limit);
+    status.rotation = unfinished(o).map(|intent| mirror(intent, o.status.rotation.as_ref()));
     let since = status.current.as_ref().map(|code| code.rotated_at.0);
     let scheduled = wanted.schedule.as_ref().zip(since);
     let next = scheduled.and_then(|(timetable, since)| timetable.start(since, &o.resource.uid, now));
@@ -150,6 +163,30 @@ fn publish(status: &mut AppCodeRotationStatus, pass: Pass<'_>, wanted: &Wanted, 
     status.upcoming = upcoming.into_iter().flatten().map(Time).collect();
     if is_verified(o, pass.step) {
         status.last_verified_time = Some(Time(now));
+    }
+}
+
+/// The rotation as status shows it. What it replaces is carried over from before the call was made, since that is what
+/// the Secret is held against when a code is to be deleted.
+fn mirror(intent: &Intent, before: Option<&OpenRotation>) -> OpenRotation {
+    let before = before.filter(|before| before.rotation_id == intent.rotation_id.as_str());
+    let is_kept = intent.strategy == Strategy::Overlap && intent.base.is_some();
+    OpenRotation {
+        rotation_id: intent.rotation_id.to_string(),
+        trigger: intent.trigger,
+        strategy: intent.strategy,
+        step: intent.step,
+        started_at: Time(intent.started_at),
+        replaces: before.and_then(|before| before.replaces.clone()),
+        intent: is_kept.then(|| intent.to_text()),
+    }
+}
+
+/// The rotation as status shows it from before its call, so that it is found again should the Secret be deleted.
+pub fn mirror_before_call(intent: &Intent) -> OpenRotation {
+    OpenRotation {
+        replaces: intent.base.map(|base| base.short()),
+        ..mirror(intent, None)
     }
 }
 
@@ -171,7 +208,9 @@ fn history_entry(intent: &Intent, code: Fingerprint, at: &Time, happened: &[Happ
         completed_at: at.clone(),
         fingerprint: code.short(),
         outcome: intent.outcome.unwrap_or(Outcome::Recovered),
-        exposure_millis,
+        // The code before goes on working, so nothing is exposed.
+        exposure_millis: exposure_millis.filter(|_| intent.strategy == Strategy::Reset),
+        retired_at: None,
     }
 }
 
@@ -182,12 +221,25 @@ pub fn has_open_rotation(o: &Observed) -> bool {
 
 /// The open rotation. One of another app than spec names is not followed, so it is nothing that goes on.
 fn open_intent(o: &Observed) -> Option<&Intent> {
-    let intent = o
-        .own_book()?
-        .record
-        .open_intent(o.status.rotation_number.unwrap_or(0))?;
-    let is_wanted = o.wanted.as_ref().map_or(true, |wanted| wanted.app == intent.app);
-    is_wanted.then_some(intent)
+    let completed = o.own_book().map_or(0, |book| book.record.number);
+    let completed = completed.max(o.status.rotation_number.unwrap_or(0));
+    own_intent(o).filter(|intent| intent.is_open() && intent.number > completed)
+}
+
+/// The rotation that status has to tell of: it is open, or its code has not reached everybody, or the code before still
+/// works.
+fn unfinished(o: &Observed) -> Option<&Intent> {
+    let last = o
+        .own_book()
+        .map_or(o.status.rotation_number, |book| Some(book.record.number));
+    let persisted = || own_intent(o).filter(|intent| intent.is_unfinished() && Some(intent.number) == last);
+    open_intent(o).or_else(persisted)
+}
+
+/// The last rotation of this resource, as the Secret or, should that be gone, as status tells it.
+fn own_intent(o: &Observed) -> Option<&Intent> {
+    let is_anothers = o.own_book().is_none() && o.book().is_some();
+    o.intent().filter(|_| !is_anothers)
 }
 
 /// Whether the Secret holds the code that its record names.
@@ -244,7 +296,7 @@ fn failures(pass: Pass<'_>, now: Timestamp) -> Option<Failures> {
             },
             next_attempt_time: in_future(*after),
         }),
-        Step::Wait { .. } => old.map(|old| Failures {
+        Step::Wait { .. } | Step::Linger { .. } => old.map(|old| Failures {
             next_attempt_time: None,
             ..old.clone()
         }),
@@ -313,7 +365,9 @@ fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_new_generat
     }
 
     match pass.step {
-        Step::Wait { reason, message, .. } => set(ConditionType::Reconciling, "True", *reason, message),
+        Step::Wait { reason, message, .. } | Step::Linger { reason, message, .. } => {
+            set(ConditionType::Reconciling, "True", *reason, message);
+        }
         Step::Retry { failure } => set(ConditionType::Reconciling, "True", failure.reason, &failure.message),
         _ if is_suspended(o) => set(
             ConditionType::Reconciling,
@@ -396,12 +450,12 @@ fn phase(status: &AppCodeRotationStatus, o: &Observed) -> Phase {
         Phase::Stalled
     } else if is_suspended(o) {
         Phase::Suspended
-    } else if status
-        .rotation
-        .as_ref()
-        .is_some_and(|rotation| rotation.step == RotationStep::Started)
-    {
-        Phase::Rotating
+    } else if let Some(rotation) = &status.rotation {
+        match rotation.step {
+            RotationStep::Started => Phase::Rotating,
+            RotationStep::Persisted => Phase::Distributing,
+            RotationStep::Distributed | RotationStep::Retiring | RotationStep::Retired => Phase::Retiring,
+        }
     } else if status.is_true(ConditionType::Ready) {
         Phase::Ready
     } else {
@@ -576,7 +630,29 @@ fn happened_note(happened: &Happened, app: &str) -> Option<Note> {
             );
             Some(note(true, Reason::Abandoned, "Abandon", text))
         }
+        Happened::Retired(intent) => {
+            let text = format!(
+                "The code {} of app {app}, which rotation {} replaced, is gone.",
+                base(intent),
+                intent.rotation_id
+            );
+            Some(note(false, Reason::Retired, "Retire", text))
+        }
+        Happened::NotRetired(intent) => {
+            let text = format!(
+                "Code {} of app {}, which rotation {} replaced, was not deleted and still works. Delete it in the cloud's \
+                 console if nobody uses it.",
+                base(intent),
+                intent.app.app_id,
+                intent.rotation_id
+            );
+            Some(note(true, Reason::NotRetired, "Retire", text))
+        }
     }
+}
+
+fn base(intent: &Intent) -> String {
+    intent.base.as_ref().map(Fingerprint::short).unwrap_or_default()
 }
 
 fn note(is_warning: bool, reason: Reason, action: &'static str, mut text: String) -> Note {

@@ -12,8 +12,8 @@ use jiff::SignedDuration;
 pub(crate) use self::text::is_object_name;
 use self::text::{is_secret_key, parse_duration};
 use crate::api::{
-    AppCodeRotation, AppCodeRotationSpec, CREDENTIALS_NOT_TARGET, InitialRotation, ONE_OF_REGION_ENDPOINT, ONE_SEED,
-    Reason, SEED_NOT_TARGET, StatusCode, TargetStatus,
+    AppCodeRotation, AppCodeRotationSpec, CREDENTIALS_NOT_TARGET, GRACE_LENGTH, InitialRotation,
+    ONE_OF_REGION_ENDPOINT, ONE_SEED, Reason, SEED_NOT_TARGET, StatusCode, Strategy, TargetStatus,
 };
 use crate::endpoint::{Endpoint, EndpointError, EndpointRules};
 use crate::identity::Allowance;
@@ -23,6 +23,12 @@ use crate::schedule::Timetable;
 
 /// Key of the target Secret when the spec names none.
 pub const DEFAULT_KEY: &str = "appCode";
+
+/// How long the code before works with `Overlap`, once the new one has reached its consumers, when the spec says nothing.
+pub const DEFAULT_GRACE: SignedDuration = SignedDuration::from_hours(1);
+
+/// Longest such time.
+const LONGEST_GRACE: SignedDuration = SignedDuration::from_hours(720);
 
 /// Length of `status.history` when the spec names none.
 pub const DEFAULT_HISTORY: usize = 10;
@@ -59,6 +65,12 @@ pub struct Validated {
     pub seed: Seed,
     /// Name of the credentials Secret; none for the operator's own identity.
     pub credentials: Option<String>,
+    /// How a rotation replaces the code.
+    pub strategy: Strategy,
+    /// How long the code before works with [`Strategy::Overlap`], once the new one has reached its consumers.
+    pub grace: SignedDuration,
+    /// Whether it is kept until the workloads that are restarted have rolled out.
+    pub waits_for_rollout: bool,
     /// When to rotate without being asked.
     pub schedule: Option<Timetable>,
     /// What to do at first sight, if the spec says so; the default depends on what the app holds.
@@ -135,6 +147,7 @@ pub fn validate(resource: &AppCodeRotation, rules: &Rules) -> Result<Validated, 
         Some(reference) => report.secret_name("spec.credentialsRef.name", &reference.name),
         None => report.own_identity(resource, rules),
     }
+    let grace = report.grace(spec);
     let schedule = spec.schedule.as_ref().map(|schedule| report.schedule(schedule, rules));
     report.length("spec.rotationTrigger", spec.rotation_trigger.as_deref(), 1, 256);
     let target = report.target(resource);
@@ -167,6 +180,9 @@ pub fn validate(resource: &AppCodeRotation, rules: &Rules) -> Result<Validated, 
         app_remark: spec.app_remark.clone(),
         seed,
         credentials: spec.credentials_ref.as_ref().map(|reference| reference.name.clone()),
+        strategy: spec.strategy.unwrap_or_default(),
+        grace,
+        waits_for_rollout: spec.overlap.as_ref().and_then(|it| it.wait_for_rollout).unwrap_or(true),
         schedule: schedule.flatten(),
         initial: spec.initial_rotation,
         rotation_trigger: spec.rotation_trigger.clone(),
@@ -286,6 +302,21 @@ impl Report {
             ));
         }
         parsed
+    }
+
+    fn grace(&mut self, spec: &AppCodeRotationSpec) -> SignedDuration {
+        let text = spec
+            .overlap
+            .as_ref()
+            .and_then(|overlap| overlap.grace_period.as_deref());
+        let grace = text.map_or(Some(DEFAULT_GRACE), |text| {
+            self.duration("spec.overlap.gracePeriod", text)
+        });
+        let grace = grace.unwrap_or(DEFAULT_GRACE);
+        if grace > LONGEST_GRACE {
+            self.invalid(format!("spec.overlap.{GRACE_LENGTH}"));
+        }
+        grace
     }
 
     fn target(&mut self, resource: &AppCodeRotation) -> TargetStatus {

@@ -24,8 +24,9 @@ pub struct AppCodeRotationStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 
-    /// For people: `Pending` (not yet seen through), `Ready`, `Rotating` (a rotation is open), `Suspended`, `Stalled`
-    /// (a person must act).
+    /// For people: `Pending` (not yet seen through), `Ready`, `Rotating` (a rotation is open), `Distributing` (the new
+    /// code is in the Secret and has still to reach its consumers), `Retiring` (they have it, and the code before still
+    /// works), `Suspended`, `Stalled` (a person must act).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
 
@@ -110,6 +111,10 @@ pub enum Phase {
     Ready,
     /// A rotation is open.
     Rotating,
+    /// The new code is in the Secret and has still to reach its consumers.
+    Distributing,
+    /// Consumers have the new code, and the code before still works.
+    Retiring,
     /// `suspend` holds it.
     Suspended,
     /// A person must act.
@@ -132,6 +137,10 @@ pub struct CurrentCode {
 pub struct PreviousCode {
     /// First 16 hex digits of SHA-256 over app id, a zero byte and the code.
     pub fingerprint: String,
+    /// With strategy `Overlap`: no earlier than this it is deleted in the cloud, and until then it works. Absent while
+    /// the new code has still to reach its consumers, and once it is deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retire_after: Option<Time>,
 }
 
 /// A rotation whose outcome is open.
@@ -143,12 +152,20 @@ pub struct OpenRotation {
     /// Why it was started: `Initial` (first sight), `Target` (another app or a changed seed), `Spec` (a changed
     /// `rotationTrigger`), `Request` (the annotation `appcode.dev/rotate-requested-at`), `Schedule`.
     pub trigger: Trigger,
-    /// How it replaces the code: `Reset`.
+    /// How it replaces the code: `Reset` or `Overlap`.
     pub strategy: Strategy,
-    /// How far it has come: `Started` (its call may have been sent) or `Persisted` (its code is in the Secret).
+    /// How far it has come: `Started` (its call may have been sent), `Persisted` (its code is in the Secret),
+    /// `Distributed` (its consumers have it), `Retiring` (the code before is being deleted).
     pub step: RotationStep,
     /// When it was started.
     pub started_at: Time,
+    /// Fingerprint of the code that it replaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
+    /// With strategy `Overlap`: what the operator has noted on the Secret, so that it finds the rotation again should the
+    /// Secret be deleted meanwhile. It holds fingerprints and no code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent: Option<String>,
 }
 
 /// Why a rotation was started.
@@ -188,16 +205,19 @@ pub enum Strategy {
     /// The old code is reset and dies at once.
     #[default]
     Reset,
+    /// A second code is added and published; the old one is deleted once consumers have the new one.
+    Overlap,
 }
 
 impl Strategy {
     /// Every one.
-    pub const ALL: [Self; 1] = [Self::Reset];
+    pub const ALL: [Self; 2] = [Self::Reset, Self::Overlap];
 
     /// The word that stands in status.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Reset => "Reset",
+            Self::Overlap => "Overlap",
         }
     }
 }
@@ -209,6 +229,12 @@ pub enum RotationStep {
     Started,
     /// The new code is in the Secret.
     Persisted,
+    /// The new code has reached its consumers.
+    Distributed,
+    /// The code before is being deleted.
+    Retiring,
+    /// The code before is gone.
+    Retired,
 }
 
 /// What has failed since the last success.
@@ -240,7 +266,7 @@ pub struct HistoryEntry {
     /// Why it was started: `Initial` (first sight), `Target` (another app or a changed seed), `Spec` (a changed
     /// `rotationTrigger`), `Request` (the annotation `appcode.dev/rotate-requested-at`), `Schedule`.
     pub trigger: Trigger,
-    /// How it replaced the code: `Reset` (the old code died at once).
+    /// How it replaced the code: `Reset` (the old code died at once) or `Overlap` (it was deleted later).
     pub strategy: Strategy,
     /// When it was started.
     pub started_at: Time,
@@ -252,9 +278,12 @@ pub struct HistoryEntry {
     /// or a crash.
     pub outcome: Outcome,
     /// Milliseconds from the cloud's answer to the Secret being written: how long the old code was dead and the new one
-    /// not yet published. Absent when the answer was lost.
+    /// not yet published. Absent when the answer was lost, and with `Overlap`, where the old code goes on working.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exposure_millis: Option<i64>,
+    /// With `Overlap`: when the code before was seen to be gone. Absent while it still works, or was left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retired_at: Option<Time>,
 }
 
 /// How the code of a rotation was learned.
@@ -364,6 +393,14 @@ reasons! {
     Adopted,
     /// The Secret was brought back to the code that it should hold.
     Repaired,
+    /// The new code is in the Secret and is being brought to its consumers.
+    Distributing,
+    /// The code before still works until its grace period is over.
+    Retiring,
+    /// The code before was deleted.
+    Retired,
+    /// The code before was left in the app, because it is not certainly ours to delete or the resource went first.
+    NotRetired,
     /// A rotation is open.
     Rotating,
     /// The outcome of a call is being found out by reading.

@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
 
 use super::ask::{failed, take_in};
 use super::observe::{Pass, asker, identity, look_again};
 use super::{Context, Error, cluster::ClusterError};
-use crate::api::Outcome;
+use crate::api::{AppCodeRotationStatus, FINALIZER, Outcome, RotationStep, Strategy};
 use crate::ids::Fingerprint;
 use crate::intent::{Call, Intent, Verdict};
 use crate::modelarts::{AppCode, CloudErrorKind, scrub};
 use crate::plan::{Attempt, Cloud, Held, Question, Settling, WriteReason};
 use crate::secret::{CodeChange, OurSecret, Record, SecretView, new_secret, patch, view};
-use crate::status::Happened;
+use crate::status::{Happened, mirror_before_call};
 use crate::telemetry::causes;
 
 /// Tries of one write that fails in a way that may pass, within one pass.
@@ -91,39 +92,106 @@ pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, rec
         pass.observed.memory.not_applied = Some(attempt.clone());
         pass.observed.memory.marked = Some(attempt);
         pass.observed.memory.settling.clear();
-        let left = replaced
-            .filter(|old| old.is_open() && old.app != intent.app)
-            .map(Happened::Abandoned);
+        let left = replaced.filter(|old| old.app != intent.app).and_then(|old| {
+            if old.is_open() {
+                Some(Happened::Abandoned(old))
+            } else {
+                old.retires().is_some().then_some(Happened::NotRetired(old))
+            }
+        });
         pass.happened.extend(left);
         tracing::info!(
             rotation_id = %intent.rotation_id, app_id = %intent.app.app_id, trigger = intent.trigger.as_str(),
-            attempt = intent.attempt, "rotation marked"
+            step = ?intent.step, attempt = intent.attempt, "rotation marked"
         );
     }
     Ok(())
 }
 
+/// Writes the record alone: a rotation whose code is in the Secret has come a step further, and no call follows.
+pub(super) async fn write_record(ctx: &Context, pass: &mut Pass, name: &str, record: &Record) -> Result<(), Error> {
+    let SecretView::Ours(OurSecret { resource_version, .. }) = pass.secret(name).clone() else {
+        return look_again(ctx, pass).await;
+    };
+    let patch = patch(&resource_version, &pass.key.to_string(), record, None);
+    let result = ctx.cluster.patch_secret(pass.key.namespace(), name, &patch).await;
+    let is_written = written(ctx, pass, name, result, "note how far the rotation has come").await?;
+    if let Some(intent) = record.intent.as_ref().filter(|_| is_written) {
+        tracing::info!(rotation_id = %intent.rotation_id, step = ?intent.step, "rotation has come further");
+        if intent.step == RotationStep::Retired {
+            let is_left = intent.base.is_some_and(|base| intent.unclaimed.contains(&base));
+            let retired = if is_left {
+                Happened::NotRetired
+            } else {
+                Happened::Retired
+            };
+            pass.happened.push(retired(intent.clone()));
+            pass.observed.memory.settling.clear();
+        }
+    }
+    Ok(())
+}
+
+/// Puts our finalizer on the resource, or takes it off.
+pub(super) async fn hold_resource(ctx: &Context, pass: &mut Pass, is_held: bool) -> Result<(), Error> {
+    let Some(resource) = &pass.resource else {
+        pass.observed.resource.has_finalizer = is_held;
+        return Ok(());
+    };
+    let others = resource.finalizers().iter().filter(|name| *name != FINALIZER).cloned();
+    let finalizers: Vec<String> = others.chain(is_held.then(|| FINALIZER.to_owned())).collect();
+    let version = resource.resource_version().unwrap_or_default();
+    let is_given_up = !is_held && pass.observed.resource.deleting;
+    let left = pass
+        .observed
+        .intent()
+        .filter(|intent| is_given_up && intent.retires().is_some());
+    let left = left.cloned().map(Happened::NotRetired);
+    match ctx.cluster.set_finalizers(&pass.key, &version, &finalizers).await {
+        Ok(fresh) => {
+            pass.observed.resource.has_finalizer = is_held;
+            pass.resource = Some(fresh);
+            pass.happened.extend(left);
+            Ok(())
+        }
+        Err(ClusterError::NotFound) => {
+            pass.observed.resource.has_finalizer = false;
+            pass.observed.resource.deleting = true;
+            Ok(())
+        }
+        Err(ClusterError::Conflict) => moved(ctx, pass, "set the finalizer").await,
+        Err(source) => Err(Error::Cluster {
+            doing: "set the finalizer",
+            source,
+        }),
+    }
+}
+
 /// Makes the one call that was just marked.
 pub(super) async fn mutate(ctx: &Context, pass: &mut Pass, intent: &Intent) -> Result<(), Error> {
     pass.observed.memory.marked = None;
+    let target = pass.target.clone().ok_or(Error::UnknownCode)?;
+    // Only a code that this pass has read is ever named; an added one needs none.
+    let base = match intent.call {
+        Call::Add => None,
+        Call::Reset | Call::Delete => {
+            let base = intent.base.and_then(|base| pass.codes.get(&base).cloned());
+            Some(base.ok_or(Error::UnknownCode)?)
+        }
+    };
+    if intent.strategy == Strategy::Overlap && intent.call == Call::Add && !show_in_status(ctx, pass, intent).await? {
+        return Ok(());
+    }
     let is_prompt = ctx.clock.uptime().saturating_sub(pass.marked_at) <= ctx.settings.prompt;
     if !is_prompt || !ctx.may_mutate() {
         pass.observed.may_mutate = ctx.may_mutate();
         return Ok(()); // `not_applied` still says that it was never made
     }
-    let target = pass.target.clone().ok_or(Error::UnknownCode)?;
-    // Only a reset names the base, and only a base that this pass has read; an added code needs none.
-    let base = match (intent.call, intent.base) {
-        (Call::Add, _) => None,
-        (Call::Reset, base) => {
-            let base = base.and_then(|base| pass.codes.get(&base).cloned());
-            Some(base.ok_or(Error::UnknownCode)?)
-        }
-    };
     pass.observed.memory.not_applied = None;
-    let answer = match &base {
-        Some(code) => ctx.cloud.reset_code(&target, code, &pass.echo).await,
-        None => ctx.cloud.add_code(&target, &pass.echo).await,
+    let answer = match (intent.call, &base) {
+        (Call::Reset, Some(code)) => ctx.cloud.reset_code(&target, code, &pass.echo).await,
+        (Call::Delete, Some(code)) => ctx.cloud.delete_code(&target, code).await,
+        _ => ctx.cloud.add_code(&target, &pass.echo).await,
     };
     let answered_at = ctx.clock.uptime();
     match answer {
@@ -133,7 +201,7 @@ pub(super) async fn mutate(ctx: &Context, pass: &mut Pass, intent: &Intent) -> R
             if is_masked {
                 // The change took effect, and only a read may ask for codes in plain text.
                 pass.observed.cloud = Cloud::NotAsked;
-            } else {
+            } else if intent.is_open() {
                 hold(pass, intent, answered_at);
             }
         }
@@ -154,6 +222,34 @@ pub(super) async fn mutate(ctx: &Context, pass: &mut Pass, intent: &Intent) -> R
         }
     }
     Ok(())
+}
+
+/// Shows the intent in status too. Returns whether it stands there: an added code whose Secret is deleted could not be
+/// found again otherwise, since the list does not tell it from a stranger's.
+async fn show_in_status(ctx: &Context, pass: &mut Pass, intent: &Intent) -> Result<bool, Error> {
+    let Some(mut resource) = pass.resource.clone() else {
+        return Ok(false);
+    };
+    let status = AppCodeRotationStatus {
+        rotation: Some(mirror_before_call(intent)),
+        ..pass.observed.status.clone()
+    };
+    resource.status = Some(status);
+    match ctx.cluster.replace_status(&pass.key, &resource).await {
+        Ok(fresh) => {
+            pass.observed.status = fresh.status.clone().unwrap_or_default();
+            pass.observed.mirror = Some(intent.clone());
+            pass.resource = Some(fresh);
+            Ok(true)
+        }
+        Err(ClusterError::Conflict | ClusterError::NotFound) => {
+            moved(ctx, pass, "show the rotation in status").await.map(|()| false)
+        }
+        Err(source) => Err(Error::Cluster {
+            doing: "show the rotation in status",
+            source,
+        }),
+    }
 }
 
 /// Keeps a code that the answer told, until it is in the Secret.
@@ -293,14 +389,7 @@ async fn written(
             }
             Ok(true)
         }
-        // Somebody moved: what was decided rests on something that is no longer so.
-        Err(source @ (ClusterError::Conflict | ClusterError::NotFound)) => {
-            pass.conflicts += 1;
-            if pass.conflicts >= MOST_CONFLICTS {
-                return Err(Error::Cluster { doing, source });
-            }
-            look_again(ctx, pass).await.map(|()| false)
-        }
+        Err(ClusterError::Conflict | ClusterError::NotFound) => moved(ctx, pass, doing).await.map(|()| false),
         Err(ClusterError::Refused(why)) => {
             let codes: Vec<&str> = pass.codes.values().map(AppCode::expose).collect();
             pass.observed.secret_refused = Some(scrub(&why, &codes));
@@ -308,6 +397,16 @@ async fn written(
         }
         Err(source) => Err(Error::Cluster { doing, source }),
     }
+}
+
+/// Somebody moved: what was decided rests on something that is no longer so.
+async fn moved(ctx: &Context, pass: &mut Pass, doing: &'static str) -> Result<(), Error> {
+    pass.conflicts += 1;
+    if pass.conflicts >= MOST_CONFLICTS {
+        let source = ClusterError::Conflict;
+        return Err(Error::Cluster { doing, source });
+    }
+    look_again(ctx, pass).await
 }
 
 /// Remembers a negative and the reading that it rests on.

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::queue::Key;
 use crate::api::{AppCodeRotation, MANAGER};
@@ -126,6 +126,25 @@ impl Cluster {
             return Ok(None);
         }
         self.bounded(self.rotations(key.namespace()).get_opt(key.name())).await
+    }
+
+    /// Sets a resource's finalizers, if it still has this `resource_version`.
+    pub async fn set_finalizers(
+        &self,
+        key: &Key,
+        resource_version: &str,
+        finalizers: &[String],
+    ) -> Result<AppCodeRotation, ClusterError> {
+        let params = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let patch = json!({ "metadata": { "resourceVersion": resource_version, "finalizers": finalizers } });
+        self.bounded(
+            self.rotations(key.namespace())
+                .patch(key.name(), &params, &Patch::Merge(patch)),
+        )
+        .await
     }
 
     /// Replaces a resource's status; its `resourceVersion` must be the present one.

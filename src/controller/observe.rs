@@ -10,11 +10,12 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::others::keeper;
 use super::{ClusterError, Context, Error, Key, Remembered, Turn};
-use crate::api::{ADOPT_FINGERPRINT, AppCodeRotation, AppStatus, ROTATE_REQUESTED_AT};
+use crate::api::{ADOPT_FINGERPRINT, AppCodeRotation, AppStatus, FINALIZER, ROTATE_REQUESTED_AT, Strategy};
 use crate::ids::{AppId, AppIdentity, Fingerprint, ProjectId};
+use crate::intent::Intent;
 use crate::modelarts::{AppCode, Echo, Target};
-use crate::plan::{Cloud, Limits, Observed, Refusal, ResourceView, SeedView, Wanted};
-use crate::secret::{Asker, OurSecret, SecretView, view};
+use crate::plan::{Cloud, Handover, Limits, Observed, Refusal, ResourceView, SeedView, Wanted};
+use crate::secret::{Asker, NUMBER_LIMIT, OurSecret, SecretView, view};
 use crate::status::Happened;
 use crate::validate::{Problem, Seed, Validated, validate};
 
@@ -126,7 +127,8 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
     let is_gone = resource
         .as_ref()
         .is_none_or(|resource| resource.metadata.deletion_timestamp.is_some());
-    if is_gone && kept.memory.held.is_none() {
+    let is_held = resource.as_ref().is_some_and(has_finalizer);
+    if is_gone && kept.memory.held.is_none() && !is_held {
         return Ok(None);
     }
     let checked = match (&resource, &kept.validated) {
@@ -183,7 +185,10 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
             let secret = secrets.get(&target)?.as_ref().ok()?.as_ref()?;
             code_in(secret, &validated.target.key)
         });
+    let mirror = status.rotation.as_ref().and_then(|rotation| rotation.intent.as_deref());
+    let mirror = mirror.and_then(|text| Intent::parse(text).ok());
     let observed = Observed {
+        mirror: mirror.filter(|intent| intent.strategy == Strategy::Overlap && intent.number <= NUMBER_LIMIT),
         limits: limits(ctx, key),
         resource: resource_view(key, resource.as_ref(), is_gone),
         wanted,
@@ -284,9 +289,18 @@ fn resource_view(key: &Key, resource: Option<&AppCodeRotation>, is_gone: bool) -
         uid: meta.and_then(|meta| meta.uid.clone()).unwrap_or_default(),
         generation: meta.and_then(|meta| meta.generation).unwrap_or_default(),
         deleting: is_gone,
+        held_since: meta
+            .and_then(|meta| meta.deletion_timestamp.as_ref())
+            .filter(|_| resource.is_some_and(has_finalizer))
+            .map(|time| time.0),
+        has_finalizer: resource.is_some_and(has_finalizer),
         request: annotation(resource, ROTATE_REQUESTED_AT),
         adopt: annotation(resource, ADOPT_FINGERPRINT),
     }
+}
+
+fn has_finalizer(resource: &AppCodeRotation) -> bool {
+    resource.finalizers().iter().any(|name| name == FINALIZER)
 }
 
 fn annotation(resource: Option<&AppCodeRotation>, key: &str) -> Option<String> {
@@ -348,5 +362,10 @@ fn wanted(validated: &Validated, seed: SeedView) -> Wanted {
         trigger: validated.rotation_trigger.clone(),
         suspend: validated.suspend,
         target: validated.target.clone(),
+        handover: Handover {
+            strategy: validated.strategy,
+            grace: validated.grace,
+            waits_for_rollout: validated.waits_for_rollout,
+        },
     }
 }

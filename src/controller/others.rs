@@ -8,6 +8,7 @@ use super::observe::{Pass, readable};
 use super::{Context, Error, Key, Neighbour};
 use crate::api::{AppCodeRotation, AppCodeRotationStatus, ConditionType, Reason};
 use crate::ids::{AppIdentity, Fingerprint};
+use crate::intent::{Call, Intent};
 use crate::plan::{Failure, OpenSibling, Shares, Sibling, Standing};
 use crate::secret::{self, Asker, OurSecret, Record, SecretView, view};
 
@@ -118,10 +119,12 @@ fn sibling(
                 .fingerprint
                 .into_iter()
                 .chain(open.as_ref().and_then(|intent| intent.base))
+                .chain(record.intent.as_ref().and_then(Intent::retires))
                 .collect();
             let open = open.map(|intent| OpenSibling {
                 base: intent.base,
                 marked_at: intent.marked_at,
+                adds: intent.call == Call::Add,
             });
             (holds, open)
         }

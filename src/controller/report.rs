@@ -161,7 +161,11 @@ fn event_name(resource: &str, draw: u64) -> String {
 /// How long until the next pass.
 fn next_look(step: &Step, status: &AppCodeRotationStatus, now: Timestamp) -> Option<Duration> {
     let after = match step {
-        Step::Wait { after, .. } | Step::Stop { after, .. } | Step::Rest { after } | Step::BackOff { after } => *after,
+        Step::Wait { after, .. }
+        | Step::Linger { after, .. }
+        | Step::Stop { after, .. }
+        | Step::Rest { after }
+        | Step::BackOff { after } => *after,
         Step::Retry { .. } => {
             let next = status
                 .failures

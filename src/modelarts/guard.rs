@@ -318,6 +318,12 @@ impl AppCodes for GuardedAppCodes {
         let outcome = self.inner.add_code(target, echo).await;
         self.learn(leave, outcome)
     }
+
+    async fn delete_code(&self, target: &Target, code: &AppCode) -> Result<App, CloudError> {
+        let leave = self.enter(target, false).await?;
+        let outcome = self.inner.delete_code(target, code).await;
+        self.learn(leave, outcome)
+    }
 }
 
 impl CallerState {

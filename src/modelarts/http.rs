@@ -77,11 +77,7 @@ impl AppCodes for HttpAppCodes {
     }
 
     async fn reset_code(&self, target: &Target, code: &AppCode, echo: &Echo) -> Result<App, CloudError> {
-        if !code.is_addressable() {
-            let message = "reset code: the code holds a slash or is a dot segment, which no URL can name; delete it and \
-                           create another one";
-            return Err(Failure::of(CloudErrorKind::Refused).says(message.into()));
-        }
+        addressable(Call::Reset, code)?;
         let body = Some(wire::change_body(target, echo));
         let path = wire::code_path(target, code).into();
         let plan = Plan {
@@ -108,6 +104,34 @@ impl AppCodes for HttpAppCodes {
         };
         self.run(target, &plan).await
     }
+
+    async fn delete_code(&self, target: &Target, code: &AppCode) -> Result<App, CloudError> {
+        addressable(Call::Delete, code)?;
+        let query = [("workspace_id", target.workspace.as_str())];
+        let path = wire::code_path(target, code).into();
+        let plan = Plan {
+            call: Call::Delete,
+            method: Method::DELETE,
+            path,
+            query: &query,
+            body: None,
+            code: Some(code),
+        };
+        self.run(target, &plan).await
+    }
+}
+
+/// Refuses a call on a code that no URL can name.
+fn addressable(call: Call, code: &AppCode) -> Result<(), CloudError> {
+    if code.is_addressable() {
+        return Ok(());
+    }
+    let name = call.name();
+    let message = format!(
+        "{name}: the code holds a slash or is a dot segment, which no URL can name; delete it in the console and create \
+         another one"
+    );
+    Err(Failure::of(CloudErrorKind::Refused).says(message))
 }
 
 impl HttpAppCodes {

@@ -52,4 +52,10 @@ impl AppCodes for MeasuredAppCodes {
         let answer = self.inner.add_code(target, echo).await;
         self.count(Operation::Add, since, answer)
     }
+
+    async fn delete_code(&self, target: &Target, code: &AppCode) -> Result<App, CloudError> {
+        let since = self.clock.uptime();
+        let answer = self.inner.delete_code(target, code).await;
+        self.count(Operation::Delete, since, answer)
+    }
 }

@@ -26,6 +26,7 @@ pub(super) enum Call {
     Show,
     Reset,
     Add,
+    Delete,
     SignIn,
 }
 
@@ -36,6 +37,7 @@ impl Call {
             Self::Show => "show app",
             Self::Reset => "reset code",
             Self::Add => "add code",
+            Self::Delete => "delete code",
             Self::SignIn => "sign in",
         }
     }
@@ -212,7 +214,7 @@ mod tests {
 
     #[test]
     fn status_and_code_together_say_what_is_proved() {
-        use Call::{Add, Reset, Show, SignIn};
+        use Call::{Add, Delete, Reset, Show, SignIn};
         use CloudErrorKind as K;
         let slow = Some(Duration::from_secs(7));
         let locked = "Incorrect IAM authentication information: AK access failed to reach the limit,forbidden";
@@ -239,6 +241,8 @@ mod tests {
             (Show, 404, "ModelArts.3923", "", K::AppNotFound),
             (Reset, 404, "ModelArts.3923", "", K::NotFound),
             (Add, 404, "ModelArts.3923", "", K::NotFound),
+            (Delete, 404, "ModelArts.3923", "", K::NotFound),
+            (Delete, 500, "ModelArts.3934", "", K::UnknownOutcome),
             (Show, 404, "APIGW.0101", "", K::Refused),
             (Reset, 404, "APIG.0101", "", K::Refused),
             (Show, 404, "", "", K::AppNotFound),
@@ -385,7 +389,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_403_or_less_never_counts_as_unknown_and_5xx_always_does(status in 500_u16..600, code in ".{0,20}") {
-            for call in [Call::Show, Call::Reset, Call::Add] {
+            for call in [Call::Show, Call::Reset, Call::Add, Call::Delete] {
                 prop_assert_eq!(refusal(status, &code, "").kind(call, None), CloudErrorKind::UnknownOutcome);
             }
             for status in [400, 401, 403, 404, 429] {

@@ -218,7 +218,7 @@ impl Planner<'_> {
     }
 
     pub(super) fn due_rotation(&self) -> Option<Step> {
-        if self.wanted.suspend {
+        if self.wanted.suspend || self.is_retirement_pending() {
             return None;
         }
         let app = self.app()?;
@@ -245,6 +245,11 @@ impl Planner<'_> {
         if let Some(step) = base.and_then(|base| self.unaddressable(base, app)) {
             return Some(step);
         }
+        let strategy = self.wanted.handover.strategy;
+        let is_beside = strategy == Strategy::Overlap && base.is_some();
+        if let Some(step) = is_beside.then(|| self.no_place_beside(app)).flatten() {
+            return Some(step);
+        }
         if let Some(step) = self.exhausted_budget() {
             return Some(step);
         }
@@ -265,11 +270,15 @@ impl Planner<'_> {
             generation: self.o.resource.generation,
             trigger,
             consumed,
-            strategy: Strategy::Reset,
+            strategy,
             step: RotationStep::Started,
             app: self.wanted.app.clone(),
             base,
-            call: if base.is_some() { Call::Reset } else { Call::Add },
+            call: if base.is_some() && !is_beside {
+                Call::Reset
+            } else {
+                Call::Add
+            },
             known: known(&app.codes, &before),
             unclaimed: Vec::new(),
             attempt: 1,
@@ -277,6 +286,7 @@ impl Planner<'_> {
             started_at: self.now,
             marked_at: self.now,
             outcome: None,
+            distribution: None,
         };
         Some(Step::WriteIntent {
             secret: self.wanted.target.name.clone(),

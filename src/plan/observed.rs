@@ -3,11 +3,12 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::Step;
-use crate::api::{AppCodeRotationStatus, InitialRotation, Outcome, Reason, TargetStatus};
+use crate::api::{AppCodeRotationStatus, InitialRotation, Outcome, Reason, Strategy, TargetStatus};
 use crate::ids::{AppIdentity, Fingerprint, RotationId};
 use crate::intent::{Intent, Reading};
 use crate::schedule::Timetable;
-use crate::secret::{OurSecret, SecretView};
+use crate::secret::{OurSecret, Record, SecretView};
+use crate::validate::DEFAULT_GRACE;
 
 /// Settings of the operator that decisions rest on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct Observed {
     pub secret: SecretView,
     /// The Secret that status names, where that is another.
     pub former: SecretView,
+    /// The intent that status shows, if one of an `Overlap` rotation stands there.
+    pub mirror: Option<Intent>,
     /// What the cloud said in this pass.
     pub cloud: Cloud,
     /// Other resources on the same app or with the same target Secret; read together with the cloud.
@@ -73,6 +76,10 @@ pub struct ResourceView {
     pub generation: i64,
     /// Whether it is gone or being deleted.
     pub deleting: bool,
+    /// When it was deleted, if it is still there because a finalizer of ours holds it.
+    pub held_since: Option<Timestamp>,
+    /// Whether our finalizer is on it.
+    pub has_finalizer: bool,
     /// Value of the request annotation.
     pub request: Option<String>,
     /// Value of the adopt annotation.
@@ -98,6 +105,29 @@ pub struct Wanted {
     pub suspend: bool,
     /// The Secret and its key, defaults applied.
     pub target: TargetStatus,
+    /// How a new code takes the place of the one before.
+    pub handover: Handover,
+}
+
+/// How a new code takes the place of the one before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handover {
+    /// How a rotation replaces the code.
+    pub strategy: Strategy,
+    /// How long the code before works with [`Strategy::Overlap`], once the new one has reached its consumers.
+    pub grace: SignedDuration,
+    /// Whether it is kept until the workloads that are restarted have rolled out.
+    pub waits_for_rollout: bool,
+}
+
+impl Default for Handover {
+    fn default() -> Self {
+        Self {
+            strategy: Strategy::default(),
+            grace: DEFAULT_GRACE,
+            waits_for_rollout: true,
+        }
+    }
 }
 
 /// The code to start from.
@@ -262,6 +292,8 @@ pub struct OpenSibling {
     pub base: Option<Fingerprint>,
     /// When its last attempt was marked.
     pub marked_at: Timestamp,
+    /// Whether that attempt adds a code while the base stays listed, so that a base on the list says nothing of it.
+    pub adds: bool,
 }
 
 /// What this process remembers of a resource between passes. Losing it costs time, never a code.
@@ -387,6 +419,17 @@ impl Observed {
             Cloud::Read(app) => Some(app),
             Cloud::NotAsked | Cloud::Postponed(_) | Cloud::Failed(_) => None,
         }
+    }
+
+    /// The last rotation: as it stands on the Secret whose record counts or, should that be gone or older, as status shows
+    /// it. None of another app than spec names.
+    pub fn intent(&self) -> Option<&Intent> {
+        let book = self.book().map(|(_, secret)| &secret.record);
+        let highest = book.map_or(0, Record::highest_number);
+        let mirrored = self.mirror.as_ref().filter(|mirror| mirror.number > highest);
+        let intent = mirrored.or_else(|| book?.intent.as_ref())?;
+        let is_wanted = self.wanted.as_ref().map_or(true, |wanted| wanted.app == intent.app);
+        is_wanted.then_some(intent)
     }
 
     /// The Secret whose record counts: of the one in spec and the one before, the one with the higher number.

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{AppReading, Cloud, Observed, Planner, Question, Sibling, Standing, Step, WriteReason, stop, wait};
-use crate::api::{Outcome, Reason, RotationStep, Trigger};
+use crate::api::{Outcome, Reason, RotationStep, Strategy, Trigger};
 use crate::ids::Fingerprint;
 use crate::intent::{CAPACITY, Call, Intent, Verdict};
 use crate::secret::{OurSecret, Record, SecretView};
@@ -93,11 +93,21 @@ fn persisted(record: &Record, intent: &Intent, code: Fingerprint, outcome: Outco
             .clone()
             .or_else(|| record.handled_request.clone()),
         recent: record.recent.clone(),
-        intent: Some(Intent {
-            step: RotationStep::Persisted,
-            outcome: Some(outcome),
-            ..intent.clone()
-        }),
+        intent: Some(handed_over(intent, outcome, now)),
+    }
+}
+
+/// The intent once its code is in the Secret. What is left to do for it is told by its distribution.
+fn handed_over(intent: &Intent, outcome: Outcome, now: Timestamp) -> Intent {
+    let persisted = Intent {
+        step: RotationStep::Persisted,
+        outcome: Some(outcome),
+        ..intent.clone()
+    };
+    if persisted.retires().is_some() {
+        persisted.distributed(None, now)
+    } else {
+        persisted
     }
 }
 
@@ -144,8 +154,8 @@ impl Planner<'_> {
 
     /// The open intent of this app, if there is one.
     pub(super) fn open(&self) -> Option<&Intent> {
-        let intent = self.book()?.record.open_intent(self.story.number)?;
-        (intent.app == self.wanted.app).then_some(intent)
+        let intent = self.o.intent()?;
+        (intent.is_open() && intent.number > self.story.number).then_some(intent)
     }
 
     pub(super) fn open_intent(&self) -> Option<Step> {
@@ -154,10 +164,17 @@ impl Planner<'_> {
         if self.o.memory.is_marked(intent) {
             return Some(Step::Mutate(intent.clone()));
         }
+        if self.book().is_none() {
+            // The Secret was deleted, and only status still told of it.
+            return Some(Step::CreateSecret {
+                secret: self.wanted.target.name.clone(),
+                record: self.record(),
+            });
+        }
         let claimed = self.claimed();
-        if self.is_sibling_open(app) {
+        if self.is_sibling_open(app) || self.is_adding_together(intent) {
             let new = intent.new_codes(app.reading(&claimed));
-            if !self.is_entangled(intent, app) {
+            if self.is_sibling_open(app) && !self.is_entangled(intent, app) {
                 let message = "A rotation of another resource on this app is open; its outcome is awaited.";
                 return Some(wait(Reason::Waiting, message, self.sibling_pause()));
             } else if !new.is_empty() {
@@ -182,12 +199,16 @@ impl Planner<'_> {
                         return Some(wait(Reason::Retrying, message, left));
                     }
                 }
-                self.is_repeatable(intent)
-                    .then(|| self.attempt(intent, intent.call, app, &claimed))
+                if !self.is_repeatable(intent) {
+                    return None;
+                }
+                let is_full = intent.strategy == Strategy::Overlap && intent.call == Call::Add;
+                let is_full = is_full.then(|| self.no_place_beside(app)).flatten();
+                is_full.or_else(|| Some(self.attempt(intent, intent.call, app, &claimed)))
             }
             Verdict::HalfReset => unsettled(self.o, question).or_else(|| {
                 if app.codes.len() >= CAPACITY {
-                    return Some(self.capacity());
+                    return Some(self.no_place_again());
                 }
                 Some(self.attempt(intent, Call::Add, app, &claimed))
             }),
@@ -229,21 +250,40 @@ impl Planner<'_> {
         is_lost && self.is_long_ago(intent.marked_at) && others.all(|open| self.is_long_ago(open.marked_at))
     }
 
+    /// Another rotation was adding a code at the time: a new code may be either one's, and no base tells.
+    fn is_adding_together(&self, intent: &Intent) -> bool {
+        let together = self.o.limits.settle_window.saturating_mul(2);
+        let mut others = self.credible_siblings().filter_map(|sibling| sibling.open.as_ref());
+        intent.call == Call::Add
+            && others.any(|open| open.adds && intent.marked_at.duration_since(open.marked_at).abs() <= together)
+    }
+
     fn disentangled(&self, intent: &Intent, app: &AppReading, new: &[Fingerprint]) -> Step {
         if let Some(code) = self.adopted(app).filter(|code| new.contains(code)) {
             return self.persist(intent, code);
         }
         let choices = new.iter().map(Fingerprint::short).collect::<Vec<_>>().join(", ");
         let message = format!(
-            "The old codes of this resource and of another one on app {} are gone while rotations of both are open, so \
-             nothing tells which new code ({choices}) is whose, and nothing more is changed. Find out in the console, then \
-             answer: kubectl annotate acr {} -n {} --overwrite appcode.dev/adopt-fingerprint=<one of them>.",
+            "Rotations of this resource and of another one on app {} were open together, so nothing tells which new code \
+             ({choices}) is whose, and nothing more is changed. Find out in the console, then answer: kubectl annotate acr {} -n {} --overwrite appcode.dev/adopt-fingerprint=<one of them>.",
             self.wanted.app.app_id, self.o.resource.name, self.o.resource.namespace
         );
         stop(Reason::AmbiguousOutcome, message, self.o.limits.check_period)
     }
 
-    fn capacity(&self) -> Step {
+    /// `Overlap` needs a free place in the app, found out before anything is written.
+    pub(super) fn no_place_beside(&self, app: &AppReading) -> Option<Step> {
+        (app.codes.len() >= CAPACITY).then(|| {
+            let message = format!(
+                "App {} holds {CAPACITY} codes, the most it can, so there is no place for a second code beside the current one \
+                 and nothing is changed. Delete a code that nobody uses in the cloud's console, or set spec.strategy to Reset.",
+                self.wanted.app.app_id
+            );
+            stop(Reason::CapacityExhausted, message, self.o.limits.check_period)
+        })
+    }
+
+    fn no_place_again(&self) -> Step {
         let message = format!(
             "App {} holds {CAPACITY} codes, the most it can, so the one that a reset removed cannot be replaced and nothing \
              more is changed. Delete a code that nobody uses in the cloud's console.",
@@ -268,7 +308,7 @@ impl Planner<'_> {
     /// Whether the reasons of the intent still stand: same resource, not held, value not withdrawn. Adding a code to
     /// finish a half reset needs no reason: it restores what was there.
     fn is_repeatable(&self, intent: &Intent) -> bool {
-        if intent.call == Call::Add && intent.base.is_some() {
+        if intent.call == Call::Add && intent.base.is_some() && intent.strategy == Strategy::Reset {
             return true;
         }
         let consumed = &intent.consumed;
@@ -297,7 +337,7 @@ impl Planner<'_> {
     // ── siblings ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// Codes in the Secrets of siblings. Also of those whose credentials are refused by now: a code that is theirs stays so.
-    fn claimed(&self) -> Vec<Fingerprint> {
+    pub(super) fn claimed(&self) -> Vec<Fingerprint> {
         self.o
             .siblings
             .iter()
@@ -340,7 +380,7 @@ impl Planner<'_> {
 
 /// Pause before attempt `attempt + 1` when the outcome of `attempt` stayed unknown: doubling, so that a cloud that
 /// answers and changes nothing is not asked for ever at one pace.
-fn attempt_pause(window: SignedDuration, attempt: u32) -> SignedDuration {
+pub(super) fn attempt_pause(window: SignedDuration, attempt: u32) -> SignedDuration {
     let doublings = attempt.saturating_sub(1).min(20);
     window.saturating_mul(1 << doublings).min(ATTEMPT_PAUSE)
 }

@@ -14,9 +14,9 @@ use crate::api::{
     TargetStatus, Trigger,
 };
 use crate::ids::{AppId, AppIdentity, ProjectId, RotationId};
-use crate::intent::{Call, Consumed, FORMAT_VERSION, Verdict};
+use crate::intent::{Call, Consumed, Distribution, FORMAT_VERSION, Verdict};
 use crate::schedule::{Cron, Rhythm, Timetable, Window};
-use crate::status::{Pass, fold};
+use crate::status::{Pass, fold, mirror_before_call};
 
 const DRAW: u64 = 0xd0d0;
 const TARGET: &str = "target";
@@ -76,6 +76,14 @@ fn any_value() -> BoxedStrategy<Option<String>> {
     of(select(vec!["a".to_owned(), "b".to_owned()])).boxed()
 }
 
+/// Steps of an `Overlap` rotation whose code is in the Secret.
+const AFTERWARDS: [RotationStep; 4] = [
+    RotationStep::Persisted,
+    RotationStep::Distributed,
+    RotationStep::Retiring,
+    RotationStep::Retired,
+];
+
 fn any_intent() -> BoxedStrategy<Intent> {
     use Trigger::{Initial, Request, Schedule, Spec, Target};
     let asked = (
@@ -91,9 +99,15 @@ fn any_intent() -> BoxedStrategy<Intent> {
         any_codes(2),
     );
     let when = (any_time(), 1u32..4, 0i64..6, any::<bool>(), of(0i64..3));
-    (asked, made, when)
-        .prop_map(|((uid, trigger, consumed), made, when)| {
+    let overlap = weighted(0.5, (select(AFTERWARDS.to_vec()), any_time()));
+    (asked, made, when, overlap)
+        .prop_map(|((uid, trigger, consumed), made, when, overlap)| {
             let ((app, base, adds, known, unclaimed), (at, attempt, number, is_open, updated_at)) = (made, when);
+            let is_beside = overlap.is_some() && base.is_some();
+            let (step, distributed_at) = overlap.map_or((RotationStep::Persisted, None), |(step, at)| {
+                (if base.is_some() { step } else { RotationStep::Persisted }, Some(at))
+            });
+            let step = if is_open { RotationStep::Started } else { step };
             Intent {
                 format_version: FORMAT_VERSION,
                 rotation_id: RotationId::from_random(u64::try_from(number).unwrap()),
@@ -106,15 +120,15 @@ fn any_intent() -> BoxedStrategy<Intent> {
                     request: consumed.1,
                     seed: consumed.2,
                 },
-                strategy: Kind::Reset,
-                step: if is_open {
-                    RotationStep::Started
-                } else {
-                    RotationStep::Persisted
-                },
+                strategy: if overlap.is_some() { Kind::Overlap } else { Kind::Reset },
+                step,
                 app,
                 base,
-                call: if adds || base.is_none() { Call::Add } else { Call::Reset },
+                call: match step {
+                    RotationStep::Retiring | RotationStep::Retired => Call::Delete,
+                    _ if adds || is_beside || base.is_none() => Call::Add,
+                    _ => Call::Reset,
+                },
                 known,
                 unclaimed,
                 attempt,
@@ -122,6 +136,10 @@ fn any_intent() -> BoxedStrategy<Intent> {
                 started_at: at,
                 marked_at: at,
                 outcome: (!is_open).then_some(Outcome::Completed),
+                distribution: distributed_at.filter(|_| !is_open && is_beside).map(|at| Distribution {
+                    distributed_at: (step != RotationStep::Persisted).then_some(at),
+                    ..Distribution::default()
+                }),
             }
         })
         .boxed()
@@ -220,20 +238,29 @@ fn any_wanted() -> BoxedStrategy<Wanted> {
     let initial = of(select(vec![InitialRotation::Immediate, InitialRotation::WhenDue]));
     let suspend = weighted(0.2, Just(())).prop_map(|it| it.is_some());
     let name = weighted(0.1, Just("named".to_owned()));
-    (seed, schedule, initial, any_value(), suspend, name)
-        .prop_map(|(seed, schedule, initial, trigger, suspend, app_name)| Wanted {
-            app: app("ours"),
-            app_name,
-            seed,
-            schedule,
-            initial,
-            trigger,
-            suspend,
-            target: TargetStatus {
-                name: TARGET.into(),
-                key: "appCode".into(),
+    let kind = select(vec![Kind::Reset, Kind::Overlap]);
+    let handover = (kind, select(vec![0, 1, 3])).prop_map(|(strategy, grace)| Handover {
+        strategy,
+        grace: SignedDuration::from_hours(grace),
+        ..Handover::default()
+    });
+    (seed, schedule, initial, any_value(), suspend, name, handover)
+        .prop_map(
+            |(seed, schedule, initial, trigger, suspend, app_name, handover)| Wanted {
+                app: app("ours"),
+                app_name,
+                seed,
+                schedule,
+                initial,
+                trigger,
+                suspend,
+                target: TargetStatus {
+                    name: TARGET.into(),
+                    key: "appCode".into(),
+                },
+                handover,
             },
-        })
+        )
         .boxed()
 }
 
@@ -264,7 +291,7 @@ fn any_cloud() -> BoxedStrategy<Cloud> {
 
 fn any_sibling() -> BoxedStrategy<Sibling> {
     let standing = select(vec![Standing::Unknown, Standing::Authorized, Standing::Refused]);
-    let open = of((of(any_code()), any_time()));
+    let open = of(((of(any_code()), any_time()), any::<bool>()));
     (any::<bool>(), any::<bool>(), standing, any_time(), any_codes(2), open)
         .prop_map(|(is_older, is_judged, standing, created, holds, open)| Sibling {
             name: None,
@@ -274,7 +301,7 @@ fn any_sibling() -> BoxedStrategy<Sibling> {
             is_judged,
             standing,
             holds,
-            open: open.map(|(base, marked_at)| OpenSibling { base, marked_at }),
+            open: open.map(|((base, marked_at), adds)| OpenSibling { base, marked_at, adds }),
         })
         .boxed()
 }
@@ -335,9 +362,21 @@ pub(crate) fn any_observed() -> BoxedStrategy<Observed> {
         weighted(0.2, any_code()),
     );
     let flags = (rare(0.05), rare(0.1), rare(0.9), any::<bool>(), rare(0.05));
-    (views.boxed(), around.boxed(), flags)
-        .prop_map(|((secret, former, cloud, memory), around, flags)| {
-            let (status, wanted, siblings, request, adopt) = around;
+    // Half of the time status shows the rotation that the Secret tells of; now and then one that it does not.
+    let shown = (
+        any::<bool>(),
+        weighted(0.2, any_intent()),
+        any::<bool>(),
+        of(any_time()),
+    );
+    (views.boxed(), around.boxed(), flags, shown)
+        .prop_map(|((secret, former, cloud, memory), around, flags, shown)| {
+            let (mut status, wanted, siblings, request, adopt) = around;
+            let (is_shown, stray, has_finalizer, held_since) = shown;
+            let own = secret.ours().and_then(|secret| secret.record.intent.clone());
+            let mirror = own.filter(|_| is_shown).or(stray);
+            let mirror = mirror.filter(|intent| intent.strategy == Kind::Overlap && intent.base.is_some());
+            status.rotation = mirror.as_ref().map(mirror_before_call);
             let (deleting, is_write_refused, may_mutate, nudged, is_spec_refused) = flags;
             let has_moved = status.target.as_ref().is_some_and(|target| target.name == FORMER);
             let refusal = || Refusal {
@@ -352,6 +391,8 @@ pub(crate) fn any_observed() -> BoxedStrategy<Observed> {
                     uid: "us".into(),
                     generation: 2,
                     deleting,
+                    held_since: held_since.filter(|_| deleting && has_finalizer),
+                    has_finalizer,
                     request,
                     adopt: adopt.map(|code| code.short()),
                 },
@@ -360,6 +401,7 @@ pub(crate) fn any_observed() -> BoxedStrategy<Observed> {
                 target: TARGET.into(),
                 secret,
                 former: if has_moved { former } else { SecretView::Absent },
+                mirror,
                 cloud,
                 siblings,
                 is_crowded: false,
@@ -381,6 +423,7 @@ fn written(step: &Step) -> Option<(&str, &Record)> {
     match step {
         Step::CreateSecret { secret, record }
         | Step::WriteIntent { secret, record }
+        | Step::WriteRecord { secret, record }
         | Step::WriteCode { secret, record, .. } => Some((secret, record)),
         _ => None,
     }
@@ -399,8 +442,21 @@ fn started(o: &Observed, step: &Step) -> (Option<Intent>, Option<(Intent, Intent
     if intent.rotation_id == RotationId::from_random(DRAW) {
         return (Some(intent), None);
     }
+    if intent.call == Call::Delete {
+        return (None, None);
+    }
     let before = view(o, secret).ours().and_then(|secret| secret.record.intent.clone());
+    let before = before.filter(|before| before.rotation_id == intent.rotation_id && before.number == intent.number);
+    let before = before.or_else(|| o.mirror.clone());
     (None, Some((before.expect("only what is there is repeated"), intent)))
+}
+
+/// The intent that a step marks for the deletion of its base, if it does.
+fn retiring(step: &Step) -> Option<&Intent> {
+    match step {
+        Step::WriteIntent { record, .. } => record.intent.as_ref().filter(|intent| intent.call == Call::Delete),
+        _ => None,
+    }
 }
 
 /// Whether anything asks for a rotation, read off what was observed without the help of the code under test.
@@ -479,9 +535,9 @@ proptest! {
     #[test]
     fn a_call_goes_out_only_right_after_its_mark(o in any_observed()) {
         if let Step::Mutate(intent) = plan(&o, now()) {
-            let (_, secret) = o.book().unwrap();
-            prop_assert_eq!(secret.record.intent.as_ref(), Some(&intent));
-            prop_assert!(intent.is_open() && o.memory.is_marked(&intent));
+            prop_assert_eq!(o.intent(), Some(&intent));
+            prop_assert!(o.memory.is_marked(&intent));
+            prop_assert!(intent.is_open() || intent.step == RotationStep::Retiring);
             prop_assert_eq!(&intent.app, &o.wanted.as_ref().unwrap().app);
             prop_assert!(matches!(&o.cloud, Cloud::Read(app) if !app.masked && app.is_supported));
         }
@@ -512,6 +568,46 @@ proptest! {
     }
 
     #[test]
+    fn only_the_code_before_is_deleted_and_only_when_all_agree_on_it(o in any_observed()) {
+        let step = plan(&o, now());
+        let Some(intent) = retiring(&step) else { return Ok(()) };
+        let wanted = o.wanted.as_ref().unwrap();
+        let app = o.reading().unwrap();
+        let base = intent.base.unwrap();
+        prop_assert!(app.codes.contains(&base) && !app.masked && app.is_supported && o.may_mutate && !wanted.suspend);
+        prop_assert_eq!(&intent.app, &wanted.app);
+        prop_assert_eq!(intent.strategy, Kind::Overlap);
+        let shown = o.status.rotation.as_ref().unwrap();
+        prop_assert_eq!(&shown.rotation_id, intent.rotation_id.as_str());
+        prop_assert_eq!(shown.replaces.as_ref(), Some(&base.short()));
+        let (_, book) = o.book().unwrap();
+        prop_assert!(book.record.fingerprint.is_none_or(|current| current != base));
+        let distributed_at = intent.distribution.as_ref().unwrap().distributed_at.unwrap();
+        prop_assert!(distributed_at.min(now()) + wanted.handover.grace <= now(), "the grace period is kept");
+        prop_assert!(o.siblings.iter().all(|sibling| !sibling.holds.contains(&base)));
+        if !o.resource.deleting {
+            let current = book.code.unwrap();
+            prop_assert!(app.codes.contains(&current) && current != base, "another code works");
+            prop_assert!(o.resource.has_finalizer);
+        }
+    }
+
+    #[test]
+    fn no_code_is_added_where_there_is_no_place_or_one_is_still_to_be_retired(o in any_observed()) {
+        let step = plan(&o, now());
+        let (new, repeated) = started(&o, &step);
+        let Some(intent) = new.clone().or(repeated.map(|(_, intent)| intent)) else { return Ok(()) };
+        if intent.call == Call::Add && intent.strategy == Kind::Overlap && intent.base.is_some() {
+            prop_assert!(o.reading().unwrap().codes.len() < 5);
+        }
+        let last = o.intent().filter(|last| last.retires().is_some() && !o.resource.deleting);
+        if let (Some(last), Some(new)) = (last, new) {
+            let done = o.book().map_or(0, |(_, book)| book.record.number).max(o.status.rotation_number.unwrap_or(0));
+            prop_assert!(last.number < done, "rotation {} starts before {} is finished", new.number, last.number);
+        }
+    }
+
+    #[test]
     fn what_is_not_ours_is_never_touched(o in any_observed()) {
         let step = plan(&o, now());
         let Some((name, record)) = written(&step) else { return Ok(()) };
@@ -532,7 +628,8 @@ proptest! {
         let expected = if o.wanted.is_ok() { Some(&app("ours")) } else { held };
         prop_assert_eq!(Some(&record.app), expected);
         let is_persist = matches!(step, Step::WriteCode { why: WriteReason::Persist, .. });
-        prop_assert!(!o.resource.deleting || is_persist);
+        let is_retirement = record.intent.as_ref().is_some_and(|intent| intent.strategy == Kind::Overlap);
+        prop_assert!(!o.resource.deleting || is_persist || (is_retirement && o.resource.has_finalizer));
     }
 
     #[test]
@@ -567,7 +664,7 @@ proptest! {
 
     #[test]
     fn every_pause_is_longer_than_nothing(o in any_observed()) {
-        if let Step::Wait { after, .. } | Step::BackOff { after } | Step::Stop { after, .. } | Step::Rest { after } = plan(&o, now()) {
+        if let Step::Wait { after, .. } | Step::Linger { after, .. } | Step::BackOff { after } | Step::Stop { after, .. } | Step::Rest { after } = plan(&o, now()) {
             prop_assert!(after.is_positive());
         }
     }
@@ -648,10 +745,21 @@ impl Model {
                 self.o.memory.marked = Some(attempt);
                 self.o.memory.settling.clear();
             }
+            Step::WriteRecord { secret, record } => self.write(&secret, record, None),
+            Step::Hold => self.o.resource.has_finalizer = true,
+            Step::Release => self.o.resource.has_finalizer = false,
+            Step::Mutate(intent) if intent.call == Call::Delete => {
+                self.o.memory.marked = None;
+                self.codes.retain(|code| Some(*code) != intent.base);
+                self.o.cloud = self.read();
+            }
             Step::Mutate(intent) => {
                 self.o.memory.marked = None;
                 self.changes += 1;
                 self.made += 1;
+                if intent.strategy == Kind::Overlap {
+                    self.o.status.rotation = Some(mirror_before_call(&intent));
+                }
                 self.codes
                     .retain(|code| intent.call == Call::Add || Some(*code) != intent.base);
                 self.codes.push(code(self.made));
@@ -686,6 +794,13 @@ impl Model {
     fn pass(&mut self) -> Option<Step> {
         self.o.cloud = Cloud::NotAsked;
         self.o.draw += 1;
+        let shown = self
+            .o
+            .status
+            .rotation
+            .as_ref()
+            .and_then(|rotation| rotation.intent.as_deref());
+        self.o.mirror = shown.map(|text| Intent::parse(text).unwrap());
         for _ in 0..16 {
             let step = plan(&self.o, self.now);
             if self.act(&step) {
@@ -712,6 +827,7 @@ impl Model {
             }
             let after = match &step {
                 Step::Wait { after, .. }
+                | Step::Linger { after, .. }
                 | Step::BackOff { after }
                 | Step::Stop { after, .. }
                 | Step::Rest { after } => *after,
@@ -732,7 +848,7 @@ proptest! {
     fn without_faults_every_run_comes_to_rest_after_a_few_changes_at_most(o in any_observed()) {
         let mut model = Model::of(o);
         let mut last = None;
-        for _ in 0..16 {
+        for _ in 0..32 {
             last = model.pass();
             prop_assert!(last.is_some(), "a pass does not end");
             match &last {
@@ -775,6 +891,8 @@ pub(crate) fn settled() -> Observed {
             uid: "us".into(),
             generation: 1,
             deleting: false,
+            held_since: None,
+            has_finalizer: false,
             request: None,
             adopt: None,
         },
@@ -790,11 +908,13 @@ pub(crate) fn settled() -> Observed {
                 name: TARGET.into(),
                 key: "appCode".into(),
             },
+            handover: Handover::default(),
         }),
         status: AppCodeRotationStatus::default(),
         target: TARGET.into(),
         secret: SecretView::Absent,
         former: SecretView::Absent,
+        mirror: None,
         cloud: Cloud::NotAsked,
         siblings: Vec::new(),
         is_crowded: false,
@@ -847,6 +967,7 @@ fn entangled() -> Observed {
         open: Some(OpenSibling {
             base: Some(code(2)),
             marked_at: now(),
+            adds: false,
         }),
     }];
     o.cloud = Cloud::Read(AppReading {

@@ -91,6 +91,7 @@ impl Planner<'_> {
             handled_trigger: self.story.handled_trigger.clone(),
             handled_request: self.story.handled_request.clone(),
             recent: self.recent(),
+            intent: self.o.intent().cloned(),
             ..recorded.map_or_else(|| Record::new(self.wanted.app.clone()), Clone::clone)
         }
     }

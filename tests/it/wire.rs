@@ -134,10 +134,11 @@ pub fn answers_well() -> Server {
 }
 
 /// One call of each kind against `server`, with its error.
-pub async fn each_call(client: &HttpAppCodes, target: &Target) -> [(&'static str, Result<(), CloudError>); 3] {
+pub async fn each_call(client: &HttpAppCodes, target: &Target) -> [(&'static str, Result<(), CloudError>); 4] {
     [
         ("GET", client.show_app(target).await.map(drop)),
         ("PUT", client.reset_code(target, &code(CODE), &echo()).await.map(drop)),
         ("POST", client.add_code(target, &echo()).await.map(drop)),
+        ("DELETE", client.delete_code(target, &code(CODE)).await.map(drop)),
     ]
 }

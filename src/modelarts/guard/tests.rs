@@ -111,6 +111,10 @@ impl AppCodes for Cloud {
     async fn add_code(&self, _: &Target, _: &Echo) -> Result<App, CloudError> {
         self.call().await
     }
+
+    async fn delete_code(&self, _: &Target, _: &AppCode) -> Result<App, CloudError> {
+        self.call().await
+    }
 }
 
 struct World {

@@ -104,6 +104,10 @@ impl AppCodes for Trapped {
         self.pass(target, Point::Add, Moment::After);
         app
     }
+
+    async fn delete_code(&self, target: &Target, code: &AppCode) -> Result<App, CloudError> {
+        self.inner.delete_code(target, code).await
+    }
 }
 
 /// A world with a resource on the stage's app, which has `codes` codes, and one on another app.

@@ -75,6 +75,10 @@ impl AppCodes for Failing {
     async fn add_code(&self, target: &Target, _: &Echo) -> Result<App, CloudError> {
         Err(self.fail(target))
     }
+
+    async fn delete_code(&self, target: &Target, _: &AppCode) -> Result<App, CloudError> {
+        Err(self.fail(target))
+    }
 }
 
 /// Many resources, each of an app and with credentials of its own, so that the rate over all is what holds them.

@@ -9,7 +9,8 @@ use appcode_operator::api::{AppCodeRotationStatus, ConditionType, TargetStatus};
 use appcode_operator::ids::{AppId, AppIdentity, Fingerprint, ProjectId};
 use appcode_operator::intent::{Call, Intent, Reading, Verdict};
 use appcode_operator::plan::{
-    AppReading, Attempt, Cloud, Held, Limits, Memory, Observed, ResourceView, SeedView, Settling, Step, Wanted, plan,
+    AppReading, Attempt, Cloud, Handover, Held, Limits, Memory, Observed, ResourceView, SeedView, Settling, Step,
+    Wanted, plan,
 };
 use appcode_operator::secret::{OurSecret, Record, SecretView};
 use appcode_operator::status::{Pass, fold};
@@ -415,6 +416,8 @@ impl World {
                 uid,
                 generation,
                 deleting: is_deleted,
+                held_since: None,
+                has_finalizer: false,
                 request: None,
                 adopt: None,
             },
@@ -430,11 +433,13 @@ impl World {
                     name: "secret".into(),
                     key: "appCode".into(),
                 },
+                handover: Handover::default(),
             }),
             status,
             target: "secret".into(),
             secret: seen(pass.secret.as_ref()),
             former: SecretView::Absent,
+            mirror: None,
             cloud: Cloud::NotAsked,
             siblings: Vec::new(),
             is_crowded: false,

@@ -133,6 +133,10 @@ impl AppCodes for Gauge {
     async fn add_code(&self, target: &Target, echo: &Echo) -> Result<App, CloudError> {
         self.inner.add_code(target, echo).await
     }
+
+    async fn delete_code(&self, target: &Target, code: &AppCode) -> Result<App, CloudError> {
+        self.inner.delete_code(target, code).await
+    }
 }
 
 #[tokio::test]

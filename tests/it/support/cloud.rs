@@ -97,6 +97,13 @@ impl AppCodes for Struck {
         self.leave(strike, &answer).await;
         answer
     }
+
+    async fn delete_code(&self, target: &Target, code: &AppCode) -> Result<App, CloudError> {
+        let strike = self.enter(Operation::Delete).await;
+        let answer = self.inner.delete_code(target, code).await;
+        self.leave(strike, &answer).await;
+        answer
+    }
 }
 
 /// Calls the model without HTTP, as the app's owner. What an answer proves is told as the real client tells it.
@@ -229,5 +236,20 @@ impl AppCodes for DirectAppCodes {
         let (project, app) = place(target);
         let body = Some(body(target, echo));
         self.call(target, Call::AddCode { project, app, body })
+    }
+
+    async fn delete_code(&self, target: &Target, code: &AppCode) -> Result<App, CloudError> {
+        let (project, app) = place(target);
+        let code = code.expose().to_owned();
+        let workspace = target.workspace.as_str().to_owned();
+        self.call(
+            target,
+            Call::DeleteCode {
+                project,
+                app,
+                code,
+                workspace,
+            },
+        )
     }
 }

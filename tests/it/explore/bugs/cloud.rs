@@ -74,4 +74,8 @@ impl AppCodes for Mistaken {
     async fn add_code(&self, target: &Target, echo: &Echo) -> Answer {
         self.twist(self.0.add_code(target, echo).await)
     }
+
+    async fn delete_code(&self, target: &Target, code: &AppCode) -> Answer {
+        self.twist(self.0.delete_code(target, code).await)
+    }
 }

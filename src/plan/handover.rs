@@ -1,0 +1,184 @@
+//! After a code is in the Secret: it is brought to its consumers, and with `Overlap` the code before is retired.
+//!
+//! Nothing here is in a hurry: the new code works already, and until it is retired so does the old one. Only the code
+//! that this rotation replaced is ever deleted, and only while status, the Secret and the cloud agree on it.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::open::attempt_pause;
+use super::{Cloud, LOCAL_RETRY, Observed, Planner, Question, Step, Story, unsettled};
+use crate::api::{Reason, RotationStep};
+use crate::ids::Fingerprint;
+use crate::intent::Intent;
+use crate::secret::Record;
+
+/// How long a deleted resource is held to retire the code before.
+const FAREWELL: SignedDuration = SignedDuration::from_mins(2);
+
+impl Planner<'_> {
+    /// The last rotation while it is persisted and something is left to be done for it.
+    fn unfinished(&self) -> Option<&Intent> {
+        let intent = self.o.intent()?;
+        let is_last = intent.number == self.story.number && !intent.is_open();
+        (is_last && intent.is_unfinished()).then_some(intent)
+    }
+
+    /// Whether the code before is still to be retired, so that no other rotation may start: codes are never stacked.
+    pub(super) fn is_retirement_pending(&self) -> bool {
+        self.unfinished().is_some_and(|intent| intent.retires().is_some())
+    }
+
+    /// The finalizer stands on the resource while a retirement is pending, and only then.
+    pub(super) fn finalizer(&self) -> Option<Step> {
+        match (self.is_retirement_pending(), self.o.resource.has_finalizer) {
+            (true, false) => Some(Step::Hold),
+            (false, true) => Some(Step::Release),
+            _ => None,
+        }
+    }
+
+    /// When the code before may be deleted, while that is pending.
+    pub(super) fn retires_at(&self) -> Option<Timestamp> {
+        self.unfinished()
+            .and_then(|intent| retires_at(intent, self.wanted.handover.grace, self.now))
+    }
+
+    /// Whether the cloud has to be asked because the code before is to be deleted now.
+    pub(super) fn is_retirement_due(&self) -> bool {
+        self.retires_at().is_some_and(|at| at <= self.now) && !self.wanted.suspend
+    }
+
+    /// Deletes the code before, once consumers have the new one and the grace period is over.
+    pub(super) fn retirement(&self) -> Option<Step> {
+        let intent = self.unfinished()?;
+        let at = self.retires_at()?;
+        if self.wanted.suspend {
+            return None;
+        }
+        if at > self.now {
+            let message = if self.due().is_some() {
+                "The code before still works until its grace period is over; what is asked for now starts after that. \
+                 Set spec.overlap.gracePeriod to 0s to retire it at once."
+            } else {
+                "The code before still works until its grace period is over."
+            };
+            return Some(Step::Linger {
+                reason: Reason::Retiring,
+                message: message.to_owned(),
+                after: at.duration_since(self.now).min(self.next_check()),
+            });
+        }
+        self.retire(intent)
+    }
+
+    fn retire(&self, intent: &Intent) -> Option<Step> {
+        let app = self.o.reading()?;
+        let base = intent.retires()?;
+        if self.o.memory.is_marked(intent) {
+            return Some(Step::Mutate(intent.clone()));
+        }
+        if !app.codes.contains(&base) {
+            // Gone already is as good. A call of ours explains it; else one more reading has to agree.
+            let is_asked_for = intent.step == RotationStep::Retiring;
+            let question = Question::NotListed { code: base.to_string() };
+            return unsettled(self.o, question)
+                .filter(|_| !is_asked_for)
+                .or_else(|| Some(self.note(intent.retired(false))));
+        }
+        if !self.is_agreed(intent, base) || self.claimed().contains(&base) {
+            return Some(self.note(intent.retired(true)));
+        }
+        if intent.step == RotationStep::Retiring && !self.o.memory.is_not_applied(intent) {
+            let pause = attempt_pause(self.o.limits.settle_window, intent.attempt);
+            let left = pause.saturating_sub(self.now.duration_since(intent.marked_at));
+            if left.is_positive() && left <= pause {
+                let message =
+                    "The code before is still listed after it was deleted; it is deleted again after a pause.";
+                return Some(Step::Linger {
+                    reason: Reason::Retiring,
+                    message: message.to_owned(),
+                    after: left,
+                });
+            }
+        }
+        self.not_now().or_else(|| {
+            Some(Step::WriteIntent {
+                secret: self.book_name(),
+                record: self.record_with(intent.next_retirement(self.now)),
+            })
+        })
+    }
+
+    /// Whether status and the Secret name the same code as the one before: the annotations alone choose nothing.
+    fn is_agreed(&self, intent: &Intent, base: Fingerprint) -> bool {
+        let is_shown = self.o.status.rotation.as_ref().is_some_and(|shown| {
+            let replaces = shown.replaces.as_ref().is_some_and(|code| base.is_named_by(code));
+            shown.rotation_id == intent.rotation_id.as_str() && replaces
+        });
+        // A Secret that was deleted meanwhile and made anew has forgotten the code before.
+        let recorded = self.book().and_then(|book| book.record.previous);
+        is_shown && recorded.is_none_or(|previous| previous == base) && !self.story.is_current(Some(base))
+    }
+
+    /// How far the rotation has come, written under the fence.
+    fn note(&self, intent: Intent) -> Step {
+        Step::WriteRecord {
+            secret: self.book_name(),
+            record: self.record_with(intent),
+        }
+    }
+
+    fn record_with(&self, intent: Intent) -> Record {
+        Record {
+            intent: Some(intent),
+            ..self.record()
+        }
+    }
+}
+
+/// What is still done for a deleted resource that our finalizer holds: the code before is retired if that can be done
+/// soon, else it is left. A deletion must not wait for a cloud that is down, nor for a long grace period.
+pub(super) fn farewell(o: &Observed, now: Timestamp) -> Option<Step> {
+    let since = o.resource.held_since.filter(|_| o.resource.has_finalizer)?;
+    let Ok(wanted) = &o.wanted else {
+        return Some(Step::Release);
+    };
+    let story = Story::tell(o, wanted, now);
+    let planner = Planner { o, wanted, story, now };
+    let end = since.min(now).checked_add(FAREWELL).unwrap_or(now);
+    let in_time = planner.retires_at().filter(|at| *at <= end);
+    let (Some(intent), Some(at), true) = (planner.unfinished(), in_time, now < end && !wanted.suspend) else {
+        return Some(Step::Release);
+    };
+    let linger = |after: SignedDuration| Step::Linger {
+        reason: Reason::Retiring,
+        message: "The resource is being deleted; the code before is retired first.".to_owned(),
+        after: after.min(end.duration_since(now)),
+    };
+    if at > now {
+        return Some(linger(at.duration_since(now)));
+    }
+    match &o.cloud {
+        Cloud::NotAsked => Some(Step::AskCloud),
+        Cloud::Read(app) if app.masked || !app.is_supported || o.secret_refused.is_some() => Some(Step::Release),
+        Cloud::Read(_) => match planner.retire(intent) {
+            Some(Step::Linger { after, .. } | Step::Wait { after, .. }) => Some(linger(after)),
+            step => step,
+        },
+        Cloud::Failed(failure) if failure.is_final => Some(Step::Release),
+        Cloud::Failed(_) | Cloud::Postponed(_) => Some(linger(LOCAL_RETRY / 3)),
+    }
+}
+
+/// When `intent` may retire its base: once its code was distributed and `grace` has passed since.
+pub fn retires_at(intent: &Intent, grace: SignedDuration, now: Timestamp) -> Option<Timestamp> {
+    intent.retires()?;
+    let is_distributed = matches!(intent.step, RotationStep::Distributed | RotationStep::Retiring);
+    let distributed_at = intent
+        .distribution
+        .as_ref()?
+        .distributed_at
+        .filter(|_| is_distributed)?;
+    // A time in the future was written by a clock that has since been set back.
+    Some(distributed_at.min(now).checked_add(grace).unwrap_or(Timestamp::MAX))
+}
