@@ -44,6 +44,7 @@ pub(crate) const ZONE_WITH_CRON: &str =
     "timeZone needs cron: an interval has no time zone, and each window has its own";
 pub(crate) const WINDOW_LENGTH: &str = "duration must be 1m to 168h";
 pub(crate) const GRACE_LENGTH: &str = "gracePeriod must be at most 720h";
+pub(crate) const RESTART_DELAY_LENGTH: &str = "restartDelay must be at most 10m";
 
 /// What should be rotated, when, and where the code goes.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -163,6 +164,26 @@ pub struct AppCodeRotationSpec {
     /// The Secret that holds the code. Default: the resource's name, key `appCode`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<SecretTarget>,
+
+    /// Workloads of this namespace that read the Secret and do not notice its changes, at most 16. Once the Secret holds a
+    /// new code, each is restarted once, as `kubectl rollout restart` does: by an annotation on its pod template, and at
+    /// the pace of its own update strategy. How far they are is told by the condition `WorkloadsReady`. The operator needs
+    /// a role for this that its administrator grants apart. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["kind".into(), "name".into()]))]
+    pub restart_targets: Vec<WorkloadReference>,
+
+    /// Time from the writing of the Secret to the restart of the workloads, such as `90s`: at most `10m`. Pods that have
+    /// the Secret as a volume see a change up to some two minutes late; a pod that is started anew mostly sees it at once.
+    /// Default: `0s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 2, max = 22),
+        regex(pattern = r"^([0-9]{1,5}h)?([0-9]{1,7}m)?([0-9]{1,7}s)?$")
+    )]
+    #[x_kube(validation = Rule::new("duration(self) <= duration('10m')").message(RESTART_DELAY_LENGTH))]
+    pub restart_delay: Option<String>,
 
     /// What status shows of the code. `Fingerprint`: 16 hex digits that stand for it. `Plaintext`: also the code
     /// itself in `status.appCode`, readable by whoever may read this resource. Default: `Fingerprint`.
@@ -349,6 +370,30 @@ pub struct SecretTarget {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^(\.?[-_a-zA-Z0-9])[-._a-zA-Z0-9]*$"))]
     pub key: Option<String>,
+}
+
+/// A workload of the resource's namespace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkloadReference {
+    /// What it is: a `Deployment`, a `StatefulSet` or a `DaemonSet`, of the group apps.
+    pub kind: WorkloadKind,
+    /// Name of the workload.
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
+    pub name: String,
+}
+
+/// A kind of workload that can be restarted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum WorkloadKind {
+    /// Pods that are alike.
+    Deployment,
+    /// Pods with names of their own.
+    StatefulSet,
+    /// A pod on each node.
+    DaemonSet,
 }
 
 /// A code that stands in a resource in plain text. It is written to and read from the API server and nowhere else:

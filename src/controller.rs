@@ -12,6 +12,7 @@ mod others;
 mod queue;
 mod report;
 mod run;
+pub mod workloads;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -13,13 +13,15 @@ pub(crate) use self::text::is_object_name;
 use self::text::{is_secret_key, parse_duration};
 use crate::api::{
     AppCodeRotation, AppCodeRotationSpec, CREDENTIALS_NOT_TARGET, GRACE_LENGTH, InitialRotation,
-    ONE_OF_REGION_ENDPOINT, ONE_SEED, Reason, SEED_NOT_TARGET, StatusCode, Strategy, TargetStatus,
+    ONE_OF_REGION_ENDPOINT, ONE_SEED, RESTART_DELAY_LENGTH, Reason, SEED_NOT_TARGET, StatusCode, Strategy,
+    TargetStatus,
 };
 use crate::endpoint::{Endpoint, EndpointError, EndpointRules};
 use crate::identity::Allowance;
 use crate::ids::{AppId, AppIdentity, BadId, ProjectId, WorkspaceId};
 use crate::modelarts::AppCode;
 use crate::schedule::Timetable;
+use crate::workload::RestartTarget;
 
 /// Key of the target Secret when the spec names none.
 pub const DEFAULT_KEY: &str = "appCode";
@@ -32,6 +34,12 @@ const LONGEST_GRACE: SignedDuration = SignedDuration::from_hours(720);
 
 /// Length of `status.history` when the spec names none.
 pub const DEFAULT_HISTORY: usize = 10;
+
+/// Most entries of `restartTargets`.
+const MAX_RESTART_TARGETS: usize = 16;
+
+/// Longest `restartDelay`.
+const MAX_RESTART_DELAY: SignedDuration = SignedDuration::from_mins(10);
 
 /// What the operator's settings allow.
 #[derive(Clone, Debug)]
@@ -81,6 +89,10 @@ pub struct Validated {
     pub suspend: bool,
     /// The Secret that holds the code.
     pub target: TargetStatus,
+    /// What is restarted once the Secret holds a new code; no two are the same.
+    pub restart_targets: Vec<RestartTarget>,
+    /// Time from the writing of the Secret to the restart. Default: none.
+    pub restart_delay: SignedDuration,
     /// Whether status shows the code itself.
     pub plaintext: bool,
     /// Most entries of `status.history`.
@@ -152,6 +164,8 @@ pub fn validate(resource: &AppCodeRotation, rules: &Rules) -> Result<Validated, 
     report.length("spec.rotationTrigger", spec.rotation_trigger.as_deref(), 1, 256);
     let target = report.target(resource);
     report.target_is_no_source(spec, &target);
+    let restart_targets = report.restart_targets(spec);
+    let restart_delay = report.restart_delay(spec.restart_delay.as_deref());
     let plaintext = spec.status_code.unwrap_or_default() == StatusCode::Plaintext;
     if plaintext && rules.forbid_plaintext {
         report.invalid("spec.statusCode: this operator forbids Plaintext; set Fingerprint or leave it out");
@@ -188,6 +202,8 @@ pub fn validate(resource: &AppCodeRotation, rules: &Rules) -> Result<Validated, 
         rotation_trigger: spec.rotation_trigger.clone(),
         suspend: spec.suspend.unwrap_or(false),
         target,
+        restart_targets,
+        restart_delay,
         plaintext,
         history_limit,
     })
@@ -350,10 +366,45 @@ impl Report {
         }
     }
 
+    fn restart_targets(&mut self, spec: &AppCodeRotationSpec) -> Vec<RestartTarget> {
+        if spec.restart_targets.len() > MAX_RESTART_TARGETS {
+            self.invalid(format!("spec.restartTargets must be at most {MAX_RESTART_TARGETS}"));
+            return Vec::new();
+        }
+        let mut targets: Vec<RestartTarget> = Vec::new();
+        for (at, reference) in spec.restart_targets.iter().enumerate() {
+            let target = RestartTarget {
+                kind: reference.kind,
+                name: reference.name.clone(),
+            };
+            self.object_name(&format!("spec.restartTargets[{at}].name"), "a workload", &target.name);
+            if targets.contains(&target) {
+                self.invalid(format!(
+                    "spec.restartTargets[{at}] must not name a workload that stands above it"
+                ));
+            }
+            targets.push(target);
+        }
+        targets
+    }
+
+    fn restart_delay(&mut self, text: Option<&str>) -> SignedDuration {
+        let delay = text.and_then(|text| self.duration("spec.restartDelay", text));
+        let delay = delay.unwrap_or(SignedDuration::ZERO);
+        if delay > MAX_RESTART_DELAY {
+            self.invalid(format!("spec.{RESTART_DELAY_LENGTH}"));
+        }
+        delay
+    }
+
     fn secret_name(&mut self, field: &str, name: &str) {
+        self.object_name(field, "a Secret", name);
+    }
+
+    fn object_name(&mut self, field: &str, what: &str, name: &str) {
         if !is_object_name(name) {
             self.invalid(format!(
-                "{field} must be the name of a Secret: at most 253 lower-case letters, digits, hyphens and dots, with a \
+                "{field} must be the name of {what}: at most 253 lower-case letters, digits, hyphens and dots, with a \
                  letter or digit at both ends and on both sides of each dot"
             ));
         }
@@ -438,6 +489,7 @@ mod tests {
             (10, false, false)
         );
         assert!(matches!(valid.seed, Seed::None));
+        assert!(valid.restart_targets.is_empty() && valid.restart_delay.is_zero());
         let schedule = valid.schedule.unwrap();
         assert_eq!(schedule.rhythm, Rhythm::Interval(SignedDuration::from_hours(720)));
         assert_eq!(schedule.jitter, SignedDuration::from_hours(1));
@@ -450,12 +502,17 @@ mod tests {
             "workspaceId": "abc", "appName": "name", "appRemark": "", "appCodeFrom": {"secretKeyRef": {"name": "s", "key": "k"}},
             "schedule": {"interval": "1h30m", "jitter": "0s"}, "initialRotation": "WhenDue", "rotationTrigger": "1",
             "suspend": true, "target": {"name": "t.x", "key": ".k"}, "statusCode": "Plaintext", "historyLimit": 50,
+            "restartTargets": [{"kind": "Deployment", "name": "web"}, {"kind": "DaemonSet", "name": "web"}],
+            "restartDelay": "10m",
         });
         let valid = validate(&resource(&spec), &rules()).unwrap();
         assert!(matches!(&valid.seed, Seed::Secret { name, key } if name == "s" && key == "k"));
         assert_eq!((valid.target.name.as_str(), valid.target.key.as_str()), ("t.x", ".k"));
         assert_eq!((valid.history_limit, valid.suspend, valid.plaintext), (50, true, true));
         assert_eq!(valid.initial, Some(InitialRotation::WhenDue));
+        let targets: Vec<String> = valid.restart_targets.iter().map(ToString::to_string).collect();
+        assert_eq!(targets, ["Deployment/web", "DaemonSet/web"]);
+        assert_eq!(valid.restart_delay, SignedDuration::from_mins(10));
         let schedule = valid.schedule.unwrap();
         assert_eq!(
             (schedule.rhythm, schedule.jitter),
@@ -482,7 +539,8 @@ mod tests {
             "appName": "", "appRemark": "x".repeat(201), "appCode": "a b",
             "appCodeFrom": {"secretKeyRef": {"name": "A", "key": ".."}}, "credentialsRef": {"name": "a..b"},
             "schedule": {"interval": "0s", "jitter": "1d"}, "rotationTrigger": "", "target": {"name": "-", "key": "/"},
-            "statusCode": "Plaintext", "historyLimit": 0,
+            "restartTargets": [{"kind": "Deployment", "name": "a/b"}, {"kind": "Deployment", "name": "a/b"}],
+            "restartDelay": "10m1s", "statusCode": "Plaintext", "historyLimit": 0,
         });
         let rules = Rules {
             forbid_plaintext: true,
@@ -508,6 +566,10 @@ mod tests {
             "spec.rotationTrigger ",
             "spec.target.name ",
             "spec.target.key ",
+            "spec.restartTargets[0].name must be the name of a workload",
+            "spec.restartTargets[1].name must be the name of a workload",
+            "spec.restartTargets[1] must not name",
+            "spec.restartDelay must be at most 10m",
             "spec.statusCode",
             "spec.historyLimit ",
         ];
@@ -559,6 +621,21 @@ mod tests {
     }
 
     #[test]
+    fn more_workloads_than_sixteen_are_refused() {
+        let targets = |count: usize| {
+            let targets: Vec<Value> = (0..count)
+                .map(|at| json!({"kind": "StatefulSet", "name": format!("web-{at}")}))
+                .collect();
+            json!({"restartTargets": targets})
+        };
+        assert!(problems(&targets(16), &rules()).is_empty());
+        assert_eq!(
+            problems(&targets(17), &rules()),
+            ["spec.restartTargets must be at most 16"]
+        );
+    }
+
+    #[test]
     fn lengths_count_characters() {
         assert!(
             problems(
@@ -578,7 +655,8 @@ mod tests {
                 "appCode": format!("canary{}", texts[5]), "appCodeFrom": {"secretKeyRef": {"name": texts[6], "key": texts[7]}},
                 "credentialsRef": {"name": texts[8]}, "schedule": {"interval": texts[9], "jitter": texts[10], "cron": texts[12],
                 "timeZone": texts[13], "windows": [{"cron": texts[14], "duration": texts[15], "timeZone": texts[16]}]},
-                "target": {"name": texts[11]}, "historyLimit": limit,
+                "target": {"name": texts[11]}, "historyLimit": limit, "restartDelay": texts[9],
+                "restartTargets": [{"kind": "Deployment", "name": texts[6]}, {"kind": "Deployment", "name": texts[11]}],
             });
             let found = problems(&spec, &rules());
             prop_assert!(!found.is_empty());

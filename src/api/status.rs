@@ -19,7 +19,9 @@ pub struct AppCodeRotationStatus {
 
     /// `Ready`: the Secret holds a code that the cloud listed when last asked. `Reconciling`: work is under way or will
     /// be tried again. `Stalled`: a person must act, the message says how. `Authorized`: the credentials were taken.
-    /// `SecretSynced`: the Secret is as it should be. `CodeExposed`: the code stands in status in plain text.
+    /// `SecretSynced`: the Secret is as it should be. `WorkloadsReady`: every workload of `restartTargets` was restarted
+    /// with the present code and has rolled out; the message names those that have not. `CodeExposed`: the code stands in
+    /// status in plain text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -342,6 +344,8 @@ pub enum ConditionType {
     Authorized,
     /// The Secret is as it should be.
     SecretSynced,
+    /// Every workload of `restartTargets` was restarted with the present code and has rolled out.
+    WorkloadsReady,
     /// The code stands in status in plain text.
     CodeExposed,
 }
@@ -355,6 +359,7 @@ impl ConditionType {
             Self::Stalled => "Stalled",
             Self::Authorized => "Authorized",
             Self::SecretSynced => "SecretSynced",
+            Self::WorkloadsReady => "WorkloadsReady",
             Self::CodeExposed => "CodeExposed",
         }
     }

@@ -1,17 +1,23 @@
 //! The few calls we make on the API server, each bounded in time and none repeated by the library.
 
+use std::fmt::Debug;
 use std::future::Future;
 use std::time::Duration;
 
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::queue::Key;
 use crate::api::{AppCodeRotation, MANAGER};
+use crate::ids::RotationId;
 use crate::validate::is_object_name;
+use crate::workload::{RestartTarget, Workload, WorkloadKind};
 
 /// Why a call on the API server failed.
 #[derive(Debug, thiserror::Error)]
@@ -158,6 +164,62 @@ impl Cluster {
                 .replace_status(key.name(), &params, resource),
         )
         .await
+    }
+
+    /// A live read of a workload by name; as with Secrets, nobody is asked for one of an impossible name.
+    pub async fn workload(&self, namespace: &str, target: &RestartTarget) -> Result<Option<Workload>, ClusterError> {
+        let name = target.name.as_str();
+        if !is_object_name(name) {
+            return Ok(None);
+        }
+        Ok(match target.kind {
+            WorkloadKind::Deployment => self.read(namespace, name).await?.map(Workload::Deployment),
+            WorkloadKind::StatefulSet => self.read(namespace, name).await?.map(Workload::StatefulSet),
+            WorkloadKind::DaemonSet => self.read(namespace, name).await?.map(Workload::DaemonSet),
+        })
+    }
+
+    async fn read<K>(&self, namespace: &str, name: &str) -> Result<Option<Box<K>>, ClusterError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    {
+        let objects: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        Ok(self.bounded(objects.get_opt(name)).await?.map(Box::new))
+    }
+
+    /// Restarts a workload: one annotation on its pod template, under the `resourceVersion` that was read. What is not
+    /// named in a merge patch stays as it is.
+    pub async fn restart(
+        &self,
+        namespace: &str,
+        target: &RestartTarget,
+        resource_version: &str,
+        marker: &str,
+        id: &RotationId,
+    ) -> Result<(), ClusterError> {
+        let patch = json!({
+            "metadata": {"resourceVersion": resource_version},
+            "spec": {"template": {"metadata": {"annotations": {marker: id.as_str()}}}},
+        });
+        match target.kind {
+            WorkloadKind::Deployment => self.change::<Deployment>(namespace, &target.name, &patch).await,
+            WorkloadKind::StatefulSet => self.change::<StatefulSet>(namespace, &target.name, &patch).await,
+            WorkloadKind::DaemonSet => self.change::<DaemonSet>(namespace, &target.name, &patch).await,
+        }
+    }
+
+    async fn change<K>(&self, namespace: &str, name: &str, patch: &Value) -> Result<(), ClusterError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    {
+        let params = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let objects: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        self.bounded(objects.patch(name, &params, &Patch::Merge(patch)))
+            .await
+            .map(drop)
     }
 
     /// Tells an event.

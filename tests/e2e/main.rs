@@ -15,11 +15,13 @@ mod canary;
 mod chaos;
 mod crash;
 mod install;
+mod player;
 mod rights;
 mod runbook;
 mod shown;
 mod stage;
 mod user;
+mod workloads;
 
 use std::path::Path;
 

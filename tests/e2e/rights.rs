@@ -10,7 +10,7 @@ use crate::stage::Stage;
 const USER: &str = "system:serviceaccount:appcode-system:appcode-operator";
 
 /// Every answered request of the operator: verb, and resource with its subresource.
-fn requests(stage: &Stage) -> Vec<(String, String)> {
+pub fn requests(stage: &Stage) -> Vec<(String, String)> {
     let log = std::fs::read_to_string(stage.plane.audit_log().unwrap()).unwrap();
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let ours = lines.filter(|line| line["user"]["username"] == USER && line["stage"] != "RequestReceived");
@@ -30,8 +30,10 @@ fn requests(stage: &Stage) -> Vec<(String, String)> {
     .collect()
 }
 
-fn granted() -> BTreeSet<(String, String)> {
-    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/rbac.yaml")).unwrap();
+/// What the role in a file of `deploy/` grants, in the same words.
+pub fn granted(file: &str) -> BTreeSet<(String, String)> {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    let text = std::fs::read_to_string(deploy.join(file)).unwrap();
     let role: Value = serde_saphyr::from_str(text.split("\n---\n").next().unwrap()).unwrap();
     let mut granted = BTreeSet::new();
     for rule in role["rules"].as_array().unwrap() {
@@ -104,5 +106,5 @@ async fn a_rotation_costs_three_writes_and_one_event_and_every_granted_right_is_
         })
         .await;
     let used: BTreeSet<_> = requests(&stage).into_iter().collect();
-    assert_eq!(used, granted(), "used and granted are the same");
+    assert_eq!(used, granted("rbac.yaml"), "used and granted are the same");
 }

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use cloud_simulator::{App, NewApp, Simulator, User};
 use control_plane::{ControlPlane, Identity, Options};
+use kube::Client;
+use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 
 /// The operator's identity, as `deploy/` names it.
@@ -38,6 +40,7 @@ pub struct Stage {
     flags: Vec<String>,
     /// Those of `flags` that the test asked for.
     given: Vec<String>,
+    has_controllers: bool,
 }
 
 /// A running operator's program, killed when dropped.
@@ -74,21 +77,39 @@ impl Stage {
             .await
             .expect("the cloud starts");
         let (user, project) = cloud.add_tenant("tenant");
-        Self::on(cloud, user, project, program, flags).await
+        Self::on(cloud, user, project, program, flags, false).await
+    }
+
+    /// The same with Kubernetes' own controllers: workloads get pods, namespaces end, garbage is collected. See
+    /// [`Player`](crate::player::Player) for what makes the pods ready.
+    pub async fn set_with_controllers(program: &Path, flags: &[&str]) -> Self {
+        let cloud = Simulator::start(cloud_simulator::Options::default())
+            .await
+            .expect("the cloud starts");
+        let (user, project) = cloud.add_tenant("tenant");
+        Self::on(cloud, user, project, program, flags, true).await
     }
 
     /// Another cluster that uses the same cloud, with an operator of its own.
     pub async fn another(&self) -> Self {
         let flags: Vec<&str> = self.given.iter().map(String::as_str).collect();
         let (user, project) = (self.user.clone(), self.project.clone());
-        Self::on(self.cloud.clone(), user, project, &self.program, &flags).await
+        let cloud = self.cloud.clone();
+        Self::on(cloud, user, project, &self.program, &flags, self.has_controllers).await
     }
 
-    async fn on(cloud: Simulator, user: User, project: String, program: &Path, flags: &[&str]) -> Self {
+    async fn on(
+        cloud: Simulator,
+        user: User,
+        project: String,
+        program: &Path,
+        flags: &[&str],
+        has_controllers: bool,
+    ) -> Self {
         let options = Options {
             identities: vec![Identity::service_account(NAMESPACE, ACCOUNT)],
             audit: true,
-            controller_manager: false,
+            controller_manager: has_controllers,
             ..Options::default()
         };
         let plane = ControlPlane::start(options).await.expect("the control plane starts");
@@ -106,6 +127,7 @@ impl Stage {
             flags: all,
             given: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             operator: None,
+            has_controllers,
         };
         stage.install();
         stage
@@ -138,6 +160,13 @@ impl Stage {
         ]);
     }
 
+    /// Gives the operator the optional right to restart workloads, as a user does.
+    pub fn allow_restarts(&self) {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/rbac-restart.yaml");
+        let file = file.display().to_string();
+        self.kubectl(&["apply", "--validate=false", "-f", &file]);
+    }
+
     fn kubectl_minor(&self) -> Option<u32> {
         let version = self.kubectl(&["version", "--client", "-o", "json"]);
         let version: Value = serde_json::from_str(&version).expect("kubectl prints JSON");
@@ -154,6 +183,13 @@ impl Stage {
     pub fn operator_kubeconfig(&self) -> &Path {
         let identity = Identity::service_account(NAMESPACE, ACCOUNT);
         self.plane.kubeconfig(&identity.user).expect("the identity exists")
+    }
+
+    /// A client of the API server that signs in with this kubeconfig.
+    pub async fn client(kubeconfig: &Path) -> Client {
+        let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("the kubeconfig can be read");
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+        Client::try_from(config.expect("the kubeconfig is whole")).expect("a client is made")
     }
 
     /// Runs the operator's program beside others, with this kubeconfig. All share one log.

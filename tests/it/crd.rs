@@ -215,6 +215,14 @@ fn conditions_are_a_map_by_type() {
     assert_eq!(conditions["x-kubernetes-list-map-keys"], json!(["type"]));
 }
 
+/// So that two who apply their own parts name their own workloads, and none stands there twice.
+#[test]
+fn restart_targets_are_a_map_by_kind_and_name() {
+    let targets = &root_schema()["properties"]["spec"]["properties"]["restartTargets"];
+    assert_eq!(targets["x-kubernetes-list-type"], "map");
+    assert_eq!(targets["x-kubernetes-list-map-keys"], json!(["kind", "name"]));
+}
+
 /// Each CEL rule by its message: specs that break it and nothing else, and specs close by that do not.
 fn cel_cases() -> Vec<(&'static str, Vec<Value>, Vec<Value>)> {
     let seed_in = |name: &str| json!({"secretKeyRef": {"name": name, "key": "k"}});
@@ -311,6 +319,11 @@ fn cel_cases() -> Vec<(&'static str, Vec<Value>, Vec<Value>)> {
                 json!({"schedule": {"cron": "@daily", "windows": [window("168h"), window("168h1s")]}}),
             ],
             vec![json!({"schedule": {"cron": "@daily", "windows": vec![window("60s"); 8]}})],
+        ),
+        (
+            "restartDelay must be at most 10m",
+            vec![json!({"restartDelay": "601s"}), json!({"restartDelay": "1h"})],
+            vec![json!({"restartDelay": "0h9m60s"}), json!({"restartDelay": "0s"})],
         ),
     ]
 }
@@ -421,6 +434,18 @@ fn each_bad_field_is_refused_by_both() {
         json!({"target": {"name": "-"}}),
         json!({"target": {"name": "a".repeat(254)}}),
         json!({"target": {"key": "a b"}}),
+        json!({"restartTargets": {}}),
+        json!({"restartTargets": [{}]}),
+        json!({"restartTargets": [{"kind": "Deployment"}]}),
+        json!({"restartTargets": [{"name": "web"}]}),
+        json!({"restartTargets": [{"kind": "ReplicaSet", "name": "web"}]}),
+        json!({"restartTargets": [{"kind": "Deployment", "name": "a/b"}]}),
+        json!({"restartTargets": [{"kind": "Deployment", "name": "a".repeat(254)}]}),
+        json!({"restartTargets": vec![json!({"kind": "Deployment", "name": "web"}); 2]}),
+        json!({"restartTargets": (0..17).map(|at| json!({"kind": "Deployment", "name": format!("web{at}")})).collect::<Vec<_>>()}),
+        json!({"restartDelay": ""}),
+        json!({"restartDelay": "1d"}),
+        json!({"restartDelay": 60}),
         json!({"statusCode": "plaintext"}),
         json!({"historyLimit": 0}),
         json!({"historyLimit": 51}),
@@ -467,6 +492,8 @@ prop_compose! {
         zones in [text("Etc/UTC|[A-Z/a]{1,4}"), text("Asia/Shanghai|[a/.]{1,3}")],
         length in text("[0-9]{1,3}[hms]"),
         limit in prop::option::of(-2..60i64),
+        workloads in prop::collection::vec((prop::sample::select(vec!["Deployment", "StatefulSet", "DaemonSet", "Job"]), "[ab]|[a-c.-]{1,2}"), 0..3),
+        delay in text("[0-9]{1,3}[ms]|1?0m0?1?s"),
     ) -> Value {
         let seed = (seed[0].is_some() || seed[1].is_some())
             .then(|| json!({"secretKeyRef": object(&[("name", seed[0].clone()), ("key", seed[1].clone())])}));
@@ -482,7 +509,8 @@ prop_compose! {
             ("appRemark", words[1].clone()), ("rotationTrigger", words[2].clone()), ("appCode", code), ("appCodeFrom", seed),
             ("credentialsRef", credentials.map(|name| json!({"name": name}))), ("schedule", schedule),
             ("target", Some(object(&[("name", target[0].clone()), ("key", target[1].clone())]))),
-            ("historyLimit", limit.map(|limit| json!(limit))),
+            ("historyLimit", limit.map(|limit| json!(limit))), ("restartDelay", delay),
+            ("restartTargets", (!workloads.is_empty()).then(|| workloads.iter().map(|(kind, name)| json!({"kind": kind, "name": name})).collect())),
         ]))
     }
 }

@@ -18,3 +18,4 @@ mod model;
 mod reconcile;
 mod support;
 mod wire;
+mod workloads;

@@ -10,6 +10,7 @@ pub mod process;
 pub mod script;
 pub mod stage;
 pub mod trace;
+pub mod workloads;
 pub mod world;
 
 pub use self::stage::Stage;

@@ -24,7 +24,7 @@ pub struct Options {
     /// Default: no.
     pub audit: bool,
     /// Whether the controller manager runs. Without it nothing collects garbage, empties a namespace that is being
-    /// deleted, or makes service accounts. Default: yes.
+    /// deleted, makes service accounts, or makes pods of workloads. Default: yes.
     pub controller_manager: bool,
     /// Further arguments of kube-apiserver; of an argument given twice the last counts.
     pub extra_apiserver_args: Vec<String>,

@@ -5,7 +5,8 @@
 //! Several control planes run side by side. What was started ends with the [`ControlPlane`], and with the process that
 //! started it however that ends: also when it is killed.
 //!
-//! There is no kubelet: pods are stored and never run.
+//! There is no kubelet and no scheduler: pods are stored and never run. A node is what a test makes; it stays as it is
+//! made, with the taint `node.kubernetes.io/not-ready` that the server gives it, until the test changes it.
 //!
 //! # Where the programs come from
 //!

@@ -1,4 +1,4 @@
-//! kube-controller-manager: garbage collection, the end of namespaces, service accounts.
+//! kube-controller-manager: garbage collection, the end of namespaces, service accounts, workloads and their pods.
 
 use std::path::Path;
 use std::process::Command;
@@ -30,6 +30,9 @@ pub(crate) async fn start(
             "--leader-elect=false",
             "--secure-port=0",
             "--use-service-account-credentials=false",
+            // All but the one that looks after nodes: no kubelet reports for a node that a test makes, so it would take it
+            // for lost, and its pods for not ready.
+            "--controllers=*,-nodelifecycle",
         ]);
     if binaries.minor().is_some_and(|minor| minor < 24) {
         // Until then it had a second port, open to all, which several on one machine would fight over.

@@ -31,13 +31,8 @@ fn check(schema: &Value, value: &Value, path: &str, found: &mut Vec<String>) {
     }
     for (keyword, rule) in schema.as_object().unwrap() {
         let is_kept = match keyword.as_str() {
-            "type"
-            | "description"
-            | "title"
-            | "format"
-            | "x-kubernetes-validations"
-            | "x-kubernetes-list-type"
-            | "x-kubernetes-list-map-keys" => true,
+            "type" | "description" | "title" | "format" | "x-kubernetes-validations" | "x-kubernetes-list-type" => true,
+            "x-kubernetes-list-map-keys" => !has_twins(value, rule),
             "nullable" => panic!("{path}: a stored null would be present for CEL and absent for the operator"),
             "properties" => {
                 for (name, schema) in rule.as_object().unwrap() {
@@ -71,6 +66,16 @@ fn check(schema: &Value, value: &Value, path: &str, found: &mut Vec<String>) {
             found.push(format!("{path} breaks {keyword}"));
         }
     }
+}
+
+/// Whether two items of a list have the same values under all of `keys`.
+fn has_twins(items: &Value, keys: &Value) -> bool {
+    let key_of = |item: &Value| -> Vec<Value> {
+        let keys = keys.as_array().unwrap().iter();
+        keys.map(|key| item[key.as_str().unwrap()].clone()).collect()
+    };
+    let all: Vec<Vec<Value>> = items.as_array().unwrap().iter().map(key_of).collect();
+    (1..all.len()).any(|at| all[..at].contains(&all[at]))
 }
 
 fn characters(value: &Value) -> u64 {

@@ -2,7 +2,7 @@
 //!
 //! It is a value behind a mutex. What it refuses because no operator should ask for it is kept as a violation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use http::Method;
@@ -16,6 +16,9 @@ use super::script::{Call, Verb};
 pub const SECRETS: &str = "secrets";
 pub const ROTATIONS: &str = "appcoderotations";
 pub const EVENTS: &str = "events";
+pub const DEPLOYMENTS: &str = "deployments";
+pub const STATEFUL_SETS: &str = "statefulsets";
+pub const DAEMON_SETS: &str = "daemonsets";
 
 /// A request, taken apart.
 #[derive(Clone, Debug)]
@@ -53,6 +56,9 @@ impl Asked {
             ]
             | ["apis", "appcode.dev", "v1alpha1", "appcoderotations", rest @ ..] => (ROTATIONS, rest),
             ["apis", "events.k8s.io", "v1", "namespaces", _, "events", rest @ ..] => (EVENTS, rest),
+            ["apis", "apps", "v1", "namespaces", _, "deployments", rest @ ..] => (DEPLOYMENTS, rest),
+            ["apis", "apps", "v1", "namespaces", _, "statefulsets", rest @ ..] => (STATEFUL_SETS, rest),
+            ["apis", "apps", "v1", "namespaces", _, "daemonsets", rest @ ..] => (DAEMON_SETS, rest),
             _ => ("unknown", &[]),
         };
         let namespace = segments.iter().position(|segment| *segment == "namespaces");
@@ -111,6 +117,8 @@ struct State {
     asked: Vec<Asked>,
     writes: usize,
     violations: Vec<String>,
+    /// Rights that were taken from the operator.
+    revoked: BTreeSet<(&'static str, Verb)>,
 }
 
 /// The server.
@@ -138,6 +146,7 @@ impl ApiServer {
         let mut copy = State {
             objects: state.objects.clone(),
             version: state.version,
+            revoked: state.revoked.clone(),
             ..State::default()
         };
         copy.handle(asked, now)
@@ -232,15 +241,23 @@ impl ApiServer {
         let Some(mut object) = state.objects.get(&id).cloned() else {
             return false;
         };
-        let spec = object["spec"].clone();
+        let old = object.clone();
         change(&mut object);
-        if object["spec"] != spec {
-            object["metadata"]["generation"] = json!(object["metadata"]["generation"].as_i64().unwrap() + 1);
-        }
+        renew_generation(&old, &mut object);
         state.store(id, object);
         drop(state);
         self.changed.notify_waiters();
         true
+    }
+
+    /// Takes a right from the operator, or gives it back.
+    pub fn revoke(&self, resource: &'static str, verb: Verb, is_revoked: bool) {
+        let mut state = self.state.lock().unwrap();
+        if is_revoked {
+            state.revoked.insert((resource, verb));
+        } else {
+            state.revoked.remove(&(resource, verb));
+        }
     }
 
     /// A Secret as it was before its data was last changed.
@@ -267,8 +284,12 @@ impl ApiServer {
 impl State {
     fn handle(&mut self, asked: &Asked, now: Timestamp) -> Answer {
         let id = (asked.resource, asked.namespace.clone(), asked.name.clone());
+        if self.revoked.contains(&(asked.resource, asked.verb)) {
+            return forbidden(asked);
+        }
         match (asked.resource, asked.verb) {
-            (SECRETS | ROTATIONS, Verb::Get) => match self.objects.get(&id) {
+            (SECRETS | ROTATIONS | DEPLOYMENTS | STATEFUL_SETS | DAEMON_SETS, Verb::Get) => match self.objects.get(&id)
+            {
                 Some(object) => (200, object.clone()),
                 None => not_found(asked),
             },
@@ -293,15 +314,11 @@ impl State {
                     self.create((EVENTS, asked.namespace.clone(), name), asked.body.clone(), now),
                 )
             }
-            (SECRETS, Verb::Patch) => self.patch(id, asked),
+            (SECRETS | DEPLOYMENTS | STATEFUL_SETS | DAEMON_SETS, Verb::Patch) => self.patch(id, asked),
             (ROTATIONS, Verb::PutStatus) => self.put_status(id, asked),
             _ => {
                 self.violations.push(format!("{:?} of {}", asked.verb, asked.resource));
-                let message = format!(
-                    "{} is forbidden: User \"system:serviceaccount:appcode-system:appcode-operator\" cannot do that",
-                    asked.resource
-                );
-                refuse(403, "Forbidden", &message)
+                forbidden(asked)
             }
         }
     }
@@ -362,6 +379,7 @@ impl State {
         if new == old {
             return (200, old); // a patch that changes nothing is not written
         }
+        renew_generation(&old, &mut new);
         (200, self.store(id, new))
     }
 
@@ -389,7 +407,7 @@ impl State {
         let seconds = Timestamp::from_second(now.as_second()).unwrap();
         object["metadata"]["uid"] = json!(format!("00000000-0000-4000-8000-{:012}", self.uids));
         object["metadata"]["creationTimestamp"] = json!(seconds.to_string());
-        if id.0 == ROTATIONS {
+        if ![SECRETS, EVENTS].contains(&id.0) {
             object["metadata"]["generation"] = json!(1);
         }
         self.store(id, object)
@@ -421,6 +439,21 @@ impl State {
             self.changes.push(Change { version, kind, object });
         }
     }
+}
+
+/// A changed spec is a new generation.
+fn renew_generation(old: &Value, new: &mut Value) {
+    if new["spec"] != old["spec"] {
+        new["metadata"]["generation"] = json!(old["metadata"]["generation"].as_i64().unwrap() + 1);
+    }
+}
+
+fn forbidden(asked: &Asked) -> Answer {
+    let message = format!(
+        "{} is forbidden: User \"system:serviceaccount:appcode-system:appcode-operator\" cannot do that",
+        asked.resource
+    );
+    refuse(403, "Forbidden", &message)
 }
 
 /// A failure in the words of a real server.

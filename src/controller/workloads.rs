@@ -1,0 +1,119 @@
+//! Restarts workloads and looks how far they are. What is done and when is decided elsewhere.
+//!
+//! That the operator may not read or change a workload is something to tell, not a failure: the rights are optional, and
+//! the rotation goes on without them.
+
+use super::cluster::{Cluster, ClusterError};
+use crate::ids::RotationId;
+use crate::workload::{RestartTarget, Rollout};
+
+/// Tries of a write that meets somebody else's; after that the pass is repeated later. The workload's own controller writes
+/// its status often while pods come and go.
+const MOST_CONFLICTS: u32 = 5;
+
+/// One rotation of one resource, as its workloads are marked with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Marking<'a> {
+    /// The resource's namespace.
+    pub namespace: &'a str,
+    /// The annotation: [`crate::workload::marker`].
+    pub marker: &'a str,
+    /// Its value.
+    pub id: &'a RotationId,
+}
+
+/// The Secret as it was when the restart was decided on.
+#[derive(Clone, Copy, Debug)]
+pub struct Fence<'a> {
+    /// Name of the Secret.
+    pub secret: &'a str,
+    /// Its `resourceVersion`.
+    pub resource_version: &'a str,
+}
+
+/// What came of a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Restarted {
+    /// Its pod template carries the rotation's id since this call.
+    Now,
+    /// Its pod template carried the rotation's id before.
+    Already,
+    /// There is none, or it is being deleted.
+    Missing,
+    /// The operator may not; the API server's words.
+    Forbidden(String),
+    /// The Secret has changed since this was decided: look again. Nothing was restarted.
+    Superseded,
+}
+
+/// Reads each of `targets` and says what it tells of its restart. `restarted`: those that are on record as restarted for
+/// this rotation.
+///
+/// # Errors
+/// When the API server failed in a way that may pass.
+pub async fn look(
+    cluster: &Cluster,
+    marking: Marking<'_>,
+    targets: &[RestartTarget],
+    restarted: &[RestartTarget],
+) -> Result<Vec<(RestartTarget, Rollout)>, ClusterError> {
+    let mut rollouts = Vec::with_capacity(targets.len());
+    for target in targets {
+        let rollout = match cluster.workload(marking.namespace, target).await {
+            Ok(workload) => {
+                let was_restarted = restarted.contains(target);
+                Rollout::of(workload.as_ref(), marking.marker, marking.id, was_restarted)
+            }
+            Err(ClusterError::Refused(why)) => Rollout::Forbidden(why),
+            Err(error) => return Err(error),
+        };
+        rollouts.push((target.clone(), rollout));
+    }
+    Ok(rollouts)
+}
+
+/// Marks `target` with the rotation, which makes its controller replace its pods; one that is marked already is left
+/// alone.
+///
+/// The workload is read first and the Secret after it: if the Secret is still the one of the decision, and the workload
+/// then takes a patch under the version that was read, no newer rotation has marked it in between.
+///
+/// # Errors
+/// When the API server failed, or refuses the Secret. A lost answer is no harm: the next look finds the mark.
+pub async fn restart(
+    cluster: &Cluster,
+    marking: Marking<'_>,
+    fence: Fence<'_>,
+    target: &RestartTarget,
+) -> Result<Restarted, ClusterError> {
+    let Marking { namespace, marker, id } = marking;
+    for _ in 0..MOST_CONFLICTS {
+        let workload = match cluster.workload(namespace, target).await {
+            Err(ClusterError::Refused(why)) => return Ok(Restarted::Forbidden(why)),
+            read => read?,
+        };
+        let Some(workload) = workload.filter(|workload| !workload.is_going()) else {
+            return Ok(Restarted::Missing);
+        };
+        if workload.marked(marker) == Some(id.as_str()) {
+            return Ok(Restarted::Already);
+        }
+        if !holds(cluster, namespace, fence).await? {
+            return Ok(Restarted::Superseded);
+        }
+        let version = workload.resource_version();
+        match cluster.restart(namespace, target, version, marker, id).await {
+            Err(ClusterError::Conflict) => {}
+            Err(ClusterError::Refused(why)) => return Ok(Restarted::Forbidden(why)),
+            Err(ClusterError::NotFound) => return Ok(Restarted::Missing),
+            patched => return patched.map(|()| Restarted::Now),
+        }
+    }
+    Err(ClusterError::Conflict)
+}
+
+/// Whether the Secret is still as it was.
+async fn holds(cluster: &Cluster, namespace: &str, fence: Fence<'_>) -> Result<bool, ClusterError> {
+    let secret = cluster.secret(namespace, fence.secret).await?;
+    Ok(secret.is_some_and(|secret| secret.metadata.resource_version.as_deref() == Some(fence.resource_version)))
+}
