@@ -14,7 +14,8 @@
 //!
 //! Pure: [`validate`] (spec to checked types), [`intent`] and [`secret`] (the log on the Secret), [`schedule`],
 //! [`limits`], [`status`] (the fold of a pass), [`endpoint`], [`ids`]. At the edges: [`modelarts`] (the cloud),
-//! [`controller`] (the API server), [`clock`], [`admin`], [`metrics`], [`telemetry`], [`args`].
+//! [`verification`] (a code tried as its consumer would), [`controller`] (the API server), [`clock`], [`admin`],
+//! [`metrics`], [`telemetry`], [`args`].
 #![cfg_attr(
     test,
     allow(
@@ -44,3 +45,4 @@ pub mod secret;
 pub mod status;
 pub mod telemetry;
 pub mod validate;
+pub mod verification;

@@ -6,6 +6,7 @@
 
 mod schedule;
 mod text;
+mod verification;
 
 use jiff::SignedDuration;
 
@@ -20,6 +21,7 @@ use crate::identity::Allowance;
 use crate::ids::{AppId, AppIdentity, BadId, ProjectId, WorkspaceId};
 use crate::modelarts::AppCode;
 use crate::schedule::Timetable;
+use crate::verification::{Verification, VerificationHosts};
 
 /// Key of the target Secret when the spec names none.
 pub const DEFAULT_KEY: &str = "appCode";
@@ -32,6 +34,8 @@ pub const DEFAULT_HISTORY: usize = 10;
 pub struct Rules {
     /// Where the cloud may be.
     pub endpoints: EndpointRules,
+    /// Where codes may be tried.
+    pub verification_hosts: VerificationHosts,
     /// Shortest `schedule.interval`, and shortest time between two firings of `schedule.cron`.
     pub minimum_interval: SignedDuration,
     /// Most rotations of a resource that may start within 24 hours.
@@ -69,6 +73,8 @@ pub struct Validated {
     pub suspend: bool,
     /// The Secret that holds the code.
     pub target: TargetStatus,
+    /// How a new code is tried, if it is.
+    pub verification: Option<Verification>,
     /// Whether status shows the code itself.
     pub plaintext: bool,
     /// Most entries of `status.history`.
@@ -139,6 +145,8 @@ pub fn validate(resource: &AppCodeRotation, rules: &Rules) -> Result<Validated, 
     report.length("spec.rotationTrigger", spec.rotation_trigger.as_deref(), 1, 256);
     let target = report.target(resource);
     report.target_is_no_source(spec, &target);
+    let verification = spec.verification.as_ref();
+    let verification = verification.and_then(|spec| report.verification(spec, &rules.verification_hosts));
     let plaintext = spec.status_code.unwrap_or_default() == StatusCode::Plaintext;
     if plaintext && rules.forbid_plaintext {
         report.invalid("spec.statusCode: this operator forbids Plaintext; set Fingerprint or leave it out");
@@ -172,6 +180,7 @@ pub fn validate(resource: &AppCodeRotation, rules: &Rules) -> Result<Validated, 
         rotation_trigger: spec.rotation_trigger.clone(),
         suspend: spec.suspend.unwrap_or(false),
         target,
+        verification,
         plaintext,
         history_limit,
     })
@@ -360,6 +369,7 @@ mod tests {
     pub(super) fn rules() -> Rules {
         Rules {
             endpoints: EndpointRules::default(),
+            verification_hosts: VerificationHosts::default(),
             minimum_interval: SignedDuration::from_mins(10),
             daily_budget: 1000,
             allowances: Vec::new(),
@@ -451,7 +461,7 @@ mod tests {
             "appName": "", "appRemark": "x".repeat(201), "appCode": "a b",
             "appCodeFrom": {"secretKeyRef": {"name": "A", "key": ".."}}, "credentialsRef": {"name": "a..b"},
             "schedule": {"interval": "0s", "jitter": "1d"}, "rotationTrigger": "", "target": {"name": "-", "key": "/"},
-            "statusCode": "Plaintext", "historyLimit": 0,
+            "verification": {"url": "moon", "expectStatus": 600, "timeout": "1d"}, "statusCode": "Plaintext", "historyLimit": 0,
         });
         let rules = Rules {
             forbid_plaintext: true,
@@ -477,6 +487,9 @@ mod tests {
             "spec.rotationTrigger ",
             "spec.target.name ",
             "spec.target.key ",
+            "spec.verification.timeout ",
+            "spec.verification.url ",
+            "spec.verification.expectStatus ",
             "spec.statusCode",
             "spec.historyLimit ",
         ];
