@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use reqwest::Method;
-use secrecy::zeroize::Zeroizing;
 
 use super::{Probe, Prober, Verification};
 use crate::api::VerificationMethod;
@@ -42,11 +41,15 @@ impl Prober for HttpProber {
             return Probe::Unreachable("the code holds characters that no header can carry".into());
         };
         value.set_sensitive(true);
-        let (method, body) = match verification.method {
-            VerificationMethod::Get => (Method::GET, None),
-            VerificationMethod::Head => (Method::HEAD, None),
-            // One of no length is announced, as some servers ask of a POST.
-            VerificationMethod::Post => (Method::POST, Some(Zeroizing::default())),
+        let mut headers = HeaderMap::from_iter([(HEADER, value)]);
+        let method = match verification.method {
+            VerificationMethod::Get => Method::GET,
+            VerificationMethod::Head => Method::HEAD,
+            VerificationMethod::Post => {
+                // Some servers ask for a length, and the HTTP stack announces none for an empty body.
+                headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+                Method::POST
+            }
         };
         let url = &verification.url;
         let request = Outgoing {
@@ -54,8 +57,8 @@ impl Prober for HttpProber {
             origin: &url.origin,
             path: &url.path,
             query: &url.query,
-            headers: HeaderMap::from_iter([(HEADER, value)]),
-            body,
+            headers,
+            body: None,
         };
         match self.line.send(request, verification.timeout, self.clock.now()).await {
             // Whether the body came to its end does not matter: the status has answered.
