@@ -45,6 +45,9 @@ pub(crate) const ZONE_WITH_CRON: &str =
 pub(crate) const WINDOW_LENGTH: &str = "duration must be 1m to 168h";
 pub(crate) const GRACE_LENGTH: &str = "gracePeriod must be at most 720h";
 pub(crate) const RESTART_DELAY_LENGTH: &str = "restartDelay must be at most 10m";
+pub(crate) const VERIFICATION_STATUS: &str =
+    "expectStatus must not be 401, 403 or 429: these are how a gateway refuses a code or puts a caller off";
+pub(crate) const VERIFICATION_TIMEOUT: &str = "timeout must be 1s to 60s";
 
 /// What should be rotated, when, and where the code goes.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -184,6 +187,13 @@ pub struct AppCodeRotationSpec {
     )]
     #[x_kube(validation = Rule::new("duration(self) <= duration('10m')").message(RESTART_DELAY_LENGTH))]
     pub restart_delay: Option<String>,
+
+    /// A request that shows whether a new code works, tried with the header `X-Apig-AppCode: <code>` as a consumer would:
+    /// after the code is in the Secret, before the rotation counts as successful, and before any old code is retired. It
+    /// is tried again for a while, since a gateway may learn of a new code late. A try that fails never changes the app;
+    /// what came of the last one is in `status.verification`. Default: none, and what the cloud lists counts as working.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<VerificationSpec>,
 
     /// What status shows of the code. `Fingerprint`: 16 hex digits that stand for it. `Plaintext`: also the code
     /// itself in `status.appCode`, readable by whoever may read this resource. Default: `Fingerprint`.
@@ -394,6 +404,55 @@ pub enum WorkloadKind {
     StatefulSet,
     /// A pod on each node.
     DaemonSet,
+}
+
+/// A request that shows whether a code works.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VerificationSpec {
+    /// Where the code is tried, such as `https://inference.example.com/v1/health`: `https`, a host in lower case, with a
+    /// port if need be, a path and perhaps a query, both percent-encoded. The host is shown the code, so it must be on
+    /// the operator's allow-list. Name what needs the code (else its answer proves nothing), costs little and changes
+    /// nothing. Redirects are not followed.
+    #[schemars(
+        length(min = 1, max = 2048),
+        regex(pattern = r"^https?://[a-z0-9.:\[\]-]+([/?][!$-~]*)?$")
+    )]
+    pub url: String,
+
+    /// How it is asked: `GET`, `HEAD`, or `POST` with an empty body. Default: `GET`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<VerificationMethod>,
+
+    /// HTTP status of an answer that shows that the code works, 200 to 499; its body does not count. It may be one with
+    /// which the service behind the gateway turns an empty request down, such as 400, but none that the gateway has for a
+    /// code that does not work (401, 403) or for too many calls (429). Default: 200.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 200, max = 499))]
+    #[x_kube(validation = Rule::new("!(self in [401, 403, 429])").message(VERIFICATION_STATUS))]
+    pub expect_status: Option<i32>,
+
+    /// Longest time for one try, from the look-up of the name to the end of the answer: `1s` to `60s`. Default: `10s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 2, max = 22),
+        regex(pattern = r"^([0-9]{1,5}h)?([0-9]{1,7}m)?([0-9]{1,7}s)?$")
+    )]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('60s')").message(VERIFICATION_TIMEOUT))]
+    pub timeout: Option<String>,
+}
+
+/// How a code is tried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum VerificationMethod {
+    /// Asks for the whole answer.
+    #[default]
+    Get,
+    /// Asks for the head of the answer.
+    Head,
+    /// Sends an empty body.
+    Post,
 }
 
 /// A code that stands in a resource in plain text. It is written to and read from the API server and nowhere else:

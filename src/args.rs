@@ -14,6 +14,7 @@ use crate::identity::{Allowance, Identity};
 use crate::modelarts::{Credentials, GuardOptions, HttpOptions};
 use crate::plan::Limits;
 use crate::validate::Rules;
+use crate::verification::{VerificationHost, VerificationHosts};
 
 /// Rotates app codes of Huawei Cloud ModelArts and keeps them in Kubernetes Secrets.
 ///
@@ -37,8 +38,13 @@ pub struct Args {
     #[arg(long = "allow-endpoint", env = "APPCODE_ALLOW_ENDPOINTS", value_delimiter = ',', value_name = "PAIR", value_parser = pair)]
     pub allow_endpoints: Vec<Endpoint>,
 
-    /// Opens plain http to loopback endpoints on the allow-list, for a simulated cloud on this machine. Never use it
-    /// with a real one.
+    /// Host that resources may name in spec.verification.url, and so be shown their codes, as HOST or HOST:PORT (without
+    /// a port: 443); may be given several times. Default: none, and a resource that asks for a verification is refused.
+    #[arg(long, env = "APPCODE_VERIFICATION_HOSTS", value_delimiter = ',', value_name = "HOST", value_parser = host)]
+    pub verification_hosts: Vec<VerificationHost>,
+
+    /// Opens plain http to loopback endpoints and verification hosts on the allow-lists, for a simulated cloud on this
+    /// machine. Never use it with a real one.
     #[arg(long, env = "APPCODE_ALLOW_INSECURE_LOOPBACK")]
     pub allow_insecure_loopback: bool,
 
@@ -56,11 +62,11 @@ pub struct Args {
     )]
     pub allow_default_identity: Vec<Allowance>,
 
-    /// File with PEM certificates that are trusted for the cloud besides those of the system.
+    /// File with PEM certificates that are trusted for the cloud and for verification hosts besides those of the system.
     #[arg(long, env = "APPCODE_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
 
-    /// Proxy for every request to the cloud. Proxy variables of the environment are not heeded.
+    /// Proxy for every request to the cloud and to verification hosts. Proxy variables of the environment are not heeded.
     #[arg(long, env = "APPCODE_PROXY", value_name = "URL", hide_env_values = true)]
     pub proxy: Option<SecretString>,
 
@@ -86,7 +92,7 @@ pub struct Args {
     #[arg(long, env = "APPCODE_REQUEST_DEADLINE", default_value = "30s", value_name = "DURATION", value_parser = duration)]
     pub request_deadline: SignedDuration,
 
-    /// Longest time for name lookup, connect and TLS handshake with the cloud; must be shorter than the request deadline.
+    /// Longest time for name lookup, connect and TLS handshake with the cloud or a verification host; must be shorter than the request deadline.
     #[arg(long, env = "APPCODE_CONNECT_TIMEOUT", default_value = "5s", value_name = "DURATION", value_parser = duration)]
     pub connect_timeout: SignedDuration,
 
@@ -171,6 +177,10 @@ fn pair(text: &str) -> Result<Endpoint, String> {
     Endpoint::parse_pair(text).map_err(|error| error.to_string())
 }
 
+fn host(text: &str) -> Result<VerificationHost, String> {
+    VerificationHost::parse(text).map_err(|error| error.to_string())
+}
+
 fn duration(text: &str) -> Result<SignedDuration, String> {
     let time: SignedDuration = text
         .parse()
@@ -243,6 +253,10 @@ impl Args {
             },
             rules: Rules {
                 endpoints,
+                verification_hosts: VerificationHosts {
+                    allowed: self.verification_hosts.clone(),
+                    allow_insecure_loopback: self.allow_insecure_loopback,
+                },
                 minimum_interval: self.minimum_interval,
                 daily_budget: usize::from(self.daily_budget),
                 forbid_plaintext: self.forbid_plaintext_status,
@@ -376,6 +390,30 @@ mod tests {
         let pair = "--allow-endpoint=http://127.0.0.1:1=http://127.0.0.1:2";
         assert!(args(&[pair]).settings().is_err());
         assert!(args(&[pair, "--allow-insecure-loopback"]).settings().is_ok());
+    }
+
+    #[test]
+    fn verification_hosts_are_a_list_and_none_by_default() {
+        let hosts = |flags: &[&str]| args(flags).settings().unwrap().rules.verification_hosts;
+        assert_eq!(hosts(&[]), VerificationHosts::default());
+        let listed = hosts(&[
+            "--verification-hosts=a.example,B.example:8443",
+            "--verification-hosts=[::1]",
+        ]);
+        let expected =
+            ["a.example:443", "b.example:8443", "[::1]:443"].map(|text| VerificationHost::parse(text).unwrap());
+        assert_eq!(listed.allowed, expected);
+        for wrong in [
+            "",
+            "*.example.com",
+            "https://a.example",
+            "a.example,",
+            "a.example/x",
+            "2130706433",
+        ] {
+            let flag = format!("--verification-hosts={wrong}");
+            assert!(Args::try_parse_from(["appcode-operator", &flag]).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -139,15 +139,20 @@ impl EndpointRules {
 
 /// A scheme, a host and perhaps a port, in the one spelling that every URL parser agrees on.
 #[derive(Clone, Debug)]
-struct Origin {
-    text: String,
-    is_plain: bool,
+pub(crate) struct Origin {
+    /// The whole, without a trailing slash.
+    pub(crate) text: String,
+    pub(crate) host: String,
+    /// The scheme's own where the text names none.
+    pub(crate) port: u16,
+    /// Whether it is `http`, and so a loopback.
+    pub(crate) is_plain: bool,
 }
 
 impl Origin {
     /// The parser of the HTTP client must read `text` back unchanged: then no other spelling of an address (decimal,
     /// octal, upper case, full-width) and no user, path, query or fragment gets through.
-    fn parse(text: &str) -> Result<Self, BadId> {
+    pub(crate) fn parse(text: &str) -> Result<Self, BadId> {
         let bad = || BadId {
             what: "endpoint",
             rule: "https:// and a lower-case host name, with a port if need be",
@@ -173,6 +178,8 @@ impl Origin {
             });
         }
         Ok(Self {
+            host: host.to_owned(),
+            port: url.port_or_known_default().ok_or_else(bad)?,
             text: canonical,
             is_plain,
         })

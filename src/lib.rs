@@ -14,7 +14,7 @@
 //!
 //! Pure: [`validate`] (spec to checked types), [`intent`] and [`secret`] (the log on the Secret), [`schedule`],
 //! [`limits`], [`status`] (the fold of a pass), [`workload`] (what is restarted, and how far it is), [`endpoint`],
-//! [`ids`]. At the edges: [`modelarts`] (the cloud),
+//! [`ids`]. At the edges: [`modelarts`] (the cloud), [`verification`] (a code tried as its consumer would),
 //! [`controller`] (the API server), [`clock`], [`admin`], [`metrics`], [`telemetry`], [`args`].
 #![cfg_attr(
     test,
@@ -45,4 +45,5 @@ pub mod secret;
 pub mod status;
 pub mod telemetry;
 pub mod validate;
+pub mod verification;
 pub mod workload;

@@ -28,6 +28,7 @@ pub use self::http::HttpAppCodes;
 pub use self::measured::MeasuredAppCodes;
 pub use self::scrub::scrub;
 pub use self::transport::{HttpOptions, HttpSetupError};
+pub(crate) use self::transport::{Line, Outgoing, SendError};
 pub use crate::endpoint::Endpoint;
 use crate::ids::{AppIdentity, BadId, Fingerprint, WorkspaceId};
 
@@ -60,7 +61,7 @@ impl AppCode {
         }
     }
 
-    /// The code itself, for a URL, a request body or the data of a Secret, and for nothing else.
+    /// The code itself, for a URL, the header or the body of a request, or the data of a Secret, and for nothing else.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }

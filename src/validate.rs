@@ -6,6 +6,7 @@
 
 mod schedule;
 mod text;
+mod verification;
 
 use jiff::SignedDuration;
 
@@ -21,6 +22,7 @@ use crate::identity::Allowance;
 use crate::ids::{AppId, AppIdentity, BadId, ProjectId, WorkspaceId};
 use crate::modelarts::AppCode;
 use crate::schedule::Timetable;
+use crate::verification::{Verification, VerificationHosts};
 use crate::workload::RestartTarget;
 
 /// Key of the target Secret when the spec names none.
@@ -46,6 +48,8 @@ const MAX_RESTART_DELAY: SignedDuration = SignedDuration::from_mins(10);
 pub struct Rules {
     /// Where the cloud may be.
     pub endpoints: EndpointRules,
+    /// Where codes may be tried.
+    pub verification_hosts: VerificationHosts,
     /// Shortest `schedule.interval`, and shortest time between two firings of `schedule.cron`.
     pub minimum_interval: SignedDuration,
     /// Most rotations of a resource that may start within 24 hours.
@@ -93,6 +97,8 @@ pub struct Validated {
     pub restart_targets: Vec<RestartTarget>,
     /// Time from the writing of the Secret to the restart. Default: none.
     pub restart_delay: SignedDuration,
+    /// How a new code is tried, if it is.
+    pub verification: Option<Verification>,
     /// Whether status shows the code itself.
     pub plaintext: bool,
     /// Most entries of `status.history`.
@@ -166,6 +172,8 @@ pub fn validate(resource: &AppCodeRotation, rules: &Rules) -> Result<Validated, 
     report.target_is_no_source(spec, &target);
     let restart_targets = report.restart_targets(spec);
     let restart_delay = report.restart_delay(spec.restart_delay.as_deref());
+    let verification = spec.verification.as_ref();
+    let verification = verification.and_then(|spec| report.verification(spec, &rules.verification_hosts));
     let plaintext = spec.status_code.unwrap_or_default() == StatusCode::Plaintext;
     if plaintext && rules.forbid_plaintext {
         report.invalid("spec.statusCode: this operator forbids Plaintext; set Fingerprint or leave it out");
@@ -204,6 +212,7 @@ pub fn validate(resource: &AppCodeRotation, rules: &Rules) -> Result<Validated, 
         target,
         restart_targets,
         restart_delay,
+        verification,
         plaintext,
         history_limit,
     })
@@ -442,6 +451,7 @@ mod tests {
     pub(super) fn rules() -> Rules {
         Rules {
             endpoints: EndpointRules::default(),
+            verification_hosts: VerificationHosts::default(),
             minimum_interval: SignedDuration::from_mins(10),
             daily_budget: 1000,
             allowances: Vec::new(),
@@ -540,7 +550,8 @@ mod tests {
             "appCodeFrom": {"secretKeyRef": {"name": "A", "key": ".."}}, "credentialsRef": {"name": "a..b"},
             "schedule": {"interval": "0s", "jitter": "1d"}, "rotationTrigger": "", "target": {"name": "-", "key": "/"},
             "restartTargets": [{"kind": "Deployment", "name": "a/b"}, {"kind": "Deployment", "name": "a/b"}],
-            "restartDelay": "10m1s", "statusCode": "Plaintext", "historyLimit": 0,
+            "restartDelay": "10m1s",
+            "verification": {"url": "moon", "expectStatus": 600, "timeout": "1d"}, "statusCode": "Plaintext", "historyLimit": 0,
         });
         let rules = Rules {
             forbid_plaintext: true,
@@ -570,6 +581,9 @@ mod tests {
             "spec.restartTargets[1].name must be the name of a workload",
             "spec.restartTargets[1] must not name",
             "spec.restartDelay must be at most 10m",
+            "spec.verification.timeout ",
+            "spec.verification.url ",
+            "spec.verification.expectStatus ",
             "spec.statusCode",
             "spec.historyLimit ",
         ];

@@ -52,6 +52,10 @@ pub struct AppCodeRotationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_verified_time: Option<Time>,
 
+    /// The last try of a new code by `spec.verification`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<VerificationStatus>,
+
     /// The rotation whose outcome is open, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<OpenRotation>,
@@ -143,6 +147,29 @@ pub struct PreviousCode {
     /// the new code has still to reach its consumers, and once it is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retire_after: Option<Time>,
+}
+
+/// The last try of a new code.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VerificationStatus {
+    /// When it was made.
+    pub time: Time,
+    /// `Passed`: the answer had the status that is expected. `Failed`: it had another one, or there was none.
+    pub outcome: VerificationOutcome,
+    /// Id of the rotation whose code was tried.
+    pub rotation_id: String,
+    /// What came of it, without secrets.
+    pub message: String,
+}
+
+/// What came of a try of a new code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum VerificationOutcome {
+    /// The answer had the status that is expected.
+    Passed,
+    /// It had another one, or there was none.
+    Failed,
 }
 
 /// A rotation whose outcome is open.
@@ -460,7 +487,7 @@ reasons! {
     SecretNotWritable,
     /// Another resource claims the same code.
     Conflict,
-    /// The endpoint is not on the operator's allow-list.
+    /// The endpoint, or the host of the verification, is not on the operator's allow-list.
     EndpointNotAllowed,
     /// The resource names no credentials, and the operator's own may not be used for its namespace and app.
     IdentityNotAllowed,

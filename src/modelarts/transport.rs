@@ -82,7 +82,7 @@ pub enum HttpSetupError {
 
 /// A request that failed to bring an answer. The text holds no URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum SendError {
+pub(crate) enum SendError {
     /// Nothing was sent.
     NotSent(String),
     /// It may have been taken.
@@ -90,23 +90,23 @@ pub(super) enum SendError {
 }
 
 /// A request as it goes out.
-pub(super) struct Outgoing<'a> {
-    pub(super) method: Method,
+pub(crate) struct Outgoing<'a> {
+    pub(crate) method: Method,
     /// Origin without a trailing slash.
-    pub(super) origin: &'a str,
+    pub(crate) origin: &'a str,
     /// Percent-encoded.
-    pub(super) path: &'a str,
+    pub(crate) path: &'a str,
     /// Percent-encoded, without the question mark.
-    pub(super) query: &'a str,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Option<Zeroizing<Vec<u8>>>,
+    pub(crate) query: &'a str,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Option<Zeroizing<Vec<u8>>>,
 }
 
 /// An answer of any status.
-pub(super) struct Answer {
-    pub(super) status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     pub(super) request_id: Option<String>,
-    pub(super) retry_after: Option<Duration>,
+    pub(crate) retry_after: Option<Duration>,
     /// `X-Subject-Token`.
     pub(super) token: Option<SecretString>,
     /// The whole body, or why there is none.
@@ -115,11 +115,9 @@ pub(super) struct Answer {
 
 /// The clients: reads may share a connection, changes never do.
 pub(super) struct Transport {
-    reads: Client,
-    changes: Client,
-    connect_timeout: Duration,
+    reads: Line,
+    changes: Line,
     deadline: Duration,
-    has_proxy: bool,
 }
 
 impl Transport {
@@ -127,23 +125,53 @@ impl Transport {
         if options.connect_timeout.is_zero() || options.connect_timeout >= options.request_deadline {
             return Err(HttpSetupError::Deadlines);
         }
-        let reads = builder(options)?.build().map_err(|_| HttpSetupError::Tls)?;
-        // A pool repeats a request whose reused connection died before it was written. Without a pool none is reused.
-        let changes = builder(options)?
-            .pool_max_idle_per_host(0)
-            .build()
-            .map_err(|_| HttpSetupError::Tls)?;
         Ok(Self {
-            reads,
-            changes,
-            connect_timeout: options.connect_timeout,
+            reads: Line::of(options, builder(options)?)?,
+            changes: Line::without_reuse(options)?,
             deadline: options.request_deadline,
-            has_proxy: options.proxy.is_some(),
         })
     }
 
     /// Sends `request` once. A sign-in counts as a change here, since each failed one counts against the user.
     pub(super) async fn send(&self, request: Outgoing<'_>, now: Timestamp) -> Result<Answer, SendError> {
+        let line = if request.method == Method::GET {
+            &self.reads
+        } else {
+            &self.changes
+        };
+        line.send(request, self.deadline, now).await
+    }
+}
+
+/// One client, and what has to be known to tell of its failures.
+pub(crate) struct Line {
+    client: Client,
+    connect_timeout: Duration,
+    has_proxy: bool,
+}
+
+impl Line {
+    /// A client that opens a connection for each request.
+    pub(crate) fn without_reuse(options: &HttpOptions) -> Result<Self, HttpSetupError> {
+        // A pool repeats a request whose reused connection died before it was written. Without a pool none is reused.
+        Self::of(options, builder(options)?.pool_max_idle_per_host(0))
+    }
+
+    fn of(options: &HttpOptions, builder: ClientBuilder) -> Result<Self, HttpSetupError> {
+        Ok(Self {
+            client: builder.build().map_err(|_| HttpSetupError::Tls)?,
+            connect_timeout: options.connect_timeout,
+            has_proxy: options.proxy.is_some(),
+        })
+    }
+
+    /// Sends `request` once. By `deadline` it is over, the reading of the body included.
+    pub(crate) async fn send(
+        &self,
+        request: Outgoing<'_>,
+        deadline: Duration,
+        now: Timestamp,
+    ) -> Result<Answer, SendError> {
         let query = if request.query.is_empty() {
             String::new()
         } else {
@@ -155,19 +183,16 @@ impl Transport {
             .filter(|url| url.path() == request.path && url.query().unwrap_or_default() == request.query)
             .ok_or_else(|| SendError::NotSent("the call has no URL of its own".into()))?;
         let peer = self.peer(&url);
-        let client = if request.method == Method::GET {
-            &self.reads
-        } else {
-            &self.changes
-        };
-        let mut call = client
+        let mut call = self
+            .client
             .request(request.method, url)
             .headers(request.headers)
-            .timeout(self.deadline);
+            .timeout(deadline);
         if let Some(body) = request.body {
             call = call.body(body.to_vec());
         }
-        let mut response = call.send().await.map_err(|error| self.send_error(error, &peer))?;
+        let sent = call.send().await;
+        let mut response = sent.map_err(|error| self.send_error(error, &peer, deadline))?;
         let headers = response.headers();
         let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let retry_after = text(RETRY_AFTER).and_then(|value| refusal::retry_after(value, text(DATE), now));
@@ -192,7 +217,7 @@ impl Transport {
         format!("{}{proxy}", host(url).unwrap_or_default())
     }
 
-    fn send_error(&self, error: reqwest::Error, peer: &str) -> SendError {
+    fn send_error(&self, error: reqwest::Error, peer: &str, deadline: Duration) -> SendError {
         let error = error.without_url();
         if error.is_builder() {
             return SendError::NotSent("the request could not be built".into());
@@ -208,7 +233,7 @@ impl Transport {
             });
         }
         if error.is_timeout() {
-            SendError::Unknown(format!("no answer within {} s", self.deadline.as_secs_f32()))
+            SendError::Unknown(format!("no answer within {} s", deadline.as_secs_f32()))
         } else {
             SendError::Unknown(format!("no answer: {}", innermost(&error)))
         }

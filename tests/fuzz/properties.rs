@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use appcode_operator::api::VerificationMethod;
 use appcode_operator::endpoint::{Endpoint, EndpointRules};
 use appcode_operator::ids::{AppId, AppIdentity, BadId, Fingerprint, ProjectId, RotationId, WorkspaceId};
 use appcode_operator::intent::{Call, Intent, Reading};
@@ -13,6 +14,9 @@ use appcode_operator::modelarts::{AppCode, Caller, Credentials, Target, scrub, w
 use appcode_operator::schedule::{Cron, zone};
 use appcode_operator::secret::{Asker, SecretView, new_secret, view};
 use appcode_operator::validate::{Rules, validate};
+use appcode_operator::verification::{
+    DEFAULT_STATUS, DEFAULT_TIMEOUT, Verification, VerificationHost, VerificationHosts,
+};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
@@ -168,7 +172,8 @@ fn assert_silent(refused: &BadId, text: &str) {
 }
 
 /// A URL: what is accepted as an id or a code stands in the path as one segment each, reads back letter by letter and
-/// leaves the rest of the URL alone; what is accepted as an endpoint is an allowed one in its one spelling.
+/// leaves the rest of the URL alone; what is accepted as an endpoint, or as a place to try a code at, is an
+/// allowed one in its one spelling.
 pub fn url(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let [project, app_id, code, endpoint] = parts(&text);
@@ -194,6 +199,7 @@ pub fn url(bytes: &[u8]) {
             assert!(is_rule || !is_telling(endpoint) || !error.to_string().contains(endpoint));
         }
     }
+    assert_verified_where_allowed(endpoint);
     if let Ok(found) = Endpoint::for_region(endpoint) {
         for origin in [&found.modelarts, &found.iam] {
             let host = Url::parse(origin).unwrap().host_str().unwrap().to_owned();
@@ -210,6 +216,29 @@ pub fn url(bytes: &[u8]) {
             let url = Url::parse(origin).unwrap();
             assert_eq!(url.as_str().trim_end_matches('/'), origin);
             assert!(url.username().is_empty() && url.password().is_none() && url.path() == "/");
+        }
+    }
+}
+
+/// A URL at which a code may be tried is sent as it is written, to the one host that is allowed.
+fn assert_verified_where_allowed(text: &str) {
+    let hosts = VerificationHosts {
+        allowed: vec![VerificationHost::parse("modelarts.example.com").unwrap()],
+        allow_insecure_loopback: true,
+    };
+    let method = VerificationMethod::Get;
+    match Verification::check(text, method, DEFAULT_STATUS, DEFAULT_TIMEOUT, &hosts) {
+        Ok(found) => {
+            assert_eq!(format!("{:?}", found.url), "ProbeUrl(https://modelarts.example.com/…)");
+            let url = Url::parse(text).unwrap();
+            let is_plain = url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
+            assert!(is_plain && url.host_str() == Some("modelarts.example.com"));
+            assert_eq!(url.port_or_known_default(), Some(443));
+        }
+        Err(errors) => {
+            let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            let is_rule = "https:// and a lower-case host name".starts_with(text);
+            assert!(is_rule || !is_telling(text) || !told.concat().contains(text));
         }
     }
 }
@@ -344,6 +373,7 @@ pub fn schedule(bytes: &[u8]) {
     .unwrap();
     let rules = Rules {
         endpoints: EndpointRules::default(),
+        verification_hosts: VerificationHosts::default(),
         minimum_interval: SignedDuration::from_mins(10),
         daily_budget: 6,
         forbid_plaintext: false,

@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use appcode_operator::api::AppCodeRotation;
 use appcode_operator::endpoint::{Endpoint, EndpointRules};
 use appcode_operator::validate::{Rules, validate};
+use appcode_operator::verification::{VerificationHost, VerificationHosts};
 use jiff::SignedDuration;
 use kube::CustomResourceExt;
 use kube::core::cel::{Validator, validate_cel};
@@ -30,12 +31,16 @@ fn root_schema() -> &'static Value {
     &SCHEMA
 }
 
-/// Settings under which nothing but the CRD's own rules is left, except what a pattern cannot say of an endpoint.
+/// Settings under which nothing but the CRD's own rules is left, except what a pattern cannot say of a URL.
 pub fn lenient_rules() -> Rules {
     let pair = Endpoint::parse_pair("https://modelarts.example.com=https://iam.example.com").unwrap();
     Rules {
         endpoints: EndpointRules {
             allowed: vec![pair],
+            allow_insecure_loopback: false,
+        },
+        verification_hosts: VerificationHosts {
+            allowed: vec![VerificationHost::parse("inference.example.com").unwrap()],
             allow_insecure_loopback: false,
         },
         minimum_interval: SignedDuration::ZERO,
@@ -223,6 +228,39 @@ fn restart_targets_are_a_map_by_kind_and_name() {
     assert_eq!(targets["x-kubernetes-list-map-keys"], json!(["kind", "name"]));
 }
 
+fn verification_cases() -> Vec<(&'static str, Vec<Value>, Vec<Value>)> {
+    vec![
+        (
+            "expectStatus must not be 401, 403 or 429: these are how a gateway refuses a code or puts a caller off",
+            [401, 403, 429]
+                .map(|status| verification(&json!({"expectStatus": status})))
+                .to_vec(),
+            [200, 302, 400, 404, 499]
+                .map(|status| verification(&json!({"expectStatus": status})))
+                .to_vec(),
+        ),
+        (
+            "timeout must be 1s to 60s",
+            ["0s", "61s", "1h"]
+                .map(|time| verification(&json!({"timeout": time})))
+                .to_vec(),
+            ["1s", "1m", "0h0m60s"]
+                .map(|time| verification(&json!({"timeout": time})))
+                .to_vec(),
+        ),
+    ]
+}
+
+/// A spec with a good verification over which `changes` are merged.
+fn verification(changes: &Value) -> Value {
+    let mut fields = json!({"url": "https://inference.example.com/health", "method": "GET"});
+    fields
+        .as_object_mut()
+        .unwrap()
+        .extend(changes.as_object().unwrap().clone());
+    json!({ "verification": fields })
+}
+
 /// Each CEL rule by its message: specs that break it and nothing else, and specs close by that do not.
 fn cel_cases() -> Vec<(&'static str, Vec<Value>, Vec<Value>)> {
     let seed_in = |name: &str| json!({"secretKeyRef": {"name": name, "key": "k"}});
@@ -331,7 +369,7 @@ fn cel_cases() -> Vec<(&'static str, Vec<Value>, Vec<Value>)> {
 #[test]
 fn every_rule_refuses_and_accepts_as_the_operator_does() {
     let mut tried = BTreeSet::new();
-    for (message, refused, accepted) in cel_cases() {
+    for (message, refused, accepted) in cel_cases().into_iter().chain(verification_cases()) {
         tried.insert(message.to_owned());
         for changes in refused {
             let resource = resource(&changes);
@@ -446,6 +484,26 @@ fn each_bad_field_is_refused_by_both() {
         json!({"restartDelay": ""}),
         json!({"restartDelay": "1d"}),
         json!({"restartDelay": 60}),
+        json!({"verification": {}}),
+        json!({"verification": "https://inference.example.com/"}),
+        verification(&json!({"url": ""})),
+        verification(&json!({"url": "inference.example.com"})),
+        verification(&json!({"url": "ftp://inference.example.com/"})),
+        verification(&json!({"url": "https://Inference.example.com/"})),
+        verification(&json!({"url": "https://u@inference.example.com/"})),
+        verification(&json!({"url": "https://inference.example.com/#x"})),
+        verification(&json!({"url": "https://inference.example.com/a b"})),
+        verification(&json!({"url": "https://inference.example.com/é"})),
+        verification(&json!({"url": format!("https://inference.example.com/{}", "a".repeat(2048))})),
+        verification(&json!({"method": "get"})),
+        verification(&json!({"method": "PUT"})),
+        verification(&json!({"expectStatus": "200"})),
+        verification(&json!({"expectStatus": 199})),
+        verification(&json!({"expectStatus": 500})),
+        verification(&json!({"timeout": ""})),
+        verification(&json!({"timeout": "10"})),
+        verification(&json!({"timeout": "1.5s"})),
+        verification(&json!({"timeout": "61s"})),
         json!({"statusCode": "plaintext"}),
         json!({"historyLimit": 0}),
         json!({"historyLimit": 51}),
@@ -494,6 +552,8 @@ prop_compose! {
         limit in prop::option::of(-2..60i64),
         workloads in prop::collection::vec((prop::sample::select(vec!["Deployment", "StatefulSet", "DaemonSet", "Job"]), "[ab]|[a-c.-]{1,2}"), 0..3),
         delay in text("[0-9]{1,3}[ms]|1?0m0?1?s"),
+        tried in [text("https://inference.example.com(:443)?[/?#a-z.% ]{0,5}|https?://[a-z/@:]{1,5}"), text("[0-9]{1,2}[ms]")],
+        status in prop::option::of(prop_oneof![195..505i64, Just(401), Just(429)]),
     ) -> Value {
         let seed = (seed[0].is_some() || seed[1].is_some())
             .then(|| json!({"secretKeyRef": object(&[("name", seed[0].clone()), ("key", seed[1].clone())])}));
@@ -502,6 +562,9 @@ prop_compose! {
         let fields = [("interval", times[0].clone()), ("jitter", times[1].clone()), ("cron", crons[0].clone()),
             ("timeZone", zones[0].clone()), ("windows", windows)];
         let schedule = fields.iter().any(|(_, value)| value.is_some()).then(|| object(&fields));
+        let verification = tried[0].is_some().then(|| {
+            object(&[("url", tried[0].clone()), ("timeout", tried[1].clone()), ("expectStatus", status.map(|it| json!(it)))])
+        });
         let region = region.or_else(|| endpoint.is_none().then(|| json!("cn-north-4")));
         resource(&object(&[
             ("region", region.or(Some(Value::Null))), ("endpoint", endpoint), ("projectId", ids[0].clone()),
@@ -509,8 +572,9 @@ prop_compose! {
             ("appRemark", words[1].clone()), ("rotationTrigger", words[2].clone()), ("appCode", code), ("appCodeFrom", seed),
             ("credentialsRef", credentials.map(|name| json!({"name": name}))), ("schedule", schedule),
             ("target", Some(object(&[("name", target[0].clone()), ("key", target[1].clone())]))),
-            ("historyLimit", limit.map(|limit| json!(limit))), ("restartDelay", delay),
+            ("restartDelay", delay),
             ("restartTargets", (!workloads.is_empty()).then(|| workloads.iter().map(|(kind, name)| json!({"kind": kind, "name": name})).collect())),
+            ("historyLimit", limit.map(|limit| json!(limit))), ("verification", verification),
         ]))
     }
 }
@@ -518,8 +582,8 @@ prop_compose! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// One way always; the other way too, but for an endpoint, a cron and a time zone, of which the operator knows more
-    /// than a pattern can say.
+    /// One way always; the other way too, but for a URL, a cron and a time zone, of which the operator knows more than a
+    /// pattern can say.
     #[test]
     fn the_crd_and_the_operator_refuse_the_same(resource in spec()) {
         let crd = crd_refusals(&resource);
@@ -529,7 +593,8 @@ proptest! {
             let field = message.split(' ').next().unwrap();
             let last = field.rsplit('.').next().unwrap();
             let is_calendar = field.starts_with("spec.schedule") && ["cron", "timeZone"].contains(&last);
-            field.starts_with("spec.endpoint") || is_calendar || message.ends_with("two firings of cron")
+            let is_url = field.starts_with("spec.endpoint") || field.starts_with("spec.verification.url");
+            is_url || is_calendar || message.ends_with("two firings of cron")
         };
         operator.retain(|message| !is_beyond_patterns(message));
         prop_assert!(operator.is_empty() || !crd.is_empty(), "only the operator refuses: {operator:?}");

@@ -1,8 +1,9 @@
-//! The cloud client on the wire: what it sends, what it makes of answers, and what it never does.
+//! The cloud client and the prober on the wire: what they send, what they make of answers, and what they never do.
 
 mod errors;
 mod hostile;
 mod once;
+mod probe;
 mod requests;
 pub mod server;
 mod simulated;

@@ -41,6 +41,13 @@ impl Kept {
             .set_default()
     }
 
+    /// Keeps what any library logs too, without the operator's own filter.
+    pub fn start_unfiltered(&self) -> tracing::subscriber::DefaultGuard {
+        LazyLock::force(&ANOTHER);
+        let all = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE);
+        all.with_writer(self.clone()).set_default()
+    }
+
     pub fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }

@@ -12,6 +12,7 @@ use appcode_operator::modelarts::{
 };
 use appcode_operator::plan::Limits;
 use appcode_operator::validate::Rules;
+use appcode_operator::verification::VerificationHosts;
 use jiff::SignedDuration;
 use serde_json::Value;
 
@@ -146,6 +147,7 @@ fn settings(stage: &Stage) -> Settings {
                 allowed: vec![endpoint],
                 allow_insecure_loopback: true,
             },
+            verification_hosts: VerificationHosts::default(),
             minimum_interval,
             daily_budget: 1000,
             forbid_plaintext: false,

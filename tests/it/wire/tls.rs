@@ -17,9 +17,9 @@ use super::*;
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 
 /// A server of which it is known what came of each connection.
-struct Peer {
-    server: Server,
-    origin: String,
+pub struct Peer {
+    pub server: Server,
+    pub origin: String,
     /// For each connection that has ended: whether the client sent more than its part of a failed handshake.
     ended: UnboundedReceiver<bool>,
 }
@@ -40,7 +40,7 @@ impl Peer {
     }
 
     /// Shows `identity` and answers with the app, or with a token if it is asked for one.
-    fn showing(identity: &Identity, version: &'static SupportedProtocolVersion) -> Self {
+    pub fn showing(identity: &Identity, version: &'static SupportedProtocolVersion) -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[version])
@@ -70,7 +70,7 @@ impl Peer {
     }
 
     /// Says `bytes` to whatever comes first.
-    fn saying(bytes: &'static [u8]) -> Self {
+    pub fn saying(bytes: &'static [u8]) -> Self {
         Self::start(Arc::default(), move |mut stream| {
             let mut arrived = vec![0; 4096];
             let length = stream.read(&mut arrived).unwrap_or(0);
@@ -86,7 +86,7 @@ impl Peer {
     }
 
     /// That there were `count` connections, and that each ended before its handshake did.
-    async fn assert_no_request(&mut self, count: usize) {
+    pub async fn assert_no_request(&mut self, count: usize) {
         for _ in 0..count {
             let ending = tokio::time::timeout(Duration::from_secs(30), self.ended.recv()).await;
             assert_eq!(ending, Ok(Some(false)));
@@ -107,13 +107,13 @@ fn is_failed_handshake(mut bytes: &[u8]) -> bool {
     bytes.is_empty()
 }
 
-struct Authority {
-    pem: String,
+pub struct Authority {
+    pub pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -125,7 +125,7 @@ impl Authority {
     }
 
     /// A certificate for loopback, changed by `change`.
-    fn sign(&self, change: impl FnOnce(&mut CertificateParams)) -> Identity {
+    pub fn sign(&self, change: impl FnOnce(&mut CertificateParams)) -> Identity {
         let mut params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         change(&mut params);
@@ -137,7 +137,7 @@ impl Authority {
     }
 }
 
-struct Identity {
+pub struct Identity {
     certificate: rcgen::Certificate,
     key: KeyPair,
 }
@@ -149,7 +149,7 @@ impl Identity {
 }
 
 /// The options of a real installation, with `pem` trusted.
-fn trusting(pem: &str) -> HttpOptions {
+pub fn trusting(pem: &str) -> HttpOptions {
     HttpOptions {
         extra_ca_pem: Some(pem.into()),
         ..HttpOptions::default()
