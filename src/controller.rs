@@ -6,6 +6,7 @@
 mod act;
 mod ask;
 mod cluster;
+mod distribute;
 mod notice;
 mod observe;
 mod others;
@@ -34,6 +35,7 @@ use crate::modelarts::{AppCode, AppCodes};
 use crate::plan::{Cloud, Limits, Memory, Observed, Step, plan};
 use crate::status::BACKOFF_CAP;
 use crate::validate::{Rules, Validated};
+use crate::verification::Prober;
 
 /// More steps than any pass needs; a pass that takes them is a fault of ours and must not spin.
 const MOST_STEPS: usize = 32;
@@ -72,6 +74,8 @@ pub struct Context {
     pub cluster: Cluster,
     /// The cloud.
     pub cloud: Arc<dyn AppCodes>,
+    /// Who tries new codes.
+    pub prober: Arc<dyn Prober>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// What the operator was started with.
@@ -103,6 +107,7 @@ impl Context {
     pub fn new(
         cluster: Cluster,
         cloud: Arc<dyn AppCodes>,
+        prober: Arc<dyn Prober>,
         clock: Arc<dyn Clock>,
         settings: Settings,
         metrics: Arc<Metrics>,
@@ -115,6 +120,7 @@ impl Context {
         Self {
             cluster,
             cloud,
+            prober,
             queue: Arc::new(Queue::new(Arc::clone(&clock))),
             clock,
             settings,
@@ -337,6 +343,9 @@ async fn work(ctx: &Context, pass: &mut observe::Pass) -> Result<Step, Error> {
             } => act::write_code(ctx, pass, &secret, code, record, why).await?,
             Step::BeginSettling(question) => act::begin_settling(ctx, pass, question),
             Step::Drop => act::drop_held(pass),
+            Step::Verify => distribute::verify(ctx, pass).await,
+            Step::LookAtWorkloads => distribute::look(ctx, pass).await?,
+            Step::Restart(targets) => distribute::restart(ctx, pass, &targets).await?,
             Step::Hold => act::hold_resource(ctx, pass, true).await?,
             Step::Release => act::hold_resource(ctx, pass, false).await?,
             end => return Ok(end),

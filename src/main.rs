@@ -8,6 +8,7 @@ use appcode_operator::clock::{Clock, SystemClock};
 use appcode_operator::controller::{Cluster, Context, Health, run};
 use appcode_operator::metrics::Metrics;
 use appcode_operator::modelarts::{GuardedAppCodes, HttpAppCodes, MeasuredAppCodes};
+use appcode_operator::verification::HttpProber;
 use appcode_operator::{admin, telemetry};
 use clap::Parser;
 use tokio::net::TcpListener;
@@ -35,7 +36,8 @@ async fn main() -> anyhow::Result<()> {
         args.guard_options(),
     ));
     let cluster = Cluster::new(client, args.api_deadline.unsigned_abs());
-    let ctx = Arc::new(Context::new(cluster, cloud, clock, settings, metrics, None));
+    let prober = Arc::new(HttpProber::new(&args.http_options()?, Arc::clone(&clock))?);
+    let ctx = Arc::new(Context::new(cluster, cloud, prober, clock, settings, metrics, None));
 
     let shutdown = CancellationToken::new();
     stop_on_signals(shutdown.clone())?;

@@ -5,30 +5,32 @@
 //! until the step is to wait. A crash between any two steps is harmless: all that must not be lost is on the Secret.
 //!
 //! Read it from [`plan`] downwards: what stops at once, and what the cloud is asked for, are here; how an open rotation
-//! is resolved is in `open`, how the Secret is kept as it should be in `upkeep`, how a new code reaches its consumers and
-//! the one before is retired in `handover`, and what starts a rotation in `due`.
+//! is resolved is in `open`, how the Secret is kept as it should be in `upkeep`, how a new code reaches its consumers in
+//! `distribution`, how the one before is retired in `retirement`, and what starts a rotation in `due`.
 
+mod distribution;
 mod due;
-mod handover;
 mod observed;
 mod open;
 #[cfg(test)]
 pub(crate) mod properties;
+mod retirement;
 mod story;
 mod upkeep;
 
 use jiff::{SignedDuration, Timestamp};
 
-use self::handover::farewell;
-pub use self::handover::retires_at;
 pub use self::observed::*;
 use self::open::{rescue, unsettled};
+use self::retirement::farewell;
+pub use self::retirement::retires_at;
 pub use self::story::Story;
 use crate::api::Reason;
 use crate::ids::Fingerprint;
 use crate::intent::Intent;
 use crate::schedule::spread;
 use crate::secret::{OurSecret, Record, SecretView};
+use crate::workload::RestartTarget;
 
 /// How soon something is looked at again that a change inside the cluster may have mended.
 const LOCAL_RETRY: SignedDuration = SignedDuration::from_secs(60);
@@ -76,6 +78,12 @@ pub enum Step {
     BeginSettling(Question),
     /// Forget the code that only this process holds: something newer is recorded, or the cloud lists it no more.
     Drop,
+    /// Try the new code as a consumer would.
+    Verify,
+    /// Read the workloads that are restarted.
+    LookAtWorkloads,
+    /// Restart these workloads, which do not carry the rotation's mark yet.
+    Restart(Vec<RestartTarget>),
     /// Put our finalizer on the resource: a code is to be retired that nobody would delete if the resource went.
     Hold,
     /// Take it off again.
@@ -170,6 +178,7 @@ pub fn plan(o: &Observed, now: Timestamp) -> Step {
         .or_else(|| planner.refusal())
         .or_else(|| planner.secret_in_order())
         .or_else(|| planner.finalizer())
+        .or_else(|| planner.distribution())
         .or_else(|| planner.retirement())
         .or_else(|| planner.due_rotation())
         .unwrap_or_else(|| planner.rest())

@@ -8,13 +8,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::api::{
     AppCodeRotationStatus, AppStatus, ConditionType, CurrentCode, Failures, HistoryEntry, OpenRotation, Outcome, Phase,
-    PlainCode, PreviousCode, Reason, RotationStep, Strategy,
+    PlainCode, PreviousCode, Reason, RotationStep, Strategy, VerificationOutcome, VerificationStatus,
 };
 use crate::ids::Fingerprint;
 use crate::intent::Intent;
 use crate::limits::backoff;
 use crate::plan::{Cloud, Observed, Step, Story, Wanted, WriteReason, retires_at};
 use crate::secret::{OurSecret, SecretView};
+use crate::workload::{self, RestartTarget};
 
 /// First pause of the back-off.
 const BACKOFF_BASE: SignedDuration = SignedDuration::from_secs(5);
@@ -46,6 +47,8 @@ pub enum Happened {
     Retired(Intent),
     /// The code before was left in the app.
     NotRetired(Intent),
+    /// A workload was restarted.
+    Restarted(RestartTarget),
 }
 
 /// A pass that came to its end.
@@ -161,8 +164,32 @@ fn publish(status: &mut AppCodeRotationStatus, pass: Pass<'_>, wanted: &Wanted, 
     status.next_rotation_time = next.map(Time);
     let upcoming = scheduled.map(|(timetable, since)| timetable.upcoming(since, &o.resource.uid, UPCOMING));
     status.upcoming = upcoming.into_iter().flatten().map(Time).collect();
+    publish_trial(status, o, now);
     if is_verified(o, pass.step) {
         status.last_verified_time = Some(Time(now));
+    }
+}
+
+/// The last try of the new code. Its time stands for the first of those that ended alike.
+fn publish_trial(status: &mut AppCodeRotationStatus, o: &Observed, now: Timestamp) {
+    let Some(trial) = o.memory.trial.as_ref().filter(|trial| trial.is_of(o.intent())) else {
+        return;
+    };
+    let new = VerificationStatus {
+        time: Time(now),
+        outcome: if trial.outcome.is_passed() {
+            VerificationOutcome::Passed
+        } else {
+            VerificationOutcome::Failed
+        },
+        rotation_id: trial.rotation_id.to_string(),
+        message: format!("{}.", trial.outcome.told()),
+    };
+    let is_same = status.verification.as_ref().is_some_and(|old| {
+        (old.outcome, &old.rotation_id, &old.message) == (new.outcome, &new.rotation_id, &new.message)
+    });
+    if !is_same {
+        status.verification = Some(new);
     }
 }
 
@@ -339,11 +366,19 @@ fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_new_generat
     let was_unverified = o.status.condition(ConditionType::Ready).is_some_and(is_unverified);
     let was_ready = (o.status.is_true(ConditionType::Ready) || was_unverified) && !is_new_generation;
     let ready_message = format!("Secret {secret} holds a code that the cloud lists.");
-    match pass.step {
-        Step::Stop { reason, message, .. } => set(ConditionType::Ready, "False", *reason, message),
+    let unverified = o.unverified().filter(|_| is_in_sync(o));
+    match (pass.step, &unverified) {
+        (Step::Stop { reason, message, .. }, _) => set(ConditionType::Ready, "False", *reason, message),
+        (_, Some((reason, message))) => {
+            let is_failed = *reason == Reason::VerificationFailed;
+            let value = if is_failed { "False" } else { "Unknown" };
+            set(ConditionType::Ready, value, *reason, message);
+        }
         _ if is_verified(o, pass.step) => set(ConditionType::Ready, "True", Reason::CodeListed, &ready_message),
-        Step::Retry { failure } if !was_ready => set(ConditionType::Ready, "False", failure.reason, &failure.message),
-        Step::Wait { reason, message, .. } => set(ConditionType::Ready, "Unknown", *reason, message),
+        (Step::Retry { failure }, _) if !was_ready => {
+            set(ConditionType::Ready, "False", failure.reason, &failure.message);
+        }
+        (Step::Wait { reason, message, .. }, _) => set(ConditionType::Ready, "Unknown", *reason, message),
         _ if open_intent(o).is_some() => {
             let message = "A rotation is open; what became of its call is found out by reading.";
             set(ConditionType::Ready, "Unknown", Reason::Rotating, message);
@@ -423,6 +458,39 @@ fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_new_generat
             .conditions
             .retain(|condition| condition.type_ != ConditionType::CodeExposed.as_str());
     }
+    workloads(status, o, now);
+}
+
+/// `WorkloadsReady`: what is known of the workloads that are restarted, kept from the last look.
+fn workloads(status: &mut AppCodeRotationStatus, o: &Observed, now: Timestamp) {
+    let restarts = o.wanted.as_ref().map(|wanted| wanted.handover.restarts.as_slice());
+    if restarts.is_ok_and(<[RestartTarget]>::is_empty) {
+        status
+            .conditions
+            .retain(|condition| condition.type_ != ConditionType::WorkloadsReady.as_str());
+        return;
+    }
+    let is_undistributed = unfinished(o).is_some_and(Intent::is_undistributed);
+    let (value, reason, message) = match &o.rollouts {
+        Some(rollouts) if rollouts.iter().all(|(_, rollout)| rollout.is_done()) => {
+            ("True", Reason::RolledOut, workload::told(rollouts))
+        }
+        Some(rollouts) => {
+            let is_held = rollouts.iter().any(|(_, rollout)| rollout.is_held());
+            let reason = if is_held {
+                Reason::RolloutHeld
+            } else {
+                Reason::RollingOut
+            };
+            ("False", reason, workload::told(rollouts))
+        }
+        None if is_undistributed && status.is_true(ConditionType::WorkloadsReady) => {
+            let message = "The workloads are still to be restarted with the new code.";
+            ("False", Reason::RollingOut, message.to_owned())
+        }
+        None => return,
+    };
+    set_condition(status, ConditionType::WorkloadsReady, value, reason, &message, now);
 }
 
 /// Why the next rotation comes when it comes.
@@ -557,6 +625,13 @@ pub fn notes(pass: Pass<'_>, old: &AppCodeRotationStatus, new: &AppCodeRotationS
             "All is well again: the Secret holds a code that the cloud lists.".into(),
         ));
     }
+    if let Step::Linger { reason, message, .. } = pass.step {
+        let is_for_a_person = matches!(reason, Reason::VerificationFailed | Reason::RolloutHeld);
+        let was = old.condition(ConditionType::Reconciling).map(|it| it.reason.as_str());
+        if is_for_a_person && was != Some(reason.as_str()) {
+            notes.push(note(true, *reason, "Distribute", message.clone()));
+        }
+    }
     if let Step::Retry { failure } = pass.step
         && old
             .failures
@@ -629,6 +704,10 @@ fn happened_note(happened: &Happened, app: &str) -> Option<Note> {
                 intent.rotation_id, intent.app.app_id
             );
             Some(note(true, Reason::Abandoned, "Abandon", text))
+        }
+        Happened::Restarted(target) => {
+            let text = format!("Restarted {target}, so that it reads the new code of app {app}.");
+            Some(note(false, Reason::Restarted, "Restart", text))
         }
         Happened::Retired(intent) => {
             let text = format!(

@@ -427,6 +427,18 @@ reasons! {
     Repaired,
     /// The new code is in the Secret and is being brought to its consumers.
     Distributing,
+    /// The new code is being tried; its gateway may not know it yet.
+    Verifying,
+    /// The new code was tried for longer than a gateway takes to know it, and does not work.
+    VerificationFailed,
+    /// Workloads are being restarted.
+    RollingOut,
+    /// A workload does not get on with its restart.
+    RolloutHeld,
+    /// Every workload of `restartTargets` has rolled out with the new code.
+    RolledOut,
+    /// A workload was restarted.
+    Restarted,
     /// The code before still works until its grace period is over.
     Retiring,
     /// The code before was deleted.

@@ -348,7 +348,7 @@ pub(super) async fn write_code(
             pass.held = None;
         }
         pass.observed.memory.settling.clear();
-        pass.in_secret = Some(value).filter(|_| validated.plaintext && is_target);
+        pass.in_secret = Some(value).filter(|_| is_target);
         // Only the record was brought up to date, which is nothing to tell.
         if why != WriteReason::Repair || was != Some(code) {
             pass.happened.push(Happened::Wrote {
@@ -400,7 +400,7 @@ async fn written(
 }
 
 /// Somebody moved: what was decided rests on something that is no longer so.
-async fn moved(ctx: &Context, pass: &mut Pass, doing: &'static str) -> Result<(), Error> {
+pub(super) async fn moved(ctx: &Context, pass: &mut Pass, doing: &'static str) -> Result<(), Error> {
     pass.conflicts += 1;
     if pass.conflicts >= MOST_CONFLICTS {
         let source = ClusterError::Conflict;

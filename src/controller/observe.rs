@@ -28,7 +28,7 @@ pub(super) struct Pass {
     pub(super) validated: Option<Validated>,
     /// Codes that the cloud listed in this pass.
     pub(super) codes: HashMap<Fingerprint, AppCode>,
-    /// The code in the target Secret, for a status in plain text.
+    /// The code in the target Secret, to be tried and for a status in plain text.
     pub(super) in_secret: Option<AppCode>,
     /// Name and remark of the app, to be sent back as they are.
     pub(super) echo: Echo,
@@ -180,7 +180,7 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
     // Only what this resource put there: the status must not show what somebody else keeps in a Secret.
     let in_secret = validated
         .as_ref()
-        .filter(|validated| validated.plaintext && secret.own().is_some_and(OurSecret::is_in_sync))
+        .filter(|_| secret.own().is_some_and(OurSecret::is_in_sync))
         .and_then(|validated| {
             let secret = secrets.get(&target)?.as_ref().ok()?.as_ref()?;
             code_in(secret, &validated.target.key)
@@ -197,6 +197,7 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         former: former.as_deref().map_or(SecretView::Absent, see),
         status,
         cloud: Cloud::NotAsked,
+        rollouts: None,
         siblings: Vec::new(),
         is_crowded: false,
         memory: kept.memory,
@@ -366,6 +367,9 @@ fn wanted(validated: &Validated, seed: SeedView) -> Wanted {
             strategy: validated.strategy,
             grace: validated.grace,
             waits_for_rollout: validated.waits_for_rollout,
+            restarts: validated.restart_targets.clone(),
+            restart_delay: validated.restart_delay,
+            is_verified: validated.verification.is_some(),
         },
     }
 }

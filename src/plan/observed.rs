@@ -9,6 +9,8 @@ use crate::intent::{Intent, Reading};
 use crate::schedule::Timetable;
 use crate::secret::{OurSecret, Record, SecretView};
 use crate::validate::DEFAULT_GRACE;
+use crate::verification::Probe;
+use crate::workload::{RestartTarget, Rollout};
 
 /// Settings of the operator that decisions rest on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +47,8 @@ pub struct Observed {
     pub mirror: Option<Intent>,
     /// What the cloud said in this pass.
     pub cloud: Cloud,
+    /// What the workloads that are restarted say, if they were looked at in this pass.
+    pub rollouts: Option<Vec<(RestartTarget, Rollout)>>,
     /// Other resources on the same app or with the same target Secret; read together with the cloud.
     pub siblings: Vec<Sibling>,
     /// Whether so many older resources with a code are on the app that not all others were looked at.
@@ -118,6 +122,12 @@ pub struct Handover {
     pub grace: SignedDuration,
     /// Whether it is kept until the workloads that are restarted have rolled out.
     pub waits_for_rollout: bool,
+    /// What is restarted once the Secret holds a new code.
+    pub restarts: Vec<RestartTarget>,
+    /// Time from the writing of the Secret to the restart.
+    pub restart_delay: SignedDuration,
+    /// Whether a new code is tried before it counts as working.
+    pub is_verified: bool,
 }
 
 impl Default for Handover {
@@ -126,6 +136,9 @@ impl Default for Handover {
             strategy: Strategy::default(),
             grace: DEFAULT_GRACE,
             waits_for_rollout: true,
+            restarts: Vec::new(),
+            restart_delay: SignedDuration::ZERO,
+            is_verified: false,
         }
     }
 }
@@ -307,6 +320,28 @@ pub struct Memory {
     pub settling: Vec<Settling>,
     /// A code that an answer told and that is not in the Secret yet.
     pub held: Option<Held>,
+    /// The last try of a new code.
+    pub trial: Option<Trial>,
+}
+
+/// The tries of one rotation's code so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trial {
+    /// The rotation.
+    pub rotation_id: RotationId,
+    /// Uptime of the first try.
+    pub since: SignedDuration,
+    /// Uptime of the last one.
+    pub last: SignedDuration,
+    /// What came of that.
+    pub outcome: Probe,
+}
+
+impl Trial {
+    /// Whether it is about this rotation.
+    pub fn is_of(&self, intent: Option<&Intent>) -> bool {
+        intent.is_some_and(|intent| intent.rotation_id == self.rotation_id)
+    }
 }
 
 impl Memory {

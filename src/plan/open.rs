@@ -3,9 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{AppReading, Cloud, Observed, Planner, Question, Sibling, Standing, Step, WriteReason, stop, wait};
-use crate::api::{Outcome, Reason, RotationStep, Strategy, Trigger};
+use crate::api::{Reason, RotationStep, Strategy, Trigger};
 use crate::ids::Fingerprint;
-use crate::intent::{CAPACITY, Call, Intent, Verdict};
+use crate::intent::{CAPACITY, Call, Distribution, Intent, Verdict};
 use crate::secret::{OurSecret, Record, SecretView};
 
 /// How soon, and how late at most, a resource is looked at again that waits for another one.
@@ -38,7 +38,7 @@ pub(super) fn rescue(o: &Observed, now: Timestamp) -> Option<Step> {
         Cloud::Read(app) if app.codes.contains(&held.code) => Some(Step::WriteCode {
             secret: o.target.clone(),
             code: held.code,
-            record: persisted(&secret.record, intent, held.code, o.memory.outcome(intent), now),
+            record: persisted(o, &secret.record, intent, held.code, now),
             why: WriteReason::Persist,
         }),
         Cloud::Read(_) => {
@@ -74,7 +74,7 @@ pub(super) fn unsettled(o: &Observed, question: Question) -> Option<Step> {
 }
 
 /// The record after the rotation of `intent` made `code`.
-fn persisted(record: &Record, intent: &Intent, code: Fingerprint, outcome: Outcome, now: Timestamp) -> Record {
+fn persisted(o: &Observed, record: &Record, intent: &Intent, code: Fingerprint, now: Timestamp) -> Record {
     Record {
         app: intent.app.clone(),
         number: intent.number,
@@ -93,18 +93,25 @@ fn persisted(record: &Record, intent: &Intent, code: Fingerprint, outcome: Outco
             .clone()
             .or_else(|| record.handled_request.clone()),
         recent: record.recent.clone(),
-        intent: Some(handed_over(intent, outcome, now)),
+        intent: Some(handed_over(o, intent, now)),
     }
 }
 
 /// The intent once its code is in the Secret. What is left to do for it is told by its distribution.
-fn handed_over(intent: &Intent, outcome: Outcome, now: Timestamp) -> Intent {
+fn handed_over(o: &Observed, intent: &Intent, now: Timestamp) -> Intent {
     let persisted = Intent {
         step: RotationStep::Persisted,
-        outcome: Some(outcome),
+        outcome: Some(o.memory.outcome(intent)),
         ..intent.clone()
     };
-    if persisted.retires().is_some() {
+    let handover = o.wanted.as_ref().map(|wanted| &wanted.handover);
+    let is_awaited = handover.is_ok_and(|it| it.is_verified || !it.restarts.is_empty());
+    if is_awaited {
+        Intent {
+            distribution: Some(Distribution::default()),
+            ..persisted
+        }
+    } else if persisted.retires().is_some() {
         persisted.distributed(None, now)
     } else {
         persisted
@@ -140,11 +147,10 @@ impl Planner<'_> {
                 if !is_own && record.highest_number() >= number {
                     return Some(Step::Drop);
                 }
-                let outcome = self.o.memory.outcome(&held.intent);
                 Some(Step::WriteCode {
                     secret: self.wanted.target.name.clone(),
                     code: held.code,
-                    record: persisted(record, &held.intent, held.code, outcome, self.now),
+                    record: persisted(self.o, record, &held.intent, held.code, self.now),
                     why: WriteReason::Persist,
                 })
             }
@@ -226,7 +232,7 @@ impl Planner<'_> {
         Step::WriteCode {
             secret: self.book_name(),
             code,
-            record: persisted(&self.record(), intent, code, self.o.memory.outcome(intent), self.now),
+            record: persisted(self.o, &self.record(), intent, code, self.now),
             why: WriteReason::Persist,
         }
     }

@@ -342,6 +342,7 @@ fn any_memory(secret: &SecretView, cloud: &Cloud) -> BoxedStrategy<Memory> {
                     })
                     .collect(),
                 held: held.map(|code| Held { intent, code }),
+                trial: None,
             }
         })
         .boxed()
@@ -403,6 +404,7 @@ pub(crate) fn any_observed() -> BoxedStrategy<Observed> {
                 former: if has_moved { former } else { SecretView::Absent },
                 mirror,
                 cloud,
+                rollouts: None,
                 siblings,
                 is_crowded: false,
                 memory,
@@ -916,6 +918,7 @@ pub(crate) fn settled() -> Observed {
         former: SecretView::Absent,
         mirror: None,
         cloud: Cloud::NotAsked,
+        rollouts: None,
         siblings: Vec::new(),
         is_crowded: false,
         memory: Memory::default(),

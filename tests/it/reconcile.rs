@@ -3,9 +3,11 @@
 
 mod calendar;
 mod counted;
+mod distribution;
 mod first;
 mod held;
 mod mishaps;
+mod overlap;
 mod quiet;
 mod secret;
 mod siblings;

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod cloud;
 pub mod gate;
 pub mod judge;
+pub mod prober;
 pub mod process;
 pub mod script;
 pub mod stage;

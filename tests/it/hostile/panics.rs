@@ -17,6 +17,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::cloud::DirectAppCodes;
+use crate::support::prober::Gateway;
 use crate::support::script::{ApiFault, Call, Moment, Strike, Verb};
 use crate::support::stage::NAME;
 use crate::support::{Stage, World};
@@ -295,7 +296,15 @@ async fn the_only_worker_outlives_panics_and_serves_the_others() {
     let cluster = Cluster::new(stage.client(), Duration::from_secs(10));
     let mut settings = world.make.settings.clone();
     settings.concurrency = 1;
-    let ctx = Arc::new(Context::new(cluster, cloud, clock, settings, Arc::default(), Some(1)));
+    let ctx = Arc::new(Context::new(
+        cluster,
+        cloud,
+        Arc::new(Gateway::of(&stage)),
+        clock,
+        settings,
+        Arc::default(),
+        Some(1),
+    ));
     let shutdown = CancellationToken::new();
     let running = tokio::spawn(run(Arc::clone(&ctx), Arc::default(), shutdown.clone()));
     let served = async {

@@ -441,6 +441,7 @@ impl World {
             former: SecretView::Absent,
             mirror: None,
             cloud: Cloud::NotAsked,
+            rollouts: None,
             siblings: Vec::new(),
             is_crowded: false,
             memory,

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::api_server::{EVENTS, ROTATIONS, SECRETS};
 use crate::support::cloud::DirectAppCodes;
+use crate::support::prober::Gateway;
 use crate::support::script::{Call, Verb};
 use crate::support::stage::NAME;
 use crate::support::{Stage, World};
@@ -164,6 +165,7 @@ async fn the_running_operator_serves_every_resource_and_no_more_than_allowed_at_
     let ctx = Arc::new(Context::new(
         cluster,
         Arc::clone(&gauge) as _,
+        Arc::new(Gateway::of(&stage)),
         clock,
         settings,
         metrics,

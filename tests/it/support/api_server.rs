@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 
+use super::clock::Time;
 use super::gate::ProcessId;
 use super::script::{Call, Verb};
 
@@ -126,9 +127,18 @@ struct State {
 pub struct ApiServer {
     state: Mutex<State>,
     changed: Notify,
+    time: Time,
 }
 
 impl ApiServer {
+    /// One that stamps what it does with this time.
+    pub fn at(time: Time) -> Self {
+        Self {
+            time,
+            ..Self::default()
+        }
+    }
+
     /// Does what is asked.
     pub fn handle(&self, asked: &Asked, now: Timestamp) -> Answer {
         let mut state = self.state.lock().unwrap();
@@ -267,14 +277,22 @@ impl ApiServer {
         state.backups.get(&id).cloned()
     }
 
-    /// Deletes an object. Returns whether there was one.
+    /// Deletes an object; one with finalizers stays until they are gone. Returns whether there was one.
     pub fn delete(&self, resource: &'static str, namespace: &str, name: &str) -> bool {
         let mut state = self.state.lock().unwrap();
-        let Some(object) = state.objects.remove(&(resource, namespace.to_owned(), name.to_owned())) else {
+        let id = (resource, namespace.to_owned(), name.to_owned());
+        let Some(mut object) = state.objects.get(&id).cloned() else {
             return false;
         };
-        state.version += 1;
-        state.announce(resource, "DELETED", object);
+        if has_finalizers(&object) {
+            let now = Timestamp::from_second(self.time.truth().as_second()).unwrap();
+            if object["metadata"]["deletionTimestamp"].is_null() {
+                object["metadata"]["deletionTimestamp"] = json!(now.to_string());
+                state.store(id, object);
+            }
+        } else {
+            state.remove(&id);
+        }
         drop(state);
         self.changed.notify_waiters();
         true
@@ -315,6 +333,26 @@ impl State {
                 )
             }
             (SECRETS | DEPLOYMENTS | STATEFUL_SETS | DAEMON_SETS, Verb::Patch) => self.patch(id, asked),
+            (ROTATIONS, Verb::Patch) => {
+                let fields = |value: &Value| -> Vec<String> {
+                    value
+                        .as_object()
+                        .into_iter()
+                        .flat_map(|it| it.keys().cloned())
+                        .collect()
+                };
+                let what = (fields(&asked.body), fields(&asked.body["metadata"]));
+                if what
+                    != (
+                        vec!["metadata".into()],
+                        vec!["finalizers".into(), "resourceVersion".into()],
+                    )
+                {
+                    self.violations
+                        .push(format!("a patch of a resource beyond its finalizers: {what:?}"));
+                }
+                self.patch(id, asked)
+            }
             (ROTATIONS, Verb::PutStatus) => self.put_status(id, asked),
             _ => {
                 self.violations.push(format!("{:?} of {}", asked.verb, asked.resource));
@@ -375,12 +413,28 @@ impl State {
         }
         let mut new = old.clone();
         merge(&mut new, &asked.body);
+        if !has_finalizers(&new)
+            && let Some(meta) = new["metadata"].as_object_mut()
+        {
+            meta.remove("finalizers");
+        }
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
         if new == old {
             return (200, old); // a patch that changes nothing is not written
         }
         renew_generation(&old, &mut new);
+        if !new["metadata"]["deletionTimestamp"].is_null() && !has_finalizers(&new) {
+            self.remove(&id);
+            return (200, new);
+        }
         (200, self.store(id, new))
+    }
+
+    fn remove(&mut self, id: &Id) {
+        if let Some(object) = self.objects.remove(id) {
+            self.version += 1;
+            self.announce(id.0, "DELETED", object);
+        }
     }
 
     fn put_status(&mut self, id: Id, asked: &Asked) -> Answer {
@@ -439,6 +493,11 @@ impl State {
             self.changes.push(Change { version, kind, object });
         }
     }
+}
+
+fn has_finalizers(object: &Value) -> bool {
+    let finalizers = object["metadata"]["finalizers"].as_array();
+    finalizers.is_some_and(|finalizers| !finalizers.is_empty())
 }
 
 /// A changed spec is a new generation.

@@ -12,7 +12,7 @@ use appcode_operator::modelarts::{
 };
 use appcode_operator::plan::Limits;
 use appcode_operator::validate::Rules;
-use appcode_operator::verification::VerificationHosts;
+use appcode_operator::verification::{VerificationHost, VerificationHosts};
 use jiff::SignedDuration;
 use serde_json::Value;
 
@@ -21,6 +21,7 @@ use super::api_server::ROTATIONS;
 use super::clock::ProcessClock;
 use super::cloud::{CloudHandle, DirectAppCodes, Struck};
 use super::gate::ProcessId;
+use super::prober::{Gateway, INFERENCE_HOST};
 
 /// What stands between the operator and the cloud where a bug is planted.
 pub type WrapCloud = fn(Arc<dyn AppCodes>) -> Arc<dyn AppCodes>;
@@ -95,7 +96,15 @@ impl Make {
         let cloud = GuardedAppCodes::new(Arc::new(measured), clock.clone(), GuardOptions::default());
         let cluster = Cluster::new(stage.client_of(number), self.deadline);
         let settings = self.settings.clone();
-        let mut ctx = Context::new(cluster, Arc::new(cloud), clock, settings, metrics, Some(number));
+        let mut ctx = Context::new(
+            cluster,
+            Arc::new(cloud),
+            Arc::new(Gateway::of(stage)),
+            clock,
+            settings,
+            metrics,
+            Some(number),
+        );
         if let Some(decide) = self.decide {
             ctx.decide = decide(number);
         }
@@ -147,7 +156,10 @@ fn settings(stage: &Stage) -> Settings {
                 allowed: vec![endpoint],
                 allow_insecure_loopback: true,
             },
-            verification_hosts: VerificationHosts::default(),
+            verification_hosts: VerificationHosts {
+                allowed: vec![VerificationHost::parse(INFERENCE_HOST).unwrap()],
+                allow_insecure_loopback: true,
+            },
             minimum_interval,
             daily_budget: 1000,
             forbid_plaintext: false,

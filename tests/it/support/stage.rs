@@ -1,8 +1,10 @@
 //! Everything outside the operator's process: the API server, the cloud, the time, and who strikes and judges.
 
+use std::collections::VecDeque;
 use std::future::pending;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
+use appcode_operator::verification::Probe;
 use cloud_simulator::{Behaviour, Clock, Cloud, NewApp, Options, Simulator, User};
 use http::{Request, Response};
 use k8s_openapi::ByteString;
@@ -44,6 +46,10 @@ pub struct Stage {
     pub project: String,
     pub app: String,
     pub crashed: Notify,
+    /// What the next tries of a code get instead of the gateway's answer.
+    pub probes: Mutex<VecDeque<Probe>>,
+    /// Codes that were tried.
+    pub tried: Mutex<Vec<String>>,
 }
 
 impl Stage {
@@ -79,7 +85,7 @@ impl Stage {
             (user, project, app)
         });
         let stage = Arc::new(Self {
-            api: ApiServer::default(),
+            api: ApiServer::at(time.clone()),
             cloud,
             time,
             script: Script::default(),
@@ -92,6 +98,8 @@ impl Stage {
             project,
             app,
             crashed: Notify::new(),
+            probes: Mutex::default(),
+            tried: Mutex::default(),
         });
         let user = &stage.user;
         stage.create_secret(CREDENTIALS, &[("accessKey", &user.ak), ("secretKey", &user.sk)]);

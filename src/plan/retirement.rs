@@ -1,7 +1,7 @@
-//! After a code is in the Secret: it is brought to its consumers, and with `Overlap` the code before is retired.
+//! With `Overlap` the code before is retired, once consumers have the new one and the grace period is over.
 //!
 //! Nothing here is in a hurry: the new code works already, and until it is retired so does the old one. Only the code
-//! that this rotation replaced is ever deleted, and only while status, the Secret and the cloud agree on it.
+//! that the last rotation replaced is ever deleted, and only while status, the Secret and the cloud agree on it.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -17,7 +17,7 @@ const FAREWELL: SignedDuration = SignedDuration::from_mins(2);
 
 impl Planner<'_> {
     /// The last rotation while it is persisted and something is left to be done for it.
-    fn unfinished(&self) -> Option<&Intent> {
+    pub(super) fn unfinished(&self) -> Option<&Intent> {
         let intent = self.o.intent()?;
         let is_last = intent.number == self.story.number && !intent.is_open();
         (is_last && intent.is_unfinished()).then_some(intent)
@@ -121,7 +121,7 @@ impl Planner<'_> {
     }
 
     /// How far the rotation has come, written under the fence.
-    fn note(&self, intent: Intent) -> Step {
+    pub(super) fn note(&self, intent: Intent) -> Step {
         Step::WriteRecord {
             secret: self.book_name(),
             record: self.record_with(intent),

@@ -1,0 +1,344 @@
+//! A new code on its way to its consumers: tried, workloads restarted, their roll-out waited for.
+
+use appcode_operator::api::{ConditionType, Phase, VerificationOutcome};
+use appcode_operator::verification::Probe;
+use cloud_simulator::{Cause, Fault, Operation};
+use jiff::SignedDuration;
+use pretty_assertions::assert_eq;
+use serde_json::{Value, json};
+
+use crate::support::World;
+use crate::support::api_server::DEPLOYMENTS;
+use crate::support::prober::INFERENCE_HOST;
+use crate::support::script::Verb;
+use crate::support::stage::NAME;
+use crate::support::workloads::{Played, target};
+
+/// A resource that rests with the app's only code and has two workloads that read its Secret.
+async fn settled(change: impl FnOnce(&mut Value)) -> World {
+    let mut world = World::new().await;
+    for name in ["Deployment/web", "StatefulSet/db"] {
+        world.stage.create_workload(&target(name));
+    }
+    world.stage.create_rotation(|spec| {
+        spec["restartTargets"] = json!([{"kind": "Deployment", "name": "web"}, {"kind": "StatefulSet", "name": "db"}]);
+        change(spec);
+    });
+    world.run_to_rest().await;
+    world.assert_ready();
+    world
+}
+
+fn overlap(spec: &mut Value) {
+    spec["strategy"] = json!("Overlap");
+    spec["overlap"] = json!({"gracePeriod": "10m"});
+}
+
+fn verified(spec: &mut Value) {
+    spec["verification"] = json!({ "url": format!("https://{INFERENCE_HOST}/v1/infers/any-service") });
+}
+
+/// The workloads' controllers see the restart and finish it.
+fn roll_out(world: &World) {
+    for name in ["Deployment/web", "StatefulSet/db"] {
+        world.stage.play(&target(name), Played::DONE);
+    }
+}
+
+fn restarts(world: &World) -> (i64, i64) {
+    let changes = |name| world.stage.changes_of(&target(name));
+    (changes("Deployment/web"), changes("StatefulSet/db"))
+}
+
+async fn minutes(world: &mut World, minutes: i64) {
+    world.run_for(SignedDuration::from_mins(minutes)).await;
+    world.assert_sound();
+}
+
+#[tokio::test]
+async fn each_workload_is_restarted_once_and_its_rollout_waited_for() {
+    let mut world = settled(|_| ()).await;
+    assert_eq!(restarts(&world), (0, 0), "taking a code over restarts nothing");
+    world.stage.set_trigger("one");
+    minutes(&mut world, 2).await;
+    world.assert_ready();
+    assert_eq!(restarts(&world), (1, 1));
+    let rotation = world.status().history[0].rotation_id.clone();
+    assert_eq!(world.stage.mark_of(&target("Deployment/web"), NAME), Some(rotation));
+    assert_eq!(world.condition(ConditionType::WorkloadsReady).0, "False");
+    assert_eq!(world.condition(ConditionType::Reconciling).1, "RollingOut");
+    assert_eq!(world.status().phase, Some(Phase::Distributing));
+
+    world.stage.play(&target("Deployment/web"), Played::Ready(1));
+    world.restart();
+    minutes(&mut world, 60).await;
+    roll_out(&world);
+    minutes(&mut world, 10).await;
+    world.assert_ready();
+    assert_eq!(world.condition(ConditionType::WorkloadsReady).0, "True");
+    assert_eq!(world.status().phase, Some(Phase::Ready));
+    world.restart();
+    minutes(&mut world, 300).await;
+    assert_eq!(restarts(&world), (1, 1), "and never again for the same rotation");
+    world.assert_ready();
+}
+
+#[tokio::test]
+async fn the_old_code_lives_until_every_workload_has_rolled_out() {
+    let mut world = settled(overlap).await;
+    let old = world.code().unwrap();
+    world.stage.set_trigger("one");
+    minutes(&mut world, 120).await;
+    assert!(world.live().contains(&old), "web and db still use it");
+    assert_eq!(world.status().previous.unwrap().retire_after, None);
+    world.stage.play(&target("Deployment/web"), Played::DONE);
+    minutes(&mut world, 120).await;
+    assert!(world.live().contains(&old), "db still uses it");
+    roll_out(&world);
+    minutes(&mut world, 6).await;
+    assert!(
+        world.live().contains(&old),
+        "the grace period begins when all have rolled out"
+    );
+    minutes(&mut world, 20).await;
+    world.assert_ready();
+    assert_eq!(world.live(), vec![world.code().unwrap()]);
+    assert_eq!((world.mutations(), restarts(&world)), (1, (1, 1)));
+}
+
+#[tokio::test]
+async fn without_the_wait_the_grace_period_alone_counts() {
+    let mut world = settled(|spec| {
+        overlap(spec);
+        spec["overlap"]["waitForRollout"] = json!(false);
+    })
+    .await;
+    world.stage.set_trigger("one");
+    minutes(&mut world, 20).await;
+    world.assert_ready();
+    assert_eq!((world.live().len(), restarts(&world)), (1, (1, 1)));
+}
+
+#[tokio::test]
+async fn a_workload_that_is_missing_paused_stuck_or_rolled_back_is_told_and_loses_nothing() {
+    let mut world = settled(overlap).await;
+    let web = target("Deployment/web");
+    world.stage.delete_workload(&target("StatefulSet/db"));
+    world
+        .stage
+        .edit_workload(&web, |object| object["spec"]["paused"] = json!(true));
+    world.stage.set_trigger("one");
+    minutes(&mut world, 30).await;
+    world.assert_ready();
+    let (value, reason, message) = world.condition(ConditionType::WorkloadsReady);
+    assert_eq!((value.as_str(), reason.as_str()), ("False", "RolloutHeld"));
+    assert!(
+        message.contains("StatefulSet/db does not exist") && message.contains("paused"),
+        "{message}"
+    );
+    assert_eq!(
+        world.events().iter().filter(|reason| *reason == "RolloutHeld").count(),
+        1
+    );
+
+    world
+        .stage
+        .edit_workload(&web, |object| object["spec"]["paused"] = json!(false));
+    world.stage.play(&web, Played::Late);
+    world.stage.create_workload(&target("StatefulSet/db"));
+    minutes(&mut world, 30).await;
+    let (_, _, message) = world.condition(ConditionType::WorkloadsReady);
+    assert!(message.contains("Deployment/web is stuck"), "{message}");
+    assert!(
+        world.stage.mark_of(&target("StatefulSet/db"), NAME).is_some(),
+        "made anew, it is restarted"
+    );
+
+    let marker = appcode_operator::workload::marker(NAME);
+    world.stage.edit_workload(&web, |object| {
+        object["spec"]["template"]["metadata"]["annotations"][&marker] = Value::Null;
+    });
+    roll_out(&world);
+    minutes(&mut world, 30).await;
+    let (_, _, message) = world.condition(ConditionType::WorkloadsReady);
+    assert!(message.contains("rolled back"), "{message}");
+    assert_eq!(
+        world.stage.mark_of(&web, NAME),
+        None,
+        "it is not restarted a second time"
+    );
+    assert_eq!(world.live().len(), 2);
+
+    world.stage.edit_rotation(NAME, |object| {
+        object["spec"]["restartTargets"] = json!([{"kind": "StatefulSet", "name": "db"}]);
+    });
+    minutes(&mut world, 30).await;
+    world.assert_ready();
+    assert_eq!((world.mutations(), world.live().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn without_the_right_to_restart_it_says_so_and_does_the_rest() {
+    let mut world = settled(|_| ()).await;
+    world.stage.api.revoke(DEPLOYMENTS, Verb::Patch, true);
+    world.stage.set_trigger("one");
+    minutes(&mut world, 10).await;
+    world.assert_ready();
+    assert_eq!(restarts(&world), (0, 1));
+    let (_, reason, message) = world.condition(ConditionType::WorkloadsReady);
+    assert_eq!(reason, "RolloutHeld");
+    assert!(message.contains("appcode-operator-restart"), "{message}");
+    world.stage.api.revoke(DEPLOYMENTS, Verb::Patch, false);
+    minutes(&mut world, 10).await;
+    roll_out(&world);
+    minutes(&mut world, 10).await;
+    assert_eq!((restarts(&world), world.status().phase), ((1, 1), Some(Phase::Ready)));
+}
+
+#[tokio::test]
+async fn the_restart_waits_for_the_delay() {
+    let mut world = settled(|spec| spec["restartDelay"] = json!("5m")).await;
+    world.stage.set_trigger("one");
+    minutes(&mut world, 4).await;
+    assert_eq!(restarts(&world), (0, 0));
+    minutes(&mut world, 2).await;
+    assert_eq!(restarts(&world), (1, 1));
+}
+
+#[tokio::test]
+async fn a_code_is_tried_before_workloads_get_it_and_before_the_old_one_goes() {
+    let mut world = settled(|spec| {
+        overlap(spec);
+        verified(spec);
+    })
+    .await;
+    let refused = || Probe::Refused { status: 401 };
+    world.stage.probes.lock().unwrap().extend((0..3).map(|_| refused()));
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_secs(8)).await;
+    assert_eq!(restarts(&world), (0, 0));
+    assert_eq!(world.condition(ConditionType::Ready).1, "Verifying");
+    minutes(&mut world, 1).await;
+    world.assert_ready();
+    let status = world.status();
+    let tried = status.verification.unwrap();
+    assert_eq!(tried.outcome, VerificationOutcome::Passed);
+    assert_eq!(tried.rotation_id, status.history[0].rotation_id);
+    assert_eq!(restarts(&world), (1, 1));
+    assert_eq!(world.stage.tried.lock().unwrap().last(), world.code().as_ref());
+    roll_out(&world);
+    minutes(&mut world, 30).await;
+    world.assert_ready();
+    assert_eq!(world.live().len(), 1);
+    assert_eq!(
+        world.stage.tried.lock().unwrap().len(),
+        4,
+        "once it has passed it is not tried again"
+    );
+}
+
+#[tokio::test]
+async fn a_code_that_never_passes_changes_nothing_more_with_overlap() {
+    let mut world = settled(|spec| {
+        overlap(spec);
+        verified(spec);
+    })
+    .await;
+    let long = Probe::Throttled { retry_after: None };
+    world.stage.probes.lock().unwrap().extend(vec![long; 1000]);
+    world.stage.set_trigger("one");
+    minutes(&mut world, 600).await;
+    let (value, reason, message) = world.condition(ConditionType::Ready);
+    assert_eq!(
+        (value.as_str(), reason.as_str()),
+        ("False", "VerificationFailed"),
+        "{message}"
+    );
+    assert_eq!(
+        (world.mutations(), world.live().len(), restarts(&world)),
+        (1, 2, (0, 0))
+    );
+    let tries = world.stage.tried.lock().unwrap().len();
+    assert!((100..160).contains(&tries), "{tries} tries in ten hours");
+    assert_eq!(
+        world
+            .events()
+            .iter()
+            .filter(|reason| *reason == "VerificationFailed")
+            .count(),
+        1
+    );
+    world.stage.probes.lock().unwrap().clear();
+    minutes(&mut world, 10).await;
+    roll_out(&world);
+    minutes(&mut world, 30).await;
+    world.assert_ready();
+    assert_eq!(world.live().len(), 1);
+}
+
+#[tokio::test]
+async fn with_reset_workloads_do_not_wait_for_long_for_a_try_that_fails() {
+    let mut world = settled(verified).await;
+    let unreachable = Probe::Unreachable("no route".into());
+    world.stage.probes.lock().unwrap().extend(vec![unreachable; 1000]);
+    world.stage.set_trigger("one");
+    minutes(&mut world, 1).await;
+    assert_eq!(restarts(&world), (0, 0));
+    minutes(&mut world, 9).await;
+    assert_eq!(restarts(&world), (1, 1), "the old code is dead in any case");
+    assert_eq!(world.condition(ConditionType::Ready).1, "VerificationFailed");
+    world.stage.probes.lock().unwrap().clear();
+    roll_out(&world);
+    minutes(&mut world, 10).await;
+    world.assert_ready();
+}
+
+#[tokio::test]
+async fn a_crash_anywhere_on_the_way_restarts_nothing_twice() {
+    for at in 0..14 {
+        let mut world = settled(|spec| {
+            overlap(spec);
+            verified(spec);
+        })
+        .await;
+        world.stage.script.begin(vec![(
+            at + 6,
+            crate::support::script::Strike::Crash(crate::support::script::Moment::After),
+        )]);
+        world.stage.set_trigger("one");
+        minutes(&mut world, 5).await;
+        roll_out(&world);
+        minutes(&mut world, 30).await;
+        world.assert_ready();
+        assert_eq!(
+            (world.mutations(), restarts(&world)),
+            (1, (1, 1)),
+            "crash after call {}",
+            at + 6
+        );
+        assert_eq!(world.live().len(), 1, "crash after call {}", at + 6);
+    }
+}
+
+#[tokio::test]
+async fn a_lost_answer_of_the_deletion_is_settled_by_reading() {
+    for fault in [
+        Fault::cut_after(),
+        Fault::cut_before(),
+        Fault::status_after(500),
+        Fault::status_before(429),
+    ] {
+        let mut world = settled(overlap).await;
+        world
+            .stage
+            .cloud
+            .with(|cloud| cloud.inject(fault.clone().at(Operation::Delete).once()));
+        world.stage.set_trigger("one");
+        minutes(&mut world, 3).await;
+        roll_out(&world);
+        minutes(&mut world, 60).await;
+        world.assert_ready();
+        let deleted = world.ledger().acts_applied(&world.stage.app, Cause::Delete);
+        assert_eq!((world.live().len(), deleted), (1, 1), "{fault:?}");
+    }
+}

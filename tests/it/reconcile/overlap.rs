@@ -1,0 +1,250 @@
+//! `Overlap`: a second code beside the first, and the first one retired later.
+
+use appcode_operator::api::{ConditionType, FINALIZER, Phase, Strategy};
+use cloud_simulator::{Cause, Fault, Operation};
+use jiff::SignedDuration;
+use pretty_assertions::assert_eq;
+use serde_json::{Value, json};
+
+use crate::support::World;
+use crate::support::api_server::{ROTATIONS, SECRETS};
+use crate::support::stage::{NAME, NAMESPACE};
+
+/// A resource that rests with the app's only code, and rotates by overlap with this grace period.
+async fn settled(grace: &str) -> World {
+    let mut world = World::new().await;
+    world.stage.create_rotation(|spec| {
+        spec["strategy"] = json!("Overlap");
+        spec["overlap"] = json!({ "gracePeriod": grace });
+    });
+    world.run_to_rest().await;
+    world.assert_ready();
+    world
+}
+
+fn finalizers(world: &World) -> Value {
+    let rotation = world.stage.api.object(ROTATIONS, NAMESPACE, NAME);
+    rotation.map_or(Value::Null, |rotation| rotation["metadata"]["finalizers"].clone())
+}
+
+fn deletions(world: &World) -> usize {
+    world.ledger().acts_applied(&world.stage.app, Cause::Delete)
+}
+
+#[tokio::test]
+async fn both_codes_work_until_the_grace_period_is_over() {
+    let mut world = settled("1h").await;
+    let old = world.code().unwrap();
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_mins(5)).await;
+
+    world.assert_ready();
+    let new = world.code().unwrap();
+    assert_ne!(new, old);
+    assert_eq!(world.live().len(), 2, "the code before still works");
+    let status = world.status();
+    assert_eq!(status.phase, Some(Phase::Retiring));
+    assert_eq!(finalizers(&world), json!([FINALIZER]));
+    let previous = status.previous.unwrap();
+    assert_eq!(previous.fingerprint, world.fingerprint(&old));
+    let rotated = status.current.unwrap().rotated_at.0;
+    assert_eq!(
+        previous.retire_after.unwrap().0,
+        rotated + SignedDuration::from_hours(1)
+    );
+    assert_eq!(status.history[0].strategy, Strategy::Overlap);
+    assert_eq!(status.history[0].exposure_millis, None);
+    assert_eq!(world.condition(ConditionType::Reconciling).1, "Retiring");
+
+    world.run_for(SignedDuration::from_hours(2)).await;
+    world.assert_ready();
+    assert_eq!(world.live(), vec![new]);
+    assert_eq!((world.mutations(), deletions(&world)), (1, 1));
+    let status = world.status();
+    assert_eq!(status.phase, Some(Phase::Ready));
+    assert!(status.history[0].retired_at.is_some() && status.rotation.is_none());
+    assert_eq!(status.previous.unwrap().retire_after, None);
+    assert_eq!(finalizers(&world), Value::Null);
+    assert!(world.events().contains(&"Retired".to_owned()));
+}
+
+#[tokio::test]
+async fn without_a_grace_period_the_old_code_goes_as_soon_as_the_new_one_is_in_the_secret() {
+    let mut world = settled("0s").await;
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_mins(5)).await;
+    world.assert_ready();
+    assert_eq!(world.live(), vec![world.code().unwrap()]);
+    assert_eq!(finalizers(&world), Value::Null);
+}
+
+#[tokio::test]
+async fn a_grace_period_that_is_cut_short_retires_at_once() {
+    let mut world = settled("24h").await;
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_hours(2)).await;
+    assert_eq!(world.live().len(), 2);
+    world
+        .stage
+        .edit_rotation(NAME, |object| object["spec"]["overlap"]["gracePeriod"] = json!("0s"));
+    world.run_for(SignedDuration::from_mins(1)).await;
+    world.assert_ready();
+    assert_eq!(world.live().len(), 1);
+}
+
+#[tokio::test]
+async fn a_second_trigger_waits_for_the_retirement_and_codes_are_never_stacked() {
+    let mut world = settled("2h").await;
+    for value in ["one", "two", "three"] {
+        world.stage.set_trigger(value);
+        world.run_for(SignedDuration::from_mins(30)).await;
+        assert_eq!(world.live().len(), 2, "{value}");
+        assert_eq!(world.mutations(), 1, "{value}");
+    }
+    let (_, _, message) = world.condition(ConditionType::Reconciling);
+    assert!(message.contains("what is asked for now starts after that"), "{message}");
+    world.run_for(SignedDuration::from_hours(1)).await;
+    assert_eq!(
+        (world.mutations(), deletions(&world)),
+        (2, 1),
+        "the last value alone is left to do"
+    );
+    world.run_for(SignedDuration::from_hours(12)).await;
+    world.assert_ready();
+    assert_eq!((world.mutations(), deletions(&world)), (2, 2));
+    assert_eq!(world.status().last_handled_trigger.as_deref(), Some("three"));
+}
+
+#[tokio::test]
+async fn without_a_free_place_nothing_is_changed() {
+    let mut world = World::with_codes(5).await;
+    let seed = world.live()[0].clone();
+    world.stage.create_secret("seed", &[("code", &seed)]);
+    world.stage.create_rotation(|spec| {
+        spec["strategy"] = json!("Overlap");
+        spec["appCodeFrom"] = json!({"secretKeyRef": {"name": "seed", "key": "code"}});
+    });
+    world.run_to_rest().await;
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_hours(3)).await;
+    world.assert_sound();
+    assert_eq!(world.stalled().as_deref(), Some("CapacityExhausted"));
+    assert_eq!((world.mutations(), world.live().len()), (0, 5));
+    // A place that becomes free is found.
+    let unused = world
+        .live()
+        .into_iter()
+        .find(|code| Some(code) != world.code().as_ref());
+    let (now, app) = (world.stage.time.truth(), world.stage.app.clone());
+    world
+        .stage
+        .cloud
+        .with(|cloud| cloud.remove_code(now, &app, &unused.unwrap()));
+    world.run_for(SignedDuration::from_hours(4)).await;
+    world.assert_ready();
+    assert_eq!((world.mutations(), deletions(&world)), (1, 1));
+}
+
+#[tokio::test]
+async fn suspend_holds_the_retirement_and_lets_it_go_on_later() {
+    let mut world = settled("1h").await;
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_mins(5)).await;
+    world
+        .stage
+        .edit_rotation(NAME, |object| object["spec"]["suspend"] = json!(true));
+    world.run_for(SignedDuration::from_hours(5)).await;
+    world.assert_sound();
+    assert_eq!(world.live().len(), 2);
+    assert_eq!(world.status().phase, Some(Phase::Suspended));
+    world
+        .stage
+        .edit_rotation(NAME, |object| object["spec"]["suspend"] = json!(false));
+    world.run_for(SignedDuration::from_mins(5)).await;
+    world.assert_ready();
+    assert_eq!(world.live().len(), 1);
+}
+
+#[tokio::test]
+async fn a_lost_answer_of_the_addition_is_settled_by_reading() {
+    let mut world = settled("1h").await;
+    let lost = Fault::cut_after().at(Operation::Add).once();
+    world.stage.cloud.with(|cloud| cloud.inject(lost));
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_mins(10)).await;
+    world.assert_ready();
+    assert_eq!((world.mutations(), world.live().len()), (1, 2));
+    world.run_for(SignedDuration::from_hours(2)).await;
+    world.assert_ready();
+    assert_eq!((world.mutations(), deletions(&world), world.live().len()), (1, 1, 1));
+}
+
+#[tokio::test]
+async fn a_secret_that_is_deleted_in_the_grace_period_comes_back_and_the_old_code_is_retired() {
+    let mut world = settled("1h").await;
+    let old = world.code().unwrap();
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_mins(5)).await;
+    let new = world.code().unwrap();
+    assert!(world.stage.delete_secret(NAME));
+    world.run_for(SignedDuration::from_hours(4)).await;
+    world.assert_ready();
+    assert_eq!(world.code(), Some(new));
+    assert!(!world.live().contains(&old));
+    assert_eq!((world.mutations(), deletions(&world)), (1, 1));
+}
+
+#[tokio::test]
+async fn a_stranger_who_names_another_code_on_the_secret_gets_nothing_deleted() {
+    let mut world = settled("1h").await;
+    let (now, app) = (world.stage.time.truth(), world.stage.app.clone());
+    let strangers = world.stage.cloud.with(|cloud| cloud.add_code(now, &app, None)).unwrap();
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_mins(5)).await;
+    let print = {
+        let app = appcode_operator::ids::AppId::parse(&world.stage.app).unwrap();
+        appcode_operator::ids::Fingerprint::of(&app, &strangers).to_string()
+    };
+    world.stage.judge.excuse(NAME);
+    world.stage.api.edit(SECRETS, NAMESPACE, NAME, |secret| {
+        let notes = &mut secret["metadata"]["annotations"];
+        let mut intent: Value = serde_json::from_str(notes["appcode.dev/intent"].as_str().unwrap()).unwrap();
+        intent["base"] = json!(print);
+        notes["appcode.dev/intent"] = json!(intent.to_string());
+        notes["appcode.dev/previous-fingerprint"] = json!(print);
+    });
+    world.run_for(SignedDuration::from_hours(4)).await;
+    assert!(world.live().contains(&strangers));
+    assert_eq!(deletions(&world), 0);
+    assert!(world.events().contains(&"NotRetired".to_owned()));
+}
+
+#[tokio::test]
+async fn a_deleted_resource_retires_what_is_due_and_leaves_what_is_not() {
+    for (grace, left) in [("1m", 1), ("24h", 2)] {
+        let mut world = settled(grace).await;
+        world.stage.set_trigger("one");
+        world.run_for(SignedDuration::from_secs(20)).await;
+        assert_eq!(world.live().len(), 2);
+        assert!(world.stage.api.delete(ROTATIONS, NAMESPACE, NAME));
+        world.run_for(SignedDuration::from_mins(5)).await;
+        assert!(
+            world.stage.api.object(ROTATIONS, NAMESPACE, NAME).is_none(),
+            "{grace}: it is gone"
+        );
+        assert_eq!(world.live().len(), left, "{grace}");
+        let told = world.events().contains(&"NotRetired".to_owned());
+        assert_eq!(told, left == 2, "{grace}: {:?}", world.events());
+    }
+}
+
+#[tokio::test]
+async fn a_deletion_does_not_wait_for_a_cloud_that_is_down() {
+    let mut world = settled("1m").await;
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_secs(20)).await;
+    world.stage.cloud.with(|cloud| cloud.inject(Fault::status_before(503)));
+    assert!(world.stage.api.delete(ROTATIONS, NAMESPACE, NAME));
+    world.run_for(SignedDuration::from_mins(3)).await;
+    assert!(world.stage.api.object(ROTATIONS, NAMESPACE, NAME).is_none());
+}
