@@ -156,7 +156,8 @@ async fn a_workload_that_is_missing_paused_stuck_or_rolled_back_is_told_and_lose
 
     let marker = appcode_operator::workload::marker(NAME);
     world.stage.edit_workload(&web, |object| {
-        object["spec"]["template"]["metadata"]["annotations"][&marker] = Value::Null;
+        let notes = object["spec"]["template"]["metadata"]["annotations"].as_object_mut();
+        notes.unwrap().remove(&marker);
     });
     roll_out(&world);
     minutes(&mut world, 30).await;
