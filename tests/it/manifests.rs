@@ -82,10 +82,10 @@ const OPTIONAL: [&str; 1] = ["rbac-restart.yaml"];
 #[test]
 fn the_optional_role_lets_workloads_be_restarted_and_no_more() {
     let [role, binding] = documents(&deploy().join("rbac-restart.yaml")).try_into().unwrap();
-    let rule = |resource: &str| json!({"apiGroups": ["apps"], "resources": [resource], "verbs": ["get", "patch"]});
+    let grant = |resource: &str| json!({"apiGroups": ["apps"], "resources": [resource], "verbs": ["get", "patch"]});
     assert_eq!(
         role["rules"],
-        json!([rule("deployments"), rule("statefulsets"), rule("daemonsets")])
+        json!([grant("deployments"), grant("statefulsets"), grant("daemonsets")])
     );
     assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"]);
     // To the account that has the other rights.

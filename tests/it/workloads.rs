@@ -157,7 +157,7 @@ fn a_look_tells_how_far_each_workload_is() {
             .edit_workload(&web, |object| object["spec"]["paused"] = json!(true));
         scene.stage.play(&web, Played::Replaced(0));
         scene.stage.edit_workload(&set, |object| {
-            object["spec"]["template"]["metadata"]["annotations"] = json!({})
+            object["spec"]["template"]["metadata"]["annotations"] = json!({});
         });
         scene.stage.delete_workload(&daemon);
         let expected = [Rollout::Paused, Rollout::RolledBack, Rollout::Missing];
@@ -207,7 +207,7 @@ fn nothing_is_restarted_for_a_decision_that_no_longer_holds() {
         scene.strike(
             1,
             act("write the Secret", |stage| {
-                stage.edit_secret(SECRET, &[("appCode", "newer")])
+                stage.edit_secret(SECRET, &[("appCode", "newer")]);
             }),
         );
         assert_eq!(scene.restart(&web).await.unwrap(), Restarted::Superseded);

@@ -56,10 +56,8 @@ fn rollout(workload: &Workload) -> Rollout {
     rollout
 }
 
-fn check(kind: WorkloadKind, cases: &[(&str, Value, Value, Rollout)]) {
-    for (name, spec, status, expected) in cases {
-        assert_eq!(rollout(&workload(kind, spec, status)), *expected, "{kind}: {name}");
-    }
+fn check(kind: WorkloadKind, name: &str, spec: &Value, status: &Value, expected: &Rollout) {
+    assert_eq!(rollout(&workload(kind, spec, status)), *expected, "{kind}: {name}");
 }
 
 #[test]
@@ -96,128 +94,115 @@ fn a_template_without_our_rotation_was_not_restarted_or_was_rolled_back() {
 
 #[test]
 fn a_deployment_is_followed_as_kubectl_follows_it() {
+    let none = json!({"replicas": null, "updatedReplicas": null, "availableReplicas": null});
+    let ending = json!({"replicas": 1, "updatedReplicas": 0, "availableReplicas": 1});
+    let one = json!({"updatedReplicas": 1, "replicas": 4});
+    for (name, spec, status, expected) in [
+        ("rolled out", json!({}), json!({}), DONE),
+        (
+            "unseen",
+            json!({}),
+            json!({"observedGeneration": 3}),
+            progressing(UNSEEN),
+        ),
+        (
+            "never seen",
+            json!({}),
+            json!({"observedGeneration": null}),
+            progressing(UNSEEN),
+        ),
+        (
+            "no new pod",
+            json!({}),
+            json!({"updatedReplicas": null}),
+            progressing(REPLACING),
+        ),
+        ("one new pod", json!({}), one, progressing(REPLACING)),
+        (
+            "an old pod left",
+            json!({}),
+            json!({"replicas": 4}),
+            progressing(ENDING),
+        ),
+        (
+            "one unavailable",
+            json!({}),
+            json!({"availableReplicas": 2}),
+            progressing(NOT_AVAILABLE),
+        ),
+        (
+            "none available",
+            json!({}),
+            json!({"availableReplicas": null}),
+            progressing(NOT_AVAILABLE),
+        ),
+        (
+            "one by default",
+            json!({"replicas": null}),
+            json!({"updatedReplicas": 0}),
+            progressing(REPLACING),
+        ),
+        ("no pods", json!({"replicas": 0}), none.clone(), DONE),
+        ("no pods, paused", json!({"replicas": 0, "paused": true}), none, DONE),
+        (
+            "no pods, and one that ends",
+            json!({"replicas": 0}),
+            ending,
+            progressing(ENDING),
+        ),
+    ] {
+        check(WorkloadKind::Deployment, name, &spec, &status, &expected);
+    }
+}
+
+#[test]
+fn a_paused_deployment_says_so_until_it_is_done() {
+    for (name, status, expected) in [
+        ("before it", json!({"updatedReplicas": 0}), Rollout::Paused),
+        ("half-way", json!({"replicas": 4}), Rollout::Paused),
+        ("unseen", json!({"observedGeneration": 3}), Rollout::Paused),
+        ("after it", json!({}), DONE),
+    ] {
+        check(
+            WorkloadKind::Deployment,
+            name,
+            &json!({"paused": true}),
+            &status,
+            &expected,
+        );
+    }
+}
+
+#[test]
+fn a_deployment_past_its_deadline_is_stuck() {
     let late = json!([
         {"type": "Available", "status": "True", "reason": "MinimumReplicasAvailable"},
         {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"},
     ]);
     let going_on = json!([{"type": "Progressing", "status": "True", "reason": "ReplicaSetUpdated"}]);
     let stuck = Rollout::Stuck { why: DEADLINE };
-    check(
-        WorkloadKind::Deployment,
-        &[
-            ("rolled out", json!({}), json!({}), DONE),
-            (
-                "unseen",
-                json!({}),
-                json!({"observedGeneration": 3}),
-                progressing(UNSEEN),
-            ),
-            (
-                "never seen",
-                json!({}),
-                json!({"observedGeneration": null}),
-                progressing(UNSEEN),
-            ),
-            (
-                "no new pod",
-                json!({}),
-                json!({"updatedReplicas": null}),
-                progressing(REPLACING),
-            ),
-            (
-                "one new pod",
-                json!({}),
-                json!({"updatedReplicas": 1, "replicas": 4}),
-                progressing(REPLACING),
-            ),
-            (
-                "an old pod left",
-                json!({}),
-                json!({"replicas": 4}),
-                progressing(ENDING),
-            ),
-            (
-                "a new pod unavailable",
-                json!({}),
-                json!({"availableReplicas": 2}),
-                progressing(NOT_AVAILABLE),
-            ),
-            (
-                "no new pod available",
-                json!({}),
-                json!({"availableReplicas": null}),
-                progressing(NOT_AVAILABLE),
-            ),
-            (
-                "paused before it",
-                json!({"paused": true}),
-                json!({"updatedReplicas": 0}),
-                Rollout::Paused,
-            ),
-            (
-                "paused half-way",
-                json!({"paused": true}),
-                json!({"replicas": 4}),
-                Rollout::Paused,
-            ),
-            (
-                "paused and unseen",
-                json!({"paused": true}),
-                json!({"observedGeneration": 3}),
-                Rollout::Paused,
-            ),
-            ("paused after it", json!({"paused": true}), json!({}), DONE),
-            (
-                "going on",
-                json!({}),
-                json!({"updatedReplicas": 1, "conditions": going_on}),
-                progressing(REPLACING),
-            ),
-            (
-                "late",
-                json!({}),
-                json!({"updatedReplicas": 1, "conditions": late}),
-                stuck.clone(),
-            ),
-            (
-                "late with an old pod",
-                json!({}),
-                json!({"replicas": 4, "conditions": late}),
-                stuck,
-            ),
-            (
-                "late with the change before",
-                json!({}),
-                json!({"observedGeneration": 3, "conditions": late}),
-                progressing(UNSEEN),
-            ),
-            ("late and there after all", json!({}), json!({"conditions": late}), DONE),
-            (
-                "one pod by default",
-                json!({"replicas": null}),
-                json!({"updatedReplicas": 0}),
-                progressing(REPLACING),
-            ),
-            (
-                "no pods",
-                json!({"replicas": 0}),
-                json!({"replicas": null, "updatedReplicas": null, "availableReplicas": null}),
-                DONE,
-            ),
-            (
-                "no pods, and one that ends",
-                json!({"replicas": 0}),
-                json!({"replicas": 1, "updatedReplicas": 0, "availableReplicas": 1}),
-                progressing(ENDING),
-            ),
-            (
-                "no pods, paused",
-                json!({"replicas": 0, "paused": true}),
-                json!({"replicas": 0, "updatedReplicas": 0, "availableReplicas": 0}),
-                DONE,
-            ),
-        ],
-    );
+    let earlier = progressing(UNSEEN);
+    for (name, status, expected) in [
+        (
+            "going on",
+            json!({"updatedReplicas": 1, "conditions": going_on}),
+            progressing(REPLACING),
+        ),
+        ("late", json!({"updatedReplicas": 1, "conditions": late}), stuck.clone()),
+        (
+            "late with an old pod",
+            json!({"replicas": 4, "conditions": late}),
+            stuck,
+        ),
+        (
+            "late with the change before",
+            json!({"observedGeneration": 3, "conditions": late}),
+            earlier,
+        ),
+        ("late and there after all", json!({"conditions": late}), DONE),
+    ] {
+        check(WorkloadKind::Deployment, name, &json!({}), &status, &expected);
+    }
 }
 
 #[test]
@@ -228,131 +213,129 @@ fn a_stateful_set_is_followed_to_its_revision() {
         |updated: i32, ready: i32| json!({"updatedReplicas": updated, "readyReplicas": ready, "currentRevision": "a"});
     let partition = Rollout::Manual { what: PARTITION };
     let manual = Rollout::Manual { what: ON_DELETE };
-    check(
-        WorkloadKind::StatefulSet,
-        &[
-            ("rolled out", rolling(0), json!({}), DONE),
-            ("without a strategy", json!({}), json!({}), DONE),
-            (
-                "unseen",
-                rolling(0),
-                json!({"observedGeneration": 3}),
-                progressing(UNSEEN),
-            ),
-            (
-                "never seen",
-                rolling(0),
-                json!({"observedGeneration": null}),
-                progressing(UNSEEN),
-            ),
-            ("one new pod", rolling(0), open(1, 3), progressing(REPLACING)),
-            (
-                "a pod that is away",
-                rolling(0),
-                json!({"replicas": 2, "updatedReplicas": 2}),
-                progressing(REPLACING),
-            ),
-            ("the last one not ready", rolling(0), open(3, 2), progressing(NOT_READY)),
-            (
-                "all there and not closed",
-                rolling(0),
-                open(3, 3),
-                progressing(NOT_CLOSED),
-            ),
-            (
-                "a pod too many",
-                rolling(0),
-                json!({"replicas": 4, "readyReplicas": 4}),
-                progressing(ENDING),
-            ),
-            ("within the partition", rolling(2), open(0, 3), progressing(REPLACING)),
-            ("up to the partition", rolling(2), open(1, 3), partition.clone()),
-            ("all below the partition", rolling(9), open(0, 3), partition),
-            ("partitioned when all was done", rolling(2), json!({}), DONE),
-            ("by hand", on_delete.clone(), open(0, 3), manual.clone()),
-            ("by hand, half-way", on_delete.clone(), open(2, 2), manual),
-            (
-                "by hand, the last one not ready",
-                on_delete.clone(),
-                open(3, 2),
-                progressing(NOT_READY),
-            ),
-            ("by hand, all deleted", on_delete, open(3, 3), DONE),
-            (
-                "no pods",
-                json!({"replicas": 0}),
-                json!({"replicas": 0, "updatedReplicas": null, "readyReplicas": null, "currentRevision": "a"}),
-                DONE,
-            ),
-            (
-                "no pods, and one that ends",
-                json!({"replicas": 0}),
-                json!({"replicas": 1, "updatedReplicas": 0}),
-                progressing(ENDING),
-            ),
-        ],
-    );
+    for (name, spec, status, expected) in [
+        ("rolled out", rolling(0), json!({}), DONE),
+        ("without a strategy", json!({}), json!({}), DONE),
+        (
+            "unseen",
+            rolling(0),
+            json!({"observedGeneration": 3}),
+            progressing(UNSEEN),
+        ),
+        (
+            "never seen",
+            rolling(0),
+            json!({"observedGeneration": null}),
+            progressing(UNSEEN),
+        ),
+        ("one new pod", rolling(0), open(1, 3), progressing(REPLACING)),
+        (
+            "a pod that is away",
+            rolling(0),
+            json!({"replicas": 2, "updatedReplicas": 2}),
+            progressing(REPLACING),
+        ),
+        ("the last one not ready", rolling(0), open(3, 2), progressing(NOT_READY)),
+        (
+            "all there and not closed",
+            rolling(0),
+            open(3, 3),
+            progressing(NOT_CLOSED),
+        ),
+        (
+            "a pod too many",
+            rolling(0),
+            json!({"replicas": 4, "readyReplicas": 4}),
+            progressing(ENDING),
+        ),
+        ("within the partition", rolling(2), open(0, 3), progressing(REPLACING)),
+        ("up to the partition", rolling(2), open(1, 3), partition.clone()),
+        ("all below the partition", rolling(9), open(0, 3), partition),
+        ("partitioned when all was done", rolling(2), json!({}), DONE),
+        ("by hand", on_delete.clone(), open(0, 3), manual.clone()),
+        ("by hand, half-way", on_delete.clone(), open(2, 2), manual),
+        (
+            "by hand, the last one not ready",
+            on_delete.clone(),
+            open(3, 2),
+            progressing(NOT_READY),
+        ),
+        ("by hand, all deleted", on_delete, open(3, 3), DONE),
+        (
+            "no pods",
+            json!({"replicas": 0}),
+            json!({"replicas": 0, "updatedReplicas": null, "readyReplicas": null, "currentRevision": "a"}),
+            DONE,
+        ),
+        (
+            "no pods, and one that ends",
+            json!({"replicas": 0}),
+            json!({"replicas": 1, "updatedReplicas": 0}),
+            progressing(ENDING),
+        ),
+    ] {
+        check(WorkloadKind::StatefulSet, name, &spec, &status, &expected);
+    }
 }
 
 #[test]
 fn a_daemon_set_is_followed_on_every_node() {
     let on_delete = json!({"updateStrategy": {"type": "OnDelete"}});
     let manual = Rollout::Manual { what: ON_DELETE };
-    check(
-        WorkloadKind::DaemonSet,
-        &[
-            ("rolled out", json!({}), json!({}), DONE),
-            (
-                "unseen",
-                json!({}),
-                json!({"observedGeneration": 3}),
-                progressing(UNSEEN),
-            ),
-            (
-                "never seen",
-                json!({}),
-                json!({"observedGeneration": null}),
-                progressing(UNSEEN),
-            ),
-            (
-                "no new pod",
-                json!({}),
-                json!({"updatedNumberScheduled": null}),
-                progressing(REPLACING),
-            ),
-            (
-                "one new pod",
-                json!({}),
-                json!({"updatedNumberScheduled": 1}),
-                progressing(REPLACING),
-            ),
-            (
-                "a new pod unavailable",
-                json!({}),
-                json!({"numberAvailable": 2}),
-                progressing(NOT_AVAILABLE),
-            ),
-            (
-                "by hand",
-                on_delete.clone(),
-                json!({"updatedNumberScheduled": 2}),
-                manual,
-            ),
-            (
-                "by hand, unavailable",
-                on_delete.clone(),
-                json!({"numberAvailable": 2}),
-                progressing(NOT_AVAILABLE),
-            ),
-            ("by hand, all deleted", on_delete, json!({}), DONE),
-            (
-                "no nodes",
-                json!({}),
-                json!({"desiredNumberScheduled": 0, "updatedNumberScheduled": null, "numberAvailable": null}),
-                DONE,
-            ),
-        ],
-    );
+    for (name, spec, status, expected) in [
+        ("rolled out", json!({}), json!({}), DONE),
+        (
+            "unseen",
+            json!({}),
+            json!({"observedGeneration": 3}),
+            progressing(UNSEEN),
+        ),
+        (
+            "never seen",
+            json!({}),
+            json!({"observedGeneration": null}),
+            progressing(UNSEEN),
+        ),
+        (
+            "no new pod",
+            json!({}),
+            json!({"updatedNumberScheduled": null}),
+            progressing(REPLACING),
+        ),
+        (
+            "one new pod",
+            json!({}),
+            json!({"updatedNumberScheduled": 1}),
+            progressing(REPLACING),
+        ),
+        (
+            "a new pod unavailable",
+            json!({}),
+            json!({"numberAvailable": 2}),
+            progressing(NOT_AVAILABLE),
+        ),
+        (
+            "by hand",
+            on_delete.clone(),
+            json!({"updatedNumberScheduled": 2}),
+            manual,
+        ),
+        (
+            "by hand, unavailable",
+            on_delete.clone(),
+            json!({"numberAvailable": 2}),
+            progressing(NOT_AVAILABLE),
+        ),
+        ("by hand, all deleted", on_delete, json!({}), DONE),
+        (
+            "no nodes",
+            json!({}),
+            json!({"desiredNumberScheduled": 0, "updatedNumberScheduled": null, "numberAvailable": null}),
+            DONE,
+        ),
+    ] {
+        check(WorkloadKind::DaemonSet, name, &spec, &status, &expected);
+    }
 }
 
 fn all() -> Vec<Rollout> {
