@@ -184,7 +184,7 @@ pub struct OpenRotation {
     /// How it replaces the code: `Reset` or `Overlap`.
     pub strategy: Strategy,
     /// How far it has come: `Started` (its call may have been sent), `Persisted` (its code is in the Secret),
-    /// `Distributed` (its consumers have it), `Retiring` (the code before is being deleted).
+    /// `Distributed` (its consumers have it), `Retiring` (the code before is being deleted) or `Retired` (that is gone).
     pub step: RotationStep,
     /// When it was started.
     pub started_at: Time,

@@ -10,7 +10,9 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::others::keeper;
 use super::{ClusterError, Context, Error, Key, Remembered, Turn};
-use crate::api::{ADOPT_FINGERPRINT, AppCodeRotation, AppStatus, FINALIZER, ROTATE_REQUESTED_AT, Strategy};
+use crate::api::{
+    ADOPT_FINGERPRINT, AppCodeRotation, AppCodeRotationStatus, AppStatus, FINALIZER, ROTATE_REQUESTED_AT, Strategy,
+};
 use crate::ids::{AppId, AppIdentity, Fingerprint, ProjectId};
 use crate::intent::Intent;
 use crate::modelarts::{AppCode, Echo, Target};
@@ -47,6 +49,26 @@ pub(super) struct Pass {
 }
 
 impl Pass {
+    /// One that has done nothing yet.
+    fn of(key: &Key, observed: Observed) -> Self {
+        Self {
+            key: key.clone(),
+            observed,
+            resource: None,
+            validated: None,
+            codes: HashMap::new(),
+            in_secret: None,
+            echo: Echo::default(),
+            target: None,
+            held: None,
+            marked_at: Duration::ZERO,
+            happened: Vec::new(),
+            conflicts: 0,
+            app_guard: None,
+            loser: None,
+        }
+    }
+
     /// Drops what only this pass could use. Returns since when a code is held in memory only, if one is.
     pub(super) fn settle_memory(&mut self) -> Option<Duration> {
         let memory = &mut self.observed.memory;
@@ -124,9 +146,8 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         return Ok(None);
     }
     let (secrets, resource) = read(ctx, key).await?;
-    let is_gone = resource
-        .as_ref()
-        .is_none_or(|resource| resource.metadata.deletion_timestamp.is_some());
+    let is_going = |resource: &AppCodeRotation| resource.metadata.deletion_timestamp.is_some();
+    let is_gone = resource.as_ref().is_none_or(is_going);
     let is_held = resource.as_ref().is_some_and(has_finalizer);
     if is_gone && kept.memory.held.is_none() && !is_held {
         return Ok(None);
@@ -185,10 +206,8 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
             let secret = secrets.get(&target)?.as_ref().ok()?.as_ref()?;
             code_in(secret, &validated.target.key)
         });
-    let mirror = status.rotation.as_ref().and_then(|rotation| rotation.intent.as_deref());
-    let mirror = mirror.and_then(|text| Intent::parse(text).ok());
     let observed = Observed {
-        mirror: mirror.filter(|intent| intent.strategy == Strategy::Overlap && intent.number <= NUMBER_LIMIT),
+        mirror: mirror(&status),
         limits: limits(ctx, key),
         resource: resource_view(key, resource.as_ref(), is_gone),
         wanted,
@@ -207,24 +226,22 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         uptime: ctx.uptime(),
         draw: ctx.draw_number(),
     };
+    let loser = kept_by.filter(|keeper| keeper.resource.is_some());
     Ok(Some(Pass {
-        key: key.clone(),
-        observed,
         resource,
         validated,
-        codes: HashMap::new(),
         in_secret,
-        echo: Echo::default(),
-        target: None,
         held: kept.held,
-        marked_at: Duration::ZERO,
-        happened: Vec::new(),
-        conflicts: 0,
-        app_guard: None,
-        loser: kept_by
-            .filter(|keeper| keeper.resource.is_some())
-            .map(|keeper| keeper.name),
+        loser: loser.map(|keeper| keeper.name),
+        ..Pass::of(key, observed)
     }))
+}
+
+/// The intent that status shows. One that status never shows was written there by somebody else.
+fn mirror(status: &AppCodeRotationStatus) -> Option<Intent> {
+    let text = status.rotation.as_ref()?.intent.as_deref()?;
+    let intent = Intent::parse(text).ok();
+    intent.filter(|intent| intent.strategy == Strategy::Overlap && intent.number <= NUMBER_LIMIT)
 }
 
 /// Secrets by name; none where there is no such Secret, and why where it may not be read.

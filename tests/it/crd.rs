@@ -231,12 +231,20 @@ fn restart_targets_are_a_map_by_kind_and_name() {
 /// A CEL rule by its message: specs that break it and nothing else, and specs close by that do not.
 type CelCase = (&'static str, Vec<Value>, Vec<Value>);
 
-fn cel_cases_of_restarts() -> Vec<CelCase> {
-    vec![(
-        "restartDelay must be at most 10m",
-        vec![json!({"restartDelay": "601s"}), json!({"restartDelay": "1h"})],
-        vec![json!({"restartDelay": "0h9m60s"}), json!({"restartDelay": "0s"})],
-    )]
+fn cel_cases_of_handover() -> Vec<CelCase> {
+    let grace = |text: &str| json!({"overlap": {"gracePeriod": text}});
+    vec![
+        (
+            "restartDelay must be at most 10m",
+            vec![json!({"restartDelay": "601s"}), json!({"restartDelay": "1h"})],
+            vec![json!({"restartDelay": "0h9m60s"}), json!({"restartDelay": "0s"})],
+        ),
+        (
+            "gracePeriod must be at most 720h",
+            vec![grace("721h"), grace("720h1s")],
+            vec![grace("720h"), grace("0s"), json!({"overlap": {}})],
+        ),
+    ]
 }
 
 fn verification_cases() -> Vec<CelCase> {
@@ -375,7 +383,7 @@ fn cel_cases() -> Vec<CelCase> {
 #[test]
 fn every_rule_refuses_and_accepts_as_the_operator_does() {
     let mut tried = BTreeSet::new();
-    let all = cel_cases().into_iter().chain(cel_cases_of_restarts());
+    let all = cel_cases().into_iter().chain(cel_cases_of_handover());
     for (message, refused, accepted) in all.chain(verification_cases()) {
         tried.insert(message.to_owned());
         for changes in refused {

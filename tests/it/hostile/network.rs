@@ -253,7 +253,7 @@ async fn a_redirect_of_any_kind_carries_nothing_anywhere() {
                     );
                 }
             }
-            assert_eq!(from.seen().len(), 6, "{row}: each call once");
+            assert_eq!(from.seen().len(), 8, "{row}: each call once");
             // A sign-in carries a password.
             let elsewhere = answers_well();
             let iam = target(&elsewhere.origin, &from.origin, password());
@@ -319,7 +319,7 @@ async fn a_slow_host_holds_a_connection_no_longer_than_it_may() {
     for (call, outcome) in each_call(&client_with(&impatient()), &target).await {
         assert_eq!(outcome.unwrap_err().kind, CloudErrorKind::UnknownOutcome, "{call}");
     }
-    assert_eq!(server.seen().len(), 3, "each call once");
+    assert_eq!(server.seen().len(), 4, "each call once");
 }
 
 #[test]

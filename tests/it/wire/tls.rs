@@ -177,7 +177,8 @@ async fn assert_refused(what: &str, options: &HttpOptions, mut peer: Peer, probl
     let sign_ins = target(&elsewhere.origin, &peer.origin, password());
     let of_calls = each_call(&client, &calls).await;
     let of_sign_ins = each_call(&client, &sign_ins).await;
-    let names = ["show app", "reset code", "add code", "sign in", "sign in", "sign in"];
+    let calls = ["show app", "reset code", "add code", "delete code"];
+    let names = calls.into_iter().chain(["sign in"; 4]);
     for ((call, outcome), name) in of_calls.into_iter().chain(of_sign_ins).zip(names) {
         let error = outcome.expect_err(what);
         assert_eq!(error.kind, CloudErrorKind::NotSent, "{what}, {name}, {call}: {error}");
@@ -190,7 +191,7 @@ async fn assert_refused(what: &str, options: &HttpOptions, mut peer: Peer, probl
             assert!(!text.contains(secret), "{what}, {name}: {secret} in {text}");
         }
     }
-    peer.assert_no_request(6).await;
+    peer.assert_no_request(8).await;
     assert_eq!(elsewhere.connections(), 0, "{what}");
 }
 
@@ -371,7 +372,7 @@ async fn a_proxy_is_named_among_those_who_may_show_the_certificate() {
         let problem = "no connection: the certificate of modelarts.example (or its proxy) is not trusted";
         assert!(error.message.contains(problem), "{call}: {error}");
     }
-    proxy.assert_no_request(3).await;
+    proxy.assert_no_request(4).await;
 }
 
 #[test]
