@@ -421,9 +421,8 @@ fn every_rule_refuses_and_accepts_as_the_operator_does() {
     assert_eq!(tried, present, "a rule without a case, or a case without its rule");
 }
 
-#[test]
-fn each_bad_field_is_refused_by_both() {
-    let cases = [
+fn bad_fields() -> Vec<Value> {
+    vec![
         json!({"region": ""}),
         json!({"region": "moon"}),
         json!({"region": "cn-north-4.evil"}),
@@ -487,6 +486,20 @@ fn each_bad_field_is_refused_by_both() {
         json!({"target": {"name": "-"}}),
         json!({"target": {"name": "a".repeat(254)}}),
         json!({"target": {"key": "a b"}}),
+        json!({"statusCode": "plaintext"}),
+        json!({"historyLimit": 0}),
+        json!({"historyLimit": 51}),
+        json!({"historyLimit": 1.5}),
+    ]
+}
+
+fn bad_fields_of_handover() -> Vec<Value> {
+    vec![
+        json!({"strategy": "overlap"}),
+        json!({"overlap": {"gracePeriod": ""}}),
+        json!({"overlap": {"gracePeriod": "1d"}}),
+        json!({"overlap": {"gracePeriod": 60}}),
+        json!({"overlap": {"waitForRollout": "true"}}),
         json!({"restartTargets": {}}),
         json!({"restartTargets": [{}]}),
         json!({"restartTargets": [{"kind": "Deployment"}]}),
@@ -519,12 +532,12 @@ fn each_bad_field_is_refused_by_both() {
         verification(&json!({"timeout": "10"})),
         verification(&json!({"timeout": "1.5s"})),
         verification(&json!({"timeout": "61s"})),
-        json!({"statusCode": "plaintext"}),
-        json!({"historyLimit": 0}),
-        json!({"historyLimit": 51}),
-        json!({"historyLimit": 1.5}),
-    ];
-    for changes in cases {
+    ]
+}
+
+#[test]
+fn each_bad_field_is_refused_by_both() {
+    for changes in bad_fields().into_iter().chain(bad_fields_of_handover()) {
         let resource = resource(&changes);
         assert!(!crd_refusals(&resource).is_empty(), "the CRD takes {changes}");
         assert!(!operator_refusals(&resource).is_empty(), "the operator takes {changes}");
