@@ -343,7 +343,7 @@ async fn work(ctx: &Context, pass: &mut observe::Pass) -> Result<Step, Error> {
             } => act::write_code(ctx, pass, &secret, code, record, why).await?,
             Step::BeginSettling(question) => act::begin_settling(ctx, pass, question),
             Step::Drop => act::drop_held(pass),
-            Step::Verify => distribute::verify(ctx, pass).await,
+            Step::Verify => distribute::verify(ctx, pass).await?,
             Step::LookAtWorkloads => distribute::look(ctx, pass).await?,
             Step::Restart(targets) => distribute::restart(ctx, pass, &targets).await?,
             Step::Hold => act::hold_resource(ctx, pass, true).await?,

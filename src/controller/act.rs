@@ -91,6 +91,8 @@ pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, rec
         // replica's, whose call is on its way.
         pass.observed.memory.not_applied = Some(attempt.clone());
         pass.observed.memory.marked = Some(attempt);
+        // What they said was about the rotation before.
+        pass.observed.rollouts = None;
         pass.observed.memory.settling.clear();
         let left = replaced.filter(|old| old.app != intent.app).and_then(|old| {
             if old.is_open() {

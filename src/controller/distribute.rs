@@ -10,14 +10,14 @@ use crate::secret::{OurSecret, SecretView};
 use crate::workload::{RestartTarget, Rollout, marker};
 
 /// Tries the code that the Secret holds.
-pub(super) async fn verify(ctx: &Context, pass: &mut Pass) {
+pub(super) async fn verify(ctx: &Context, pass: &mut Pass) -> Result<(), Error> {
     let rotation = pass.observed.intent().map(|intent| intent.rotation_id.clone());
     let verification = pass
         .validated
         .as_ref()
         .and_then(|validated| validated.verification.clone());
     let (Some(rotation_id), Some(verification), Some(code)) = (rotation, verification, pass.in_secret.clone()) else {
-        return;
+        return Err(Error::UnknownCode);
     };
     let outcome = ctx.prober.probe(&verification, &code).await;
     tracing::info!(%rotation_id, outcome = outcome.category(), "the new code was tried");
@@ -30,6 +30,7 @@ pub(super) async fn verify(ctx: &Context, pass: &mut Pass) {
         rotation_id,
         outcome,
     });
+    Ok(())
 }
 
 /// Reads the workloads.

@@ -19,8 +19,26 @@ const PROPAGATION: SignedDuration = SignedDuration::from_mins(2);
 const PAUSES: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(5), SignedDuration::from_mins(5));
 
 impl Planner<'_> {
-    /// The next thing to do for the consumers of the last rotation's code.
+    /// The next thing to do for the consumers of the last rotation's code. Where nothing of it is left in the app but the
+    /// new code, a rotation that is due does not wait for them: a workload that is stuck must not protect a leaked code.
     pub(super) fn distribution(&self) -> Option<Step> {
+        let step = self.next_of_distribution()?;
+        let Step::Linger { after, .. } = &step else {
+            return Some(step);
+        };
+        let next = if self.is_retirement_pending() {
+            None
+        } else {
+            self.due_rotation()
+        };
+        match next {
+            Some(due @ Step::WriteIntent { .. }) => Some(due),
+            Some(Step::Wait { after: sooner, .. }) if sooner < *after => Some(step.sooner(sooner)),
+            _ => Some(step),
+        }
+    }
+
+    fn next_of_distribution(&self) -> Option<Step> {
         let intent = self.unfinished().filter(|intent| intent.is_undistributed())?;
         let done = intent.distribution.as_ref()?;
         let unverified = self.o.unverified();
@@ -146,6 +164,20 @@ impl Planner<'_> {
         let pause = (tried_for / 4).clamp(PAUSES.0, PAUSES.1);
         let is_put_off = self.put_off().is_some_and(|left| left.is_positive());
         !is_put_off && self.o.uptime.saturating_sub(trial.last) >= pause
+    }
+}
+
+impl Step {
+    /// The same with another look no later than after `limit`.
+    fn sooner(self, limit: SignedDuration) -> Self {
+        match self {
+            Self::Linger { reason, message, after } => Self::Linger {
+                reason,
+                message,
+                after: after.min(limit),
+            },
+            step => step,
+        }
     }
 }
 

@@ -80,7 +80,10 @@ impl Planner<'_> {
         if !app.codes.contains(&base) {
             // Gone already is as good. A call of ours explains it; else one more reading has to agree.
             let is_asked_for = intent.step == RotationStep::Retiring;
-            let question = Question::NotListed { code: base.to_string() };
+            let question = Question::Outcome {
+                rotation_id: intent.rotation_id.clone(),
+                attempt: intent.attempt,
+            };
             return unsettled(self.o, question)
                 .filter(|_| !is_asked_for)
                 .or_else(|| Some(self.note(intent.retired(false))));

@@ -84,6 +84,18 @@ async fn each_workload_is_restarted_once_and_its_rollout_waited_for() {
 }
 
 #[tokio::test]
+async fn with_reset_a_workload_that_is_stuck_does_not_hold_up_the_next_rotation() {
+    let mut world = settled(|_| ()).await;
+    world.stage.set_trigger("one");
+    minutes(&mut world, 20).await;
+    assert_eq!(world.condition(ConditionType::WorkloadsReady).0, "False");
+    world.stage.set_trigger("two");
+    minutes(&mut world, 5).await;
+    assert_eq!((world.mutations(), restarts(&world)), (2, (2, 2)));
+    world.assert_ready();
+}
+
+#[tokio::test]
 async fn the_old_code_lives_until_every_workload_has_rolled_out() {
     let mut world = settled(overlap).await;
     let old = world.code().unwrap();
