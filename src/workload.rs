@@ -9,6 +9,7 @@ mod rollout;
 
 use std::fmt;
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -143,6 +144,12 @@ impl Workload {
     /// Whether it is being deleted, which is as good as gone.
     pub fn is_going(&self) -> bool {
         self.meta().deletion_timestamp.is_some()
+    }
+
+    /// When it was created.
+    pub fn created(&self) -> Timestamp {
+        let created = self.meta().creation_timestamp.as_ref();
+        created.map_or(Timestamp::UNIX_EPOCH, |time| time.0)
     }
 
     /// What its pod template says under `marker`: the rotation that last restarted it.

@@ -1,5 +1,7 @@
 //! What is done for the consumers of a new code: it is tried, and their workloads are restarted.
 
+use jiff::Timestamp;
+
 use super::act::moved;
 use super::observe::Pass;
 use super::workloads::{self, Fence, Marking, Restarted};
@@ -46,6 +48,7 @@ pub(super) async fn look(ctx: &Context, pass: &mut Pass) -> Result<(), Error> {
         namespace: pass.key.namespace(),
         marker: &marker,
         id: &rotation_id,
+        since: written_at(pass),
     };
     let restarted: Vec<RestartTarget> = pass
         .observed
@@ -76,6 +79,7 @@ pub(super) async fn restart(ctx: &Context, pass: &mut Pass, targets: &[RestartTa
             namespace: pass.key.namespace(),
             marker: &marker,
             id: &rotation_id,
+            since: written_at(pass),
         };
         let fence = Fence {
             secret: &secret,
@@ -102,6 +106,14 @@ pub(super) async fn restart(ctx: &Context, pass: &mut Pass, targets: &[RestartTa
         }
     }
     Ok(())
+}
+
+/// When the code was written into the Secret.
+fn written_at(pass: &Pass) -> Timestamp {
+    let record = pass.observed.own_book().map(|secret| &secret.record);
+    record
+        .and_then(|record| record.rotated_at)
+        .unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 fn rotation_id(pass: &Pass) -> Option<RotationId> {

@@ -3,6 +3,8 @@
 //! That the operator may not read or change a workload is something to tell, not a failure: the rights are optional, and
 //! the rotation goes on without them.
 
+use jiff::Timestamp;
+
 use super::cluster::{Cluster, ClusterError};
 use crate::ids::RotationId;
 use crate::workload::{RestartTarget, Rollout};
@@ -20,6 +22,8 @@ pub struct Marking<'a> {
     pub marker: &'a str,
     /// Its value.
     pub id: &'a RotationId,
+    /// When its code was written into the Secret: a workload that was made later has never been restarted for it.
+    pub since: Timestamp,
 }
 
 /// The Secret as it was when the restart was decided on.
@@ -61,7 +65,8 @@ pub async fn look(
     for target in targets {
         let rollout = match cluster.workload(marking.namespace, target).await {
             Ok(workload) => {
-                let was_restarted = restarted.contains(target);
+                let is_old = workload.as_ref().is_some_and(|it| it.created() <= marking.since);
+                let was_restarted = is_old && restarted.contains(target);
                 Rollout::of(workload.as_ref(), marking.marker, marking.id, was_restarted)
             }
             Err(ClusterError::Refused(why)) => Rollout::Forbidden(why),
@@ -86,7 +91,9 @@ pub async fn restart(
     fence: Fence<'_>,
     target: &RestartTarget,
 ) -> Result<Restarted, ClusterError> {
-    let Marking { namespace, marker, id } = marking;
+    let Marking {
+        namespace, marker, id, ..
+    } = marking;
     for _ in 0..MOST_CONFLICTS {
         let workload = match cluster.workload(namespace, target).await {
             Err(ClusterError::Refused(why)) => return Ok(Restarted::Forbidden(why)),

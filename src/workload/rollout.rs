@@ -107,8 +107,7 @@ impl Rollout {
             ),
             Self::NotRestarted => format!("{target} has not been restarted yet"),
             Self::RolledBack => format!(
-                "{target} was restarted for this rotation and was rolled back or made anew since; its pods may hold the \
-                 earlier code, and it is not restarted a second time; roll it forward again, or restart it yourself \
+                "{target} was restarted for this rotation and was rolled back since; its pods may hold the earlier code, and it is not restarted a second time; roll it forward again, or restart it yourself \
                  (kubectl rollout restart {kubectl}) and take it out of restartTargets"
             ),
             Self::Paused => format!(

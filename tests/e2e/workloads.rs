@@ -140,6 +140,7 @@ impl Scene {
             namespace: NAMESPACE,
             marker: &self.marker,
             id,
+            since: jiff::Timestamp::MAX,
         }
     }
 

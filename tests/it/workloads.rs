@@ -51,6 +51,7 @@ impl Scene {
             namespace: NAMESPACE,
             marker: &self.marker,
             id: &self.id,
+            since: jiff::Timestamp::MAX,
         }
     }
 

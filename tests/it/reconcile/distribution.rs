@@ -191,6 +191,24 @@ async fn a_workload_that_is_missing_paused_stuck_or_rolled_back_is_told_and_lose
 }
 
 #[tokio::test]
+async fn a_workload_that_is_made_anew_is_restarted_as_one_that_never_was() {
+    let mut world = settled(overlap).await;
+    world.stage.set_trigger("one");
+    minutes(&mut world, 5).await;
+    roll_out(&world);
+    let db = target("StatefulSet/db");
+    world.stage.delete_workload(&db);
+    minutes(&mut world, 5).await;
+    world.stage.create_workload(&db);
+    minutes(&mut world, 10).await;
+    assert!(world.stage.mark_of(&db, NAME).is_some());
+    roll_out(&world);
+    minutes(&mut world, 30).await;
+    world.assert_ready();
+    assert_eq!((world.live().len(), restarts(&world)), (1, (1, 1)));
+}
+
+#[tokio::test]
 async fn without_the_right_to_restart_it_says_so_and_does_the_rest() {
     let mut world = settled(|_| ()).await;
     world.stage.api.revoke(DEPLOYMENTS, Verb::Patch, true);
