@@ -280,11 +280,11 @@ fn any_layout() -> BoxedStrategy<Layout> {
         "url".to_owned(),
         TemplateText("https://{{ appCode }}@{{ appName }}".to_owned()),
     )]);
-    (creation, any::<bool>(), of(Just("previous".to_owned())))
-        .prop_map(move |(creation, is_plain, previous_key)| Layout {
+    (creation, weighted(0.2, Just(text)), of(Just("previous".to_owned())))
+        .prop_map(|(creation, text, previous_key)| Layout {
             previous_key,
             template: SecretTemplate {
-                data: if is_plain { BTreeMap::new() } else { text.clone() },
+                data: text.unwrap_or_default(),
                 ..SecretTemplate::default()
             },
             creation,
