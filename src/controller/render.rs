@@ -34,7 +34,9 @@ pub(super) fn contents(
     let (layout, key) = (&validated.layout, validated.target.key.as_str());
     let app = pass.observed.reading();
     let listed = app.map(|app| app.codes.as_slice()).unwrap_or_default();
-    let previous = record.working_previous(listed).and_then(|previous| pass.codes.get(&previous));
+    let previous = record
+        .working_previous(listed)
+        .and_then(|previous| pass.codes.get(&previous));
     let rendition = layout.render(Values {
         app_code: code.expose(),
         previous: previous.map(AppCode::expose).unwrap_or_default(),

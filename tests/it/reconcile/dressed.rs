@@ -390,3 +390,68 @@ async fn a_forged_note_of_what_was_rendered_takes_nothing_away() {
     world.assert_ready();
     assert_eq!((world.mutations(), text(&world, "url").as_deref()), (0, Some("x")));
 }
+
+#[tokio::test]
+async fn the_code_before_stands_under_its_key_while_it_works_and_no_longer() {
+    let mut world = World::new().await;
+    world.stage.create_rotation(|spec| {
+        spec["strategy"] = json!("Overlap");
+        spec["overlap"] = json!({"gracePeriod": "3h"});
+        spec["target"] =
+            json!({"previousKey": "previous", "template": {"data": {"both": "{{ appCode }} {{ previousAppCode }}"}}});
+    });
+    world.run_to_rest().await;
+    world.assert_ready();
+    let old = world.code().unwrap();
+    assert_eq!(text(&world, "previous"), None, "there was none");
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_mins(5)).await;
+    world.assert_ready();
+    let new = world.code().unwrap();
+    assert_eq!(text(&world, "previous"), Some(old.clone()));
+    assert_eq!(text(&world, "both"), Some(format!("{new} {old}")));
+
+    // It is kept in order, and moves with its key; another template rotates nothing.
+    world.stage.edit_secret(NAME, &[("previous", "edited")]);
+    world.run_for(SignedDuration::from_mins(65)).await;
+    assert_eq!(text(&world, "previous"), Some(old.clone()));
+    edit_target(&world, |target| {
+        target["previousKey"] = json!("before");
+        target["template"]["data"]["both"] = json!("{{ previousAppCode }}|{{ appCode }}");
+    });
+    world.run_for(SignedDuration::from_mins(5)).await;
+    world.assert_ready();
+    assert_eq!(
+        (text(&world, "previous"), text(&world, "before")),
+        (None, Some(old.clone()))
+    );
+    assert_eq!(text(&world, "both"), Some(format!("{old}|{new}")));
+    assert_eq!(world.live().len(), 2);
+
+    world.run_for(SignedDuration::from_hours(4)).await;
+    world.assert_ready();
+    assert_eq!(world.live(), vec![new.clone()]);
+    assert_eq!(text(&world, "before"), None, "it works no longer");
+    assert_eq!(text(&world, "both"), Some(format!("|{new}")));
+    assert_eq!(leaks(&world.stage, &readable(&world.stage)), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_code_before_that_somebody_deletes_is_taken_away_at_the_next_check() {
+    let mut world = World::new().await;
+    world.stage.create_rotation(|spec| {
+        spec["strategy"] = json!("Overlap");
+        spec["overlap"] = json!({"gracePeriod": "24h"});
+        spec["target"] = json!({"previousKey": "previous"});
+    });
+    world.run_to_rest().await;
+    let old = world.code().unwrap();
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_mins(5)).await;
+    assert_eq!(text(&world, "previous"), Some(old.clone()));
+    let (app, now) = (world.stage.app.clone(), world.stage.time.truth());
+    world.stage.cloud.with(|cloud| cloud.remove_code(now, &app, &old));
+    world.run_for(SignedDuration::from_hours(2)).await;
+    world.assert_ready();
+    assert_eq!(text(&world, "previous"), None);
+}
