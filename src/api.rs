@@ -6,6 +6,7 @@
 mod schema;
 mod status;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use kube::{CustomResource, KubeSchema};
@@ -48,6 +49,14 @@ pub(crate) const RESTART_DELAY_LENGTH: &str = "restartDelay must be at most 10m"
 pub(crate) const VERIFICATION_STATUS: &str =
     "expectStatus must not be 401, 403 or 429: these are how a gateway refuses a code or puts a caller off";
 pub(crate) const VERIFICATION_TIMEOUT: &str = "timeout must be 1s to 60s";
+pub(crate) const PREVIOUS_IS_ANOTHER_KEY: &str =
+    "previousKey must differ from key: the one holds the code before, the other the code";
+pub(crate) const KEY_NOT_TEMPLATE: &str =
+    "template.data must name neither key nor previousKey: these always hold the plain codes";
+pub(crate) const DELETE_NEEDS_CREATE: &str =
+    "deletionPolicy Delete needs creationPolicy Create: a Secret that others made is never deleted with this resource";
+pub(crate) const BASIC_AUTH_KEYS: &str =
+    "a Secret of type kubernetes.io/basic-auth needs username or password: name one in template.data, or as key";
 
 /// What should be rotated, when, and where the code goes.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -366,20 +375,118 @@ pub enum StatusCode {
 }
 
 /// The Secret that holds the code.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.previousKey) || self.previousKey != (has(self.key) ? self.key : 'appCode')").message(PREVIOUS_IS_ANOTHER_KEY),
+    validation = Rule::new("!has(self.template) || !has(self.template.data) || !((has(self.key) ? self.key : 'appCode') in self.template.data || (has(self.previousKey) && self.previousKey in self.template.data))").message(KEY_NOT_TEMPLATE),
+    validation = Rule::new("!has(self.template) || !has(self.template.type) || self.template.type != 'kubernetes.io/basic-auth' || (has(self.key) && self.key in ['username', 'password']) || (has(self.template.data) && ('username' in self.template.data || 'password' in self.template.data))").message(BASIC_AUTH_KEYS),
+    validation = Rule::new("!has(self.deletionPolicy) || self.deletionPolicy != 'Delete' || !has(self.creationPolicy) || self.creationPolicy == 'Create'").message(DELETE_NEEDS_CREATE)
+)]
 pub struct SecretTarget {
-    /// Name of the Secret, in the resource's namespace. Default: the resource's name. A Secret that exists and was not
-    /// made for this resource is left alone, and the resource says `SecretConflict`.
+    /// Name of the Secret, in the resource's namespace. Default: the resource's name. What becomes of a Secret that
+    /// exists and was not made for this resource says `creationPolicy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 253),
         regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
     )]
     pub name: Option<String>,
-    /// Key under which the code stands. Default: `appCode`.
+    /// Key under which the code stands, always the plain code. Default: `appCode`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^(\.?[-_a-zA-Z0-9])[-._a-zA-Z0-9]*$"))]
     pub key: Option<String>,
+    /// Key under which the code before stands for as long as it still works beside the new one. A reset kills the old
+    /// code at once, so the key is then absent. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^(\.?[-_a-zA-Z0-9])[-._a-zA-Z0-9]*$"))]
+    pub previous_key: Option<String>,
+    /// What else is written on the Secret. Changing it writes the Secret anew and rotates nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<SecretTemplate>,
+    /// What may become of a Secret that exists. `Create`: one that was not made for this resource is left alone, and
+    /// the resource says `SecretConflict`; one that is absent is made. `Adopt`: one that nobody else keeps is taken
+    /// over, with all else that is in it; an absent one is made. `Merge`: only our keys are written into a Secret that
+    /// others keep; an absent one is waited for. The last two take over the code under `key` as the seed if the spec
+    /// names none and the cloud lists it. Default: `Create`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creation_policy: Option<CreationPolicy>,
+    /// What becomes of the Secret when this resource is deleted. `Retain`: it stays. `Delete`: it is deleted too, by an
+    /// owner reference; only with `creationPolicy: Create`. Default: `Retain`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
+}
+
+/// What is written on the Secret besides the plain code.
+///
+/// Templates are Jinja: `{{ appCode }}`, `{% if previousAppCode %}`, the filters `base64`, `json` and `urlencode`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SecretTemplate {
+    /// Type of the Secret: `Opaque` or `kubernetes.io/basic-auth`. It cannot be changed on a Secret that exists.
+    /// Default: `Opaque`.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<SecretType>,
+    /// Labels, each value a template that uses no code, at most 32.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub labels: BTreeMap<String, TemplateText>,
+    /// Annotations, each value a template that uses no code, at most 32.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub annotations: BTreeMap<String, TemplateText>,
+    /// Keys of the Secret, each value a template, at most 32. A template may use `appCode`, `previousAppCode` (the code
+    /// before while it still works, else empty), `projectId`, `appId`, `appName` (as the app is named now) and
+    /// `endpoint`, and nothing else. All that is rendered may have 64 KiB. Neither `key` nor `previousKey` can be named.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub data: BTreeMap<String, TemplateText>,
+}
+
+/// A template: text with `{{ appCode }}` and the like in it, at most 16 KiB.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TemplateText(#[schemars(length(max = 16384))] pub String);
+
+/// Type of a Secret that the operator writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum SecretType {
+    /// Any keys.
+    #[default]
+    Opaque,
+    /// `username`, `password` or both, and any other keys.
+    #[serde(rename = "kubernetes.io/basic-auth")]
+    BasicAuth,
+}
+
+impl SecretType {
+    /// The word that stands in `type` of a Secret.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Opaque => "Opaque",
+            Self::BasicAuth => "kubernetes.io/basic-auth",
+        }
+    }
+}
+
+/// What may become of a Secret that exists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum CreationPolicy {
+    /// Only a Secret that was made for the resource is written.
+    #[default]
+    Create,
+    /// A Secret that nobody else keeps is taken over.
+    Adopt,
+    /// Our keys are written into a Secret that others keep.
+    Merge,
+}
+
+/// What becomes of the Secret when the resource is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// It stays.
+    #[default]
+    Retain,
+    /// It is deleted too.
+    Delete,
 }
 
 /// A workload of the resource's namespace.

@@ -11,6 +11,7 @@ mod notice;
 mod observe;
 mod others;
 mod queue;
+mod render;
 mod report;
 mod run;
 pub mod workloads;

@@ -166,6 +166,11 @@ impl Fingerprint {
     }
 }
 
+/// SHA-256 of `bytes` in hex digits, for telling whether something has changed.
+pub fn hex_digest(bytes: &[u8]) -> String {
+    Fingerprint(Sha256::digest(bytes).into()).to_string()
+}
+
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

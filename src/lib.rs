@@ -13,8 +13,9 @@
 //! # Modules
 //!
 //! Pure: [`validate`] (spec to checked types), [`intent`] and [`secret`] (the log on the Secret), [`schedule`],
-//! [`limits`], [`status`] (the fold of a pass), [`workload`] (what is restarted, and how far it is), [`endpoint`],
-//! [`ids`]. At the edges: [`modelarts`] (the cloud), [`verification`] (a code tried as its consumer would),
+//! [`template`] (what else the Secret holds), [`limits`], [`status`] (the fold of a pass), [`workload`] (what is
+//! restarted, and how far it is), [`endpoint`], [`ids`]. At the edges: [`modelarts`] (the cloud), [`verification`] (a
+//! code tried as its consumer would),
 //! [`controller`] (the API server), [`clock`], [`admin`], [`metrics`], [`telemetry`], [`args`].
 #![cfg_attr(
     test,
@@ -44,6 +45,7 @@ pub mod schedule;
 pub mod secret;
 pub mod status;
 pub mod telemetry;
+pub mod template;
 pub mod validate;
 pub mod verification;
 pub mod workload;

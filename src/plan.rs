@@ -25,7 +25,7 @@ use self::open::{rescue, unsettled};
 use self::retirement::farewell;
 pub use self::retirement::retires_at;
 pub use self::story::Story;
-use crate::api::Reason;
+use crate::api::{CreationPolicy, Reason};
 use crate::ids::Fingerprint;
 use crate::intent::Intent;
 use crate::schedule::spread;
@@ -144,6 +144,8 @@ pub enum WriteReason {
     Adopt,
     /// The Secret is brought back to what it should hold.
     Repair,
+    /// What is ours besides the code is brought to what spec says; the code stays.
+    Render,
 }
 
 /// What to do next.
@@ -180,6 +182,7 @@ pub fn plan(o: &Observed, now: Timestamp) -> Step {
         .or_else(|| planner.finalizer())
         .or_else(|| planner.distribution())
         .or_else(|| planner.retirement())
+        .or_else(|| planner.unrenderable())
         .or_else(|| planner.due_rotation())
         .unwrap_or_else(|| planner.rest())
 }
@@ -227,7 +230,16 @@ impl Planner<'_> {
 
     fn unusable(&self, name: &str, secret: &SecretView) -> Option<Step> {
         let namespace = &self.o.resource.namespace;
+        let is_others = self.wanted.layout.creation == CreationPolicy::Merge;
         match secret {
+            SecretView::Foreign { why } if is_others => Some(stop(
+                Reason::SecretConflict,
+                format!(
+                    "Secret {name} exists and {why}, so nothing is merged into it and nothing is changed. Name another \
+                     Secret in spec.target.name."
+                ),
+                LOCAL_RETRY,
+            )),
             SecretView::Foreign { why } => Some(stop(
                 Reason::SecretConflict,
                 format!(
@@ -260,11 +272,30 @@ impl Planner<'_> {
                 ),
                 LOCAL_RETRY,
             )),
+            SecretView::Ours(OurSecret { locked: Some(why), .. }) if is_others => Some(stop(
+                Reason::SecretNotWritable,
+                format!(
+                    "Secret {name} cannot be written: {why}; nothing more is changed. Have whoever keeps it make it anew, or \
+                     name another Secret in spec.target.name."
+                ),
+                LOCAL_RETRY,
+            )),
             SecretView::Ours(OurSecret { locked: Some(why), .. }) => Some(stop(
                 Reason::SecretNotWritable,
                 format!(
                     "Secret {name} cannot be written: {why}; nothing more is changed. Delete it, and it will be made \
                      again: kubectl delete secret {name} -n {namespace}."
+                ),
+                LOCAL_RETRY,
+            )),
+            // What must not be lost is saved all the same.
+            SecretView::Absent if is_others && self.o.memory.held.is_none() && self.open().is_none() => Some(stop(
+                Reason::SecretNotWritable,
+                format!(
+                    "Secret {name} does not exist, and spec.target.creationPolicy is Merge, so it is not made and nothing is \
+                     changed. Create it, or make it ours: kubectl patch acr {} -n {namespace} --type=merge \
+                     -p '{{\"spec\":{{\"target\":{{\"creationPolicy\":\"Create\"}}}}}}'.",
+                    self.o.resource.name
                 ),
                 LOCAL_RETRY,
             )),
@@ -339,7 +370,8 @@ impl Planner<'_> {
     fn is_secret_in_order(&self) -> bool {
         match &self.o.secret {
             SecretView::Ours(secret) => {
-                !secret.is_inherited && secret.is_in_sync() && self.story.is_current(secret.code)
+                let is_sound = !secret.is_inherited && secret.is_in_sync() && !secret.extras.is_astray;
+                is_sound && self.story.is_current(secret.code)
             }
             _ => false,
         }

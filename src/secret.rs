@@ -4,6 +4,8 @@
 //! can hold a rotation back, or be confirmed by what the cloud lists; it never chooses the app, the endpoint or a code
 //! that the cloud does not list.
 
+mod extras;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -11,10 +13,13 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Map, Value, json};
 
-use crate::api::MANAGER;
+pub use self::extras::{Contents, Extras, Owner, Rendered, Wish};
+use self::extras::{is_marked, manager, wanted_owner};
+use crate::api::{CreationPolicy, DeletionPolicy, MANAGER, SecretType};
 use crate::ids::{AppId, AppIdentity, BadId, Fingerprint, ProjectId};
 use crate::intent::{Intent, IntentError};
 use crate::modelarts::AppCode;
+use crate::template::Layout;
 
 /// Label that marks our Secrets.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
@@ -30,6 +35,7 @@ const HANDLED_TRIGGER: &str = "appcode.dev/last-handled-trigger";
 const HANDLED_REQUEST: &str = "appcode.dev/last-handled-request";
 const RECENT: &str = "appcode.dev/recent-rotations";
 const INTENT: &str = "appcode.dev/intent";
+const RENDERED: &str = "appcode.dev/rendered";
 
 /// Numbers above this were not counted by us: one rotation a second takes longer than the universe has lasted.
 pub(crate) const NUMBER_LIMIT: i64 = 1 << 60;
@@ -57,6 +63,8 @@ pub struct Record {
     pub recent: Vec<Timestamp>,
     /// The last rotation, open or persisted.
     pub intent: Option<Intent>,
+    /// What was last written besides the code, if anything was.
+    pub rendered: Option<Rendered>,
 }
 
 /// Why a record cannot be used.
@@ -84,7 +92,20 @@ impl Record {
             handled_request: None,
             recent: Vec::new(),
             intent: None,
+            rendered: None,
         }
+    }
+
+    /// Stands for all that shapes what is ours on the Secret besides the code; none where that is nothing.
+    pub fn shape(&self, layout: &Layout, key: &str, app_name: Option<&str>, listed: &[Fingerprint]) -> Option<String> {
+        let previous = self.working_previous(listed);
+        layout.shape(key, app_name.unwrap_or_default(), self.fingerprint?, previous)
+    }
+
+    /// The code before the one in the Secret, while both of them work: it is still to be retired, and the cloud lists it.
+    pub fn working_previous(&self, listed: &[Fingerprint]) -> Option<Fingerprint> {
+        let previous = self.intent.as_ref()?.retires()?;
+        (listed.contains(&previous) && self.fingerprint != Some(previous)).then_some(previous)
     }
 
     /// The highest rotation number that stands in it.
@@ -139,6 +160,7 @@ impl Record {
                 .map_err(|_| RecordError::Annotation(RECENT))?
                 .unwrap_or_default(),
             intent,
+            rendered: text(RENDERED).and_then(Rendered::parse),
         })
     }
 
@@ -158,6 +180,7 @@ impl Record {
         let recent: Vec<String> = self.recent.iter().map(Timestamp::to_string).collect();
         map.insert(RECENT.into(), json!((!recent.is_empty()).then(|| recent.join(" "))));
         map.insert(INTENT.into(), json!(self.intent.as_ref().map(Intent::to_text)));
+        map.insert(RENDERED.into(), json!(self.rendered.as_ref().map(Rendered::to_text)));
         map
     }
 }
@@ -186,9 +209,9 @@ fn parse_app(text: &str) -> Result<AppIdentity, BadId> {
 pub enum SecretView {
     /// There is none of that name.
     Absent,
-    /// It is ours by label and annotation.
+    /// It is ours by label and annotation, or may be taken over.
     Ours(OurSecret),
-    /// It was not made for this resource. Left alone.
+    /// It was not made for this resource and may not be taken over. Left alone.
     Foreign {
         /// How that is known.
         why: &'static str,
@@ -227,8 +250,11 @@ pub struct OurSecret {
     pub code: Option<Fingerprint>,
     /// Why it cannot be written, if so.
     pub locked: Option<&'static str>,
-    /// Whether it still says that it belongs to another resource, which is gone or gives way to this one.
+    /// Whether it does not say yet that it belongs to this resource: it says another one, which is gone or gives way to
+    /// this one, or nobody, and is to be taken over.
     pub is_inherited: bool,
+    /// What else is ours on it.
+    pub extras: Extras,
 }
 
 impl OurSecret {
@@ -236,52 +262,89 @@ impl OurSecret {
     pub fn is_in_sync(&self) -> bool {
         self.code.is_some() && self.code == self.record.fingerprint
     }
+
+    /// Whether no resource has recorded anything on it.
+    pub fn is_blank(&self) -> bool {
+        self.is_inherited && self.record == Record::new(self.record.app.clone())
+    }
 }
 
 /// Who asks whether a Secret is theirs.
 #[derive(Clone, Copy, Debug)]
 pub struct Asker<'a> {
-    /// `namespace/name` of the resource.
+    /// `namespace/name` of the resource whose Secret it is or was.
     pub resource: &'a str,
+    /// Name of the resource that asks; another one where it may inherit the Secret.
+    pub us: &'a str,
+    /// Uid of the resource that asks; empty for one that is gone.
+    pub uid: &'a str,
     /// The app of its spec.
     pub app: &'a AppIdentity,
     /// The app of its status, if that is another.
     pub former_app: Option<&'a AppIdentity>,
     /// Key under which the code stands.
     pub key: &'a str,
+    /// How it may come to a Secret that exists; none for a Secret that its spec no longer names.
+    pub creation: Option<CreationPolicy>,
+    /// Whether the Secret goes with the resource.
+    pub deletion: DeletionPolicy,
+    /// Type that the Secret must have.
+    pub kind: SecretType,
 }
 
-/// The resource that a Secret of ours belongs to, as `namespace/name`.
+impl<'a> Asker<'a> {
+    /// A resource `namespace/name` that says nothing more of its target.
+    pub fn of(resource: &'a str, app: &'a AppIdentity, key: &'a str) -> Self {
+        Self {
+            resource,
+            us: resource.split_once('/').map_or(resource, |(_, name)| name),
+            uid: "",
+            app,
+            former_app: None,
+            key,
+            creation: Some(CreationPolicy::Create),
+            deletion: DeletionPolicy::Retain,
+            kind: SecretType::Opaque,
+        }
+    }
+
+    /// Whether an owner reference to a resource of this name is ours to change.
+    fn is_named(&self, name: &str) -> bool {
+        let (_, keeper) = self.resource.split_once('/').unwrap_or_default();
+        name == self.us || name == keeper
+    }
+}
+
+/// The resource that a Secret of ours belongs to, as `namespace/name`. A Secret that others keep bears no label of ours.
 pub fn keeper(secret: &Secret) -> Option<&str> {
-    let labels = secret.metadata.labels.as_ref()?;
-    labels.get(MANAGED_BY).filter(|by| *by == MANAGER)?;
     secret.metadata.annotations.as_ref()?.get(RESOURCE).map(String::as_str)
 }
 
-/// The one place that says whether an existing Secret may be written: by its label, its resource annotation and the app.
+/// The one place that says whether an existing Secret may be written: by its label, its resource annotation, the app and
+/// the policy.
 pub fn view(secret: Option<&Secret>, asker: Asker<'_>) -> SecretView {
     let Some(secret) = secret else {
         return SecretView::Absent;
     };
+    let foreign = |why| SecretView::Foreign { why };
     let meta = &secret.metadata;
     let none = BTreeMap::new();
     let annotations = meta.annotations.as_ref().unwrap_or(&none);
-    if meta
-        .labels
-        .as_ref()
-        .and_then(|labels| labels.get(MANAGED_BY))
-        .is_none_or(|by| by != MANAGER)
-    {
-        return SecretView::Foreign {
-            why: "it was not made by this operator",
-        };
+    let resource = annotations.get(RESOURCE).map(String::as_str);
+    if asker.creation == Some(CreationPolicy::Create) && !is_marked(secret) {
+        return foreign(if resource == Some(asker.resource) {
+            "it lacks the label app.kubernetes.io/managed-by: appcode-operator, as one does that others made"
+        } else {
+            "it was not made by this operator"
+        });
     }
-    if annotations
-        .get(RESOURCE)
-        .is_none_or(|resource| resource != asker.resource)
-    {
-        return SecretView::Foreign {
-            why: "it belongs to another AppCodeRotation",
+    if asker.creation == Some(CreationPolicy::Adopt) && manager(secret).is_some_and(|by| by != MANAGER) {
+        return foreign("somebody else manages it, as its label app.kubernetes.io/managed-by says");
+    }
+    if resource != Some(asker.resource) {
+        return match (asker.creation, resource) {
+            (Some(CreationPolicy::Adopt | CreationPolicy::Merge), None) => taken_over(secret, asker),
+            _ => foreign("it belongs to another AppCodeRotation"),
         };
     }
     let record = match Record::parse(annotations) {
@@ -289,33 +352,100 @@ pub fn view(secret: Option<&Secret>, asker: Asker<'_>) -> SecretView {
         Err(error) => return SecretView::Unreadable(error.to_string()),
     };
     if record.app != *asker.app && asker.former_app != Some(&record.app) {
-        return SecretView::Foreign {
-            why: "it was made for another app",
-        };
+        return foreign("it was made for another app");
     }
+    SecretView::Ours(ours(secret, asker, record, false))
+}
+
+/// A Secret that others made and that says nothing of any resource, as one to be taken over; refused before anything is
+/// changed where that would end badly.
+fn taken_over(secret: &Secret, asker: Asker<'_>) -> SecretView {
+    let owners = secret.metadata.owner_references.as_ref();
+    let is_controlled = owners.is_some_and(|owners| owners.iter().any(|owner| owner.controller == Some(true)));
+    let found = ours(secret, asker, Record::new(asker.app.clone()), true);
+    if let Some(why) = found.locked {
+        return SecretView::Foreign { why };
+    }
+    if asker.creation == Some(CreationPolicy::Adopt) && is_controlled {
+        let why = "another object controls it, as its owner reference says";
+        return SecretView::Foreign { why };
+    }
+    SecretView::Ours(found)
+}
+
+fn ours(secret: &Secret, asker: Asker<'_>, record: Record, is_inherited: bool) -> OurSecret {
+    let meta = &secret.metadata;
     let value = secret.data.as_ref().and_then(|data| data.get(asker.key));
     let code = value.and_then(|value| std::str::from_utf8(&value.0).ok());
-    let locked = if secret.immutable == Some(true) {
-        Some("it is immutable")
-    } else if meta.deletion_timestamp.is_some() {
-        Some("it is being deleted")
-    } else if secret.type_.as_deref().is_some_and(|kind| kind != "Opaque") {
-        Some("its type is not Opaque")
-    } else {
-        None
-    };
-    SecretView::Ours(OurSecret {
+    OurSecret {
         resource_version: meta.resource_version.clone().unwrap_or_default(),
         code: code.map(|code| Fingerprint::of(&record.app.app_id, code)),
+        locked: locked(secret, asker),
+        is_inherited,
+        extras: Extras::read(secret, record.rendered.as_ref(), asker),
         record,
-        locked,
-        is_inherited: false,
-    })
+    }
+}
+
+/// Why a Secret cannot be written, if so.
+fn locked(secret: &Secret, asker: Asker<'_>) -> Option<&'static str> {
+    let kind = secret.type_.as_deref().unwrap_or(SecretType::Opaque.as_str());
+    let is_kind = match asker.creation {
+        Some(_) => kind == asker.kind.as_str(),
+        // The type that an earlier spec asked for.
+        None => [SecretType::Opaque, SecretType::BasicAuth]
+            .iter()
+            .any(|any| kind == any.as_str()),
+    };
+    if secret.immutable == Some(true) {
+        Some("it is immutable")
+    } else if secret.metadata.deletion_timestamp.is_some() {
+        Some("it is being deleted")
+    } else if is_kind {
+        None
+    } else {
+        Some(match asker.kind {
+            SecretType::Opaque => "its type is not Opaque",
+            SecretType::BasicAuth => "its type is not kubernetes.io/basic-auth",
+        })
+    }
+}
+
+/// What a new Secret is made with besides the record.
+#[derive(Clone, Debug, Default)]
+pub struct First {
+    kind: SecretType,
+    data: Option<(&'static str, String)>,
+    owner: Option<Owner>,
+}
+
+impl First {
+    /// As its layout wants it.
+    pub fn of(layout: &Layout, asker: Asker<'_>, app_name: &str) -> Self {
+        Self {
+            kind: layout.kind(),
+            data: layout.first_data(asker.key, asker.app, app_name),
+            owner: wanted_owner(asker),
+        }
+    }
+
+    /// What the record says of it: the key is ours, and all is still to be written.
+    fn rendered(&self) -> Option<Rendered> {
+        let (key, _) = self.data.as_ref()?;
+        Some(Rendered {
+            data: vec![(*key).to_owned()],
+            ..Rendered::default()
+        })
+    }
 }
 
 /// A new Secret: the record alone. It never holds a code, so a pod that waits for the Secret does not start with a code
 /// that is about to die, and a stale writer cannot bring an old one back.
-pub fn new_secret(namespace: &str, name: &str, resource: &str, record: &Record) -> Secret {
+pub fn new_secret(namespace: &str, name: &str, resource: &str, record: &Record, first: First) -> Secret {
+    let record = Record {
+        rendered: first.rendered(),
+        ..record.clone()
+    };
     let annotations = record
         .annotations(resource)
         .into_iter()
@@ -324,27 +454,46 @@ pub fn new_secret(namespace: &str, name: &str, resource: &str, record: &Record) 
             _ => None,
         });
     let mut secret = Secret {
-        type_: Some("Opaque".into()),
+        type_: Some(first.kind.as_str().to_owned()),
+        data: first
+            .data
+            .map(|(key, text)| BTreeMap::from([(key.to_owned(), ByteString(text.into_bytes()))])),
         ..Secret::default()
     };
     secret.metadata.namespace = Some(namespace.to_owned());
     secret.metadata.name = Some(name.to_owned());
     secret.metadata.labels = Some(BTreeMap::from([(MANAGED_BY.to_owned(), MANAGER.to_owned())]));
     secret.metadata.annotations = Some(annotations.collect());
+    secret.metadata.owner_references = first.owner.map(|owner| vec![(&owner).into()]);
     secret
 }
 
-/// A merge patch that writes the record and, with `code`, the key's value. It applies to `resource_version` only.
+/// A merge patch that writes the record and, with `code`, the key's value and all else that is ours. It applies to
+/// `resource_version` only.
 pub fn patch(resource_version: &str, resource: &str, record: &Record, code: Option<CodeChange<'_>>) -> Value {
-    let mut patch = json!({
-        "metadata": { "resourceVersion": resource_version, "annotations": record.annotations(resource) },
-    });
-    if let (Some(change), Some(body)) = (code, patch.as_object_mut()) {
-        let value = ByteString(change.code.expose().as_bytes().to_vec());
-        let mut data = Map::from_iter([(change.key.to_owned(), json!(value))]);
-        if let Some(former) = change.former_key.filter(|former| *former != change.key) {
+    let mut meta = Map::from_iter([("resourceVersion".to_owned(), json!(resource_version))]);
+    let mut annotations = record.annotations(resource);
+    let mut data = Map::new();
+    if let Some(change) = code {
+        if let Some(former) = change.former_key {
             data.insert(former.to_owned(), Value::Null);
         }
+        if let Some(contents) = change.contents {
+            data.extend(contents.data());
+            // The record's own are never among them.
+            annotations.extend(contents.annotations());
+            let labels = contents.labels();
+            if !labels.is_empty() {
+                meta.insert("labels".into(), Value::Object(labels));
+            }
+            meta.extend(contents.owners().map(|owners| ("ownerReferences".to_owned(), owners)));
+        }
+        let value = ByteString(change.code.expose().as_bytes().to_vec());
+        data.insert(change.key.to_owned(), json!(value));
+    }
+    meta.insert("annotations".into(), Value::Object(annotations));
+    let mut patch = json!({ "metadata": meta });
+    if let (false, Some(body)) = (data.is_empty(), patch.as_object_mut()) {
         body.insert("data".into(), Value::Object(data));
     }
     patch
@@ -359,6 +508,8 @@ pub struct CodeChange<'a> {
     pub former_key: Option<&'a str>,
     /// The code.
     pub code: &'a AppCode,
+    /// What else is ours on the Secret; nothing is changed of it where the Secret is one that spec no longer names.
+    pub contents: Option<&'a Contents>,
 }
 
 #[cfg(test)]
@@ -384,20 +535,12 @@ mod tests {
     }
 
     fn look(secret: &Secret, app: &AppIdentity) -> SecretView {
-        view(
-            Some(secret),
-            Asker {
-                resource: "ns/name",
-                app,
-                former_app: None,
-                key: "appCode",
-            },
-        )
+        view(Some(secret), Asker::of("ns/name", app, "appCode"))
     }
 
     #[test]
     fn a_new_secret_holds_the_record_and_no_code() {
-        let secret = new_secret("ns", "name", "ns/name", &record());
+        let secret = new_secret("ns", "name", "ns/name", &record(), First::default());
         assert!(secret.data.is_none() && secret.string_data.is_none());
         let SecretView::Ours(ours) = look(&secret, &app("app")) else {
             panic!("not ours")
@@ -413,6 +556,7 @@ mod tests {
             key: "new",
             former_key: Some("old"),
             code: &code,
+            contents: None,
         };
         let patch = patch("42", "ns/name", &record(), Some(change));
         assert_eq!(patch["metadata"]["resourceVersion"], "42");
@@ -423,18 +567,17 @@ mod tests {
 
     #[test]
     fn a_secret_is_ours_only_by_label_resource_and_app() {
-        let ours = new_secret("ns", "name", "ns/name", &record());
+        let ours = new_secret("ns", "name", "ns/name", &record(), First::default());
         let mut no_label = ours.clone();
         no_label.metadata.labels = None;
         assert!(matches!(look(&no_label, &app("app")), SecretView::Foreign { .. }));
-        let copied = new_secret("ns", "name", "other/name", &record());
+        let copied = new_secret("ns", "name", "other/name", &record(), First::default());
         assert!(matches!(look(&copied, &app("app")), SecretView::Foreign { .. }));
-        assert!(matches!(look(&ours, &app("other")), SecretView::Foreign { .. }));
+        let (mine, other) = (app("app"), app("other"));
+        assert!(matches!(look(&ours, &other), SecretView::Foreign { .. }));
         let asker = Asker {
-            resource: "ns/name",
-            app: &app("other"),
-            former_app: Some(&app("app")),
-            key: "appCode",
+            former_app: Some(&mine),
+            ..Asker::of("ns/name", &other, "appCode")
         };
         assert!(matches!(view(Some(&ours), asker), SecretView::Ours(_)));
     }
@@ -451,7 +594,7 @@ mod tests {
             (INTENT, "garbage"),
             (APP, "nothing"),
         ] {
-            let mut secret = new_secret("ns", "name", "ns/name", &record());
+            let mut secret = new_secret("ns", "name", "ns/name", &record(), First::default());
             secret
                 .metadata
                 .annotations
@@ -467,7 +610,7 @@ mod tests {
 
     #[test]
     fn an_immutable_or_vanishing_secret_is_locked() {
-        let mut secret = new_secret("ns", "name", "ns/name", &record());
+        let mut secret = new_secret("ns", "name", "ns/name", &record(), First::default());
         secret.immutable = Some(true);
         let SecretView::Ours(ours) = look(&secret, &app("app")) else {
             panic!("not ours")

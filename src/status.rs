@@ -691,6 +691,13 @@ fn happened_note(happened: &Happened, app: &str) -> Option<Note> {
             let text = format!("Took over code {} of app {app} without rotating it.", code.short());
             Some(note(false, Reason::Adopted, "Adopt", text))
         }
+        Happened::Wrote {
+            why: WriteReason::Render,
+            ..
+        } => {
+            let text = "Brought the keys, labels, annotations and owner of the Secret to what spec.target says; its code stays.";
+            Some(note(false, Reason::Rendered, "Render", text.to_owned()))
+        }
         Happened::Wrote { code, .. } => {
             let text = format!(
                 "Wrote code {} of app {app} into the Secret again, which did not hold it.",

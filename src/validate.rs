@@ -10,11 +10,12 @@ mod verification;
 
 use jiff::SignedDuration;
 
-pub(crate) use self::text::is_object_name;
-use self::text::{is_secret_key, parse_duration};
+use self::text::parse_duration;
+pub(crate) use self::text::{is_object_name, is_secret_key};
 use crate::api::{
-    AppCodeRotation, AppCodeRotationSpec, CREDENTIALS_NOT_TARGET, GRACE_LENGTH, InitialRotation,
-    ONE_OF_REGION_ENDPOINT, ONE_SEED, RESTART_DELAY_LENGTH, Reason, SEED_NOT_TARGET, StatusCode, Strategy,
+    AppCodeRotation, AppCodeRotationSpec, BASIC_AUTH_KEYS, CREDENTIALS_NOT_TARGET, CreationPolicy, DELETE_NEEDS_CREATE,
+    DeletionPolicy, GRACE_LENGTH, InitialRotation, KEY_NOT_TEMPLATE, ONE_OF_REGION_ENDPOINT, ONE_SEED,
+    PREVIOUS_IS_ANOTHER_KEY, RESTART_DELAY_LENGTH, Reason, SEED_NOT_TARGET, SecretType, StatusCode, Strategy,
     TargetStatus,
 };
 use crate::endpoint::{Endpoint, EndpointError, EndpointRules};
@@ -22,6 +23,7 @@ use crate::identity::Allowance;
 use crate::ids::{AppId, AppIdentity, BadId, ProjectId, WorkspaceId};
 use crate::modelarts::AppCode;
 use crate::schedule::Timetable;
+use crate::template::Layout;
 use crate::verification::{Verification, VerificationHosts};
 use crate::workload::RestartTarget;
 
@@ -99,6 +101,8 @@ pub struct Validated {
     pub restart_delay: SignedDuration,
     /// How a new code is tried, if it is.
     pub verification: Option<Verification>,
+    /// What that Secret is to be besides the code.
+    pub layout: Layout,
     /// Whether status shows the code itself.
     pub plaintext: bool,
     /// Most entries of `status.history`.
@@ -124,9 +128,8 @@ pub enum Seed {
 /// A rule that the spec breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// [`Reason::InvalidSpec`] or [`Reason::ScheduleNeverFires`]; or [`Reason::EndpointNotAllowed`] or
-    /// [`Reason::IdentityNotAllowed`] when an administrator
-    /// could allow it.
+    /// [`Reason::InvalidSpec`], [`Reason::ScheduleNeverFires`] or [`Reason::TemplateInvalid`]; or
+    /// [`Reason::EndpointNotAllowed`] or [`Reason::IdentityNotAllowed`] when an administrator could allow it.
     pub reason: Reason,
     /// Which field, which rule, and where it is not plain, what to do.
     pub message: String,
@@ -174,28 +177,30 @@ pub fn validate(resource: &AppCodeRotation, rules: &Rules) -> Result<Validated, 
     let restart_delay = report.restart_delay(spec.restart_delay.as_deref());
     let verification = spec.verification.as_ref();
     let verification = verification.and_then(|spec| report.verification(spec, &rules.verification_hosts));
+    let layout = report.layout(spec, &target.key);
     let plaintext = spec.status_code.unwrap_or_default() == StatusCode::Plaintext;
     if plaintext && rules.forbid_plaintext {
         report.invalid("spec.statusCode: this operator forbids Plaintext; set Fingerprint or leave it out");
     }
     let history_limit = report.history_limit(spec.history_limit);
 
-    let (Some(endpoint), Some(project_id), Some(app_id), Some(workspace), Some(seed), true) = (
-        endpoint,
-        project_id,
-        app_id,
-        workspace,
-        seed,
-        report.problems.is_empty(),
-    ) else {
-        return Err(report.problems);
-    };
-    Ok(Validated {
-        app: AppIdentity {
+    let app = match (&endpoint, project_id, app_id) {
+        (Some(endpoint), Some(project_id), Some(app_id)) => Some(AppIdentity {
             endpoint: endpoint.modelarts.clone(),
             project_id,
             app_id,
-        },
+        }),
+        _ => None,
+    };
+    report.templates(&layout, app.as_ref(), spec.app_name.as_deref());
+
+    let (Some(endpoint), Some(app), Some(workspace), Some(seed), true) =
+        (endpoint, app, workspace, seed, report.problems.is_empty())
+    else {
+        return Err(report.problems);
+    };
+    Ok(Validated {
+        app,
         endpoint,
         workspace,
         app_name: spec.app_name.clone(),
@@ -213,6 +218,7 @@ pub fn validate(resource: &AppCodeRotation, rules: &Rules) -> Result<Validated, 
         restart_targets,
         restart_delay,
         verification,
+        layout,
         plaintext,
         history_limit,
     })
@@ -356,6 +362,45 @@ impl Report {
         let key = target.key.unwrap_or_else(|| DEFAULT_KEY.to_owned());
         self.secret_key("spec.target.key", &key);
         TargetStatus { name, key }
+    }
+
+    fn layout(&mut self, spec: &AppCodeRotationSpec, key: &str) -> Layout {
+        let target = spec.target.clone().unwrap_or_default();
+        if let Some(previous) = &target.previous_key {
+            self.secret_key("spec.target.previousKey", previous);
+            if previous == key {
+                self.invalid(format!("spec.target: {PREVIOUS_IS_ANOTHER_KEY}"));
+            }
+        }
+        let layout = Layout {
+            previous_key: target.previous_key,
+            template: target.template.unwrap_or_default(),
+            creation: target.creation_policy.unwrap_or_default(),
+            deletion: target.deletion_policy.unwrap_or_default(),
+        };
+        let data = &layout.template.data;
+        if data.contains_key(key) || layout.previous_key.as_ref().is_some_and(|key| data.contains_key(key)) {
+            self.invalid(format!("spec.target: {KEY_NOT_TEMPLATE}"));
+        }
+        let has_one = ["username", "password"]
+            .iter()
+            .any(|name| key == *name || data.contains_key(*name));
+        if layout.kind() == SecretType::BasicAuth && !has_one {
+            self.invalid(format!("spec.target: {BASIC_AUTH_KEYS}"));
+        }
+        if layout.deletion == DeletionPolicy::Delete && layout.creation != CreationPolicy::Create {
+            self.invalid(format!("spec.target: {DELETE_NEEDS_CREATE}"));
+        }
+        layout
+    }
+
+    /// Templates are tried with what the other fields say, if that can be used.
+    fn templates(&mut self, layout: &Layout, app: Option<&AppIdentity>, app_name: Option<&str>) {
+        let faults = layout.faults(app, app_name).into_iter();
+        self.problems.extend(faults.map(|fault| Problem {
+            reason: Reason::TemplateInvalid,
+            message: fault.to_string(),
+        }));
     }
 
     fn target_is_no_source(&mut self, spec: &AppCodeRotationSpec, target: &TargetStatus) {

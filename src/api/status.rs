@@ -445,6 +445,8 @@ reasons! {
     Retired,
     /// The code before was left in the app, because it is not certainly ours to delete or the resource went first.
     NotRetired,
+    /// Keys, labels, annotations or the owner of the Secret were brought to what `spec.target` says; its code stayed.
+    Rendered,
     /// A rotation is open.
     Rotating,
     /// The outcome of a call is being found out by reading.
@@ -467,6 +469,8 @@ reasons! {
     InvalidSpec,
     /// The schedule names dates that never come, or a window that never opens.
     ScheduleNeverFires,
+    /// A template of the Secret is refused, or fails with the values that it is given.
+    TemplateInvalid,
     /// The credentials Secret is absent or lacks a key.
     CredentialsMissing,
     /// The cloud refuses the credentials.

@@ -7,13 +7,14 @@ use kube::ResourceExt;
 
 use super::ask::{failed, take_in};
 use super::observe::{Pass, asker, identity, look_again};
+use super::render::{contents, first};
 use super::{Context, Error, cluster::ClusterError};
 use crate::api::{AppCodeRotationStatus, FINALIZER, Outcome, RotationStep, Strategy};
 use crate::ids::Fingerprint;
 use crate::intent::{Call, Intent, Verdict};
 use crate::modelarts::{AppCode, CloudErrorKind, scrub};
 use crate::plan::{Attempt, Cloud, Held, Question, Settling, WriteReason};
-use crate::secret::{CodeChange, OurSecret, Record, SecretView, new_secret, patch, view};
+use crate::secret::{Asker, CodeChange, OurSecret, Record, SecretView, new_secret, patch, view};
 use crate::status::{Happened, mirror_before_call};
 use crate::telemetry::causes;
 
@@ -27,7 +28,7 @@ pub(super) async fn create_secret(ctx: &Context, pass: &mut Pass, name: &str, re
     if is_unwanted(ctx, pass, name).await? {
         return Ok(());
     }
-    let body = new_secret(pass.key.namespace(), name, &pass.key.to_string(), record);
+    let body = new_secret(pass.key.namespace(), name, &pass.key.to_string(), record, first(pass));
     let result = ctx.cluster.create_secret(pass.key.namespace(), &body).await;
     written(ctx, pass, name, result, "create the target Secret").await?;
     // The code is written only after the app was read again, under the version that the new Secret has.
@@ -75,12 +76,17 @@ pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, rec
             record: old,
             ..
         }) => {
+            // What stands there is about that Secret, whichever the rest of the record comes from.
+            let record = Record {
+                rendered: old.rendered,
+                ..record
+            };
             let patch = patch(&resource_version, &resource, &record, None);
             (ctx.cluster.patch_secret(&namespace, name, &patch).await, old.intent)
         }
         _ if is_unwanted(ctx, pass, name).await? => return Ok(()),
         _ => {
-            let secret = new_secret(&namespace, name, &resource, &record);
+            let secret = new_secret(&namespace, name, &resource, &record, first(pass));
             (ctx.cluster.create_secret(&namespace, &secret).await, None)
         }
     };
@@ -293,14 +299,10 @@ pub(super) async fn write_code(
         (None, Some(held), Some((value, _))) if held.code == code => value.clone(),
         _ => return Err(Error::UnknownCode),
     };
-    let SecretView::Ours(OurSecret {
-        resource_version,
-        code: was,
-        ..
-    }) = pass.secret(name).clone()
-    else {
+    let SecretView::Ours(secret) = pass.secret(name).clone() else {
         return look_again(ctx, pass).await;
     };
+    let was = secret.code;
     let Some(validated) = pass.validated.clone() else {
         return Err(Error::UnknownCode);
     };
@@ -308,13 +310,23 @@ pub(super) async fn write_code(
     let shown = pass.observed.status.target.clone().filter(|shown| shown.name == name);
     let shown_key = shown.as_ref().map(|shown| shown.key.as_str());
     let key = &validated.target.key;
+    // A Secret that spec no longer names keeps all else that its readers know.
+    let contents = is_target.then(|| contents(pass, &validated, &secret, &record, &value));
+    let record = Record {
+        rendered: match &contents {
+            Some(contents) => contents.rendered.clone(),
+            None => secret.record.rendered.clone(),
+        },
+        ..record
+    };
     let change = CodeChange {
         // A Secret that spec no longer names keeps the key that its readers know.
         key: shown_key.filter(|_| !is_target).unwrap_or(key),
         former_key: shown_key.filter(|_| is_target),
         code: &value,
+        contents: contents.as_ref(),
     };
-    let patch = patch(&resource_version, &pass.key.to_string(), &record, Some(change));
+    let patch = patch(&secret.resource_version, &pass.key.to_string(), &record, Some(change));
     let mut tries = 0;
     let result = loop {
         let result = ctx.cluster.patch_secret(pass.key.namespace(), name, &patch).await;
@@ -350,6 +362,7 @@ pub(super) async fn write_code(
             pass.held = None;
         }
         pass.observed.memory.settling.clear();
+        refuse_if_astray(pass, name);
         pass.in_secret = Some(value).filter(|_| is_target);
         // Only the record was brought up to date, which is nothing to tell.
         if why != WriteReason::Repair || was != Some(code) {
@@ -362,6 +375,15 @@ pub(super) async fn write_code(
         }
     }
     Ok(())
+}
+
+/// Something between us and the store that changes what is written would make us write for ever.
+fn refuse_if_astray(pass: &mut Pass, name: &str) {
+    let is_astray = pass.secret(name).ours().is_some_and(|secret| secret.extras.is_astray);
+    if is_astray && name == pass.observed.target {
+        let why = "what is written is changed on its way, as by an admission webhook";
+        pass.observed.secret_refused = Some(why.to_owned());
+    }
 }
 
 /// Takes in the outcome of a write to a Secret. Returns whether it was written.
@@ -379,8 +401,11 @@ async fn written(
             };
             let former = pass.observed.status.app.as_ref().and_then(identity);
             let key = pass.key.to_string();
-            let seen = view(Some(&secret), asker(&validated, &key, former.as_ref()));
-            if name == pass.observed.target {
+            let asker = asker(&validated, &pass.key, pass.owner(), &key, former.as_ref());
+            let is_target = name == pass.observed.target;
+            let creation = asker.creation.filter(|_| is_target);
+            let seen = view(Some(&secret), Asker { creation, ..asker });
+            if is_target {
                 pass.observed.secret = seen;
                 // It must not go on saying that it is ready.
                 if let Some(loser) = pass.loser.take() {

@@ -141,8 +141,10 @@ pub(super) fn take_in(ctx: &Context, pass: &mut Pass, app: App) {
     codes.sort_unstable();
     codes.dedup();
     pass.observed.uptime = ctx.uptime();
+    // What templates are rendered with must not change with the kind of answer.
+    let known = Some(pass.echo.name.clone()).filter(|name| !name.is_empty());
     pass.observed.cloud = Cloud::Read(AppReading {
-        name: app.name,
+        name: app.name.or(known),
         is_supported: !matches!(app.app_type, Some(AppType::Other(_))),
         is_owned: app.owner.zip(app.caller).map(|(owner, caller)| owner == caller),
         updated_at: app.updated_at,

@@ -93,6 +93,12 @@ impl Pass {
         }
     }
 
+    /// Uid of the resource, as the owner of its Secret; empty once it is gone.
+    pub(super) fn owner(&self) -> &str {
+        let resource = &self.observed.resource;
+        if resource.deleting { "" } else { &resource.uid }
+    }
+
     /// The Secret of that name as this pass knows it.
     pub(super) fn secret(&self, name: &str) -> &SecretView {
         if name == self.observed.target {
@@ -103,13 +109,22 @@ impl Pass {
     }
 }
 
-/// Who asks whether a Secret is theirs.
-pub(super) fn asker<'a>(validated: &'a Validated, resource: &'a str, former: Option<&'a AppIdentity>) -> Asker<'a> {
+/// Who asks whether a Secret is theirs; `key` is the resource in whose name it may stand there.
+pub(super) fn asker<'a>(
+    validated: &'a Validated,
+    us: &'a Key,
+    uid: &'a str,
+    key: &'a str,
+    former: Option<&'a AppIdentity>,
+) -> Asker<'a> {
     Asker {
-        resource,
-        app: &validated.app,
+        us: us.name(),
+        uid,
         former_app: former,
-        key: &validated.target.key,
+        creation: Some(validated.layout.creation),
+        deletion: validated.layout.deletion,
+        kind: validated.layout.kind(),
+        ..Asker::of(key, &validated.app, &validated.target.key)
     }
 }
 
@@ -168,6 +183,8 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         .and_then(|resource| resource.status.clone())
         .unwrap_or_default();
     let text = key.to_string();
+    let living = resource.as_ref().filter(|_| !is_gone);
+    let uid = living.and_then(ResourceExt::uid).unwrap_or_default();
     let former_app = status.app.as_ref().and_then(identity);
     let target = validated
         .as_ref()
@@ -183,7 +200,12 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
             Ok(secret) => secret.as_ref(),
             Err(why) => return SecretView::Forbidden(why.clone()),
         };
-        let seen_by = |resource: &str| view(secret, asker(validated, resource, former_app.as_ref()));
+        let seen_by = |resource: &str| {
+            let asker = asker(validated, key, &uid, resource, former_app.as_ref());
+            // What spec no longer names is ours only if it says so itself, whoever made it.
+            let creation = asker.creation.filter(|_| name == target);
+            view(secret, Asker { creation, ..asker })
+        };
         match &kept_by {
             Some(keeper) if name == target => {
                 let view = seen_by(&keeper.name.to_string());
@@ -388,5 +410,6 @@ fn wanted(validated: &Validated, seed: SeedView) -> Wanted {
             restart_delay: validated.restart_delay,
             is_verified: validated.verification.is_some(),
         },
+        layout: validated.layout.clone(),
     }
 }

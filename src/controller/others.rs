@@ -105,11 +105,10 @@ fn sibling(
         .as_ref()
         .and_then(|target| target.key.clone())
         .unwrap_or_else(|| "appCode".to_owned());
+    // Whatever its policy: a Secret that says so is the sibling's.
     let asker = Asker {
-        resource: &key,
-        app,
-        former_app: None,
-        key: &code_key,
+        creation: None,
+        ..Asker::of(&key, app, &code_key)
     };
     let status = them.status.clone().unwrap_or_default();
     let (holds, open) = match view(secret, asker) {
@@ -235,7 +234,8 @@ impl Keeper {
         }
         let record = if brings_story {
             Record {
-                recent: secret.record.recent, // a Secret that changes hands renews nobody's budget
+                recent: secret.record.recent,     // a Secret that changes hands renews nobody's budget
+                rendered: secret.record.rendered, // nor does it keep what nobody names any more
                 ..Record::new(secret.record.app)
             }
         } else {

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{AppReading, LOCAL_RETRY, Planner, Question, SeedView, Step, stop, unsettled, wait};
-use crate::api::{InitialRotation, Reason, RotationStep, Strategy, Trigger};
+use crate::api::{CreationPolicy, InitialRotation, Reason, RotationStep, Strategy, Trigger};
 use crate::ids::{Fingerprint, RotationId};
 use crate::intent::{Call, Consumed, FORMAT_VERSION, Intent, known};
 use crate::secret::Record;
@@ -59,6 +59,7 @@ impl Planner<'_> {
                 _ => {
                     return self
                         .adopted(app)
+                        .or_else(|| self.found(app))
                         .map(Some)
                         .ok_or_else(|| Box::new(self.ambiguous_start(app)));
                 }
@@ -80,6 +81,16 @@ impl Planner<'_> {
     /// The code that a person named as the answer to an ambiguity, if the cloud lists it.
     pub(super) fn adopted(&self, app: &AppReading) -> Option<Fingerprint> {
         app.named(self.o.resource.adopt.as_ref()?)
+    }
+
+    /// The code that stands already in a Secret that is taken over: whoever reads it uses that one.
+    fn found(&self, app: &AppReading) -> Option<Fingerprint> {
+        let secret = self
+            .o
+            .secret
+            .ours()
+            .filter(|_| self.wanted.layout.creation != CreationPolicy::Create)?;
+        secret.code.filter(|code| app.codes.contains(code))
     }
 
     fn ambiguous_start(&self, app: &AppReading) -> Step {

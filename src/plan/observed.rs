@@ -8,6 +8,7 @@ use crate::ids::{AppIdentity, Fingerprint, RotationId};
 use crate::intent::{Intent, Reading};
 use crate::schedule::Timetable;
 use crate::secret::{OurSecret, Record, SecretView};
+use crate::template::Layout;
 use crate::validate::DEFAULT_GRACE;
 use crate::verification::Probe;
 use crate::workload::{RestartTarget, Rollout};
@@ -109,6 +110,8 @@ pub struct Wanted {
     pub suspend: bool,
     /// The Secret and its key, defaults applied.
     pub target: TargetStatus,
+    /// What that Secret is to be besides the code.
+    pub layout: Layout,
     /// How a new code takes the place of the one before.
     pub handover: Handover,
 }
@@ -172,7 +175,7 @@ impl SeedView {
 /// Why a spec is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// `InvalidSpec`, `ScheduleNeverFires` or `EndpointNotAllowed`.
+    /// `InvalidSpec`, `ScheduleNeverFires`, `TemplateInvalid`, or what an administrator could allow.
     pub reason: Reason,
     /// Every reason at once.
     pub message: String,
@@ -482,6 +485,8 @@ impl Observed {
             (Some(target), Some(former)) if former.record.highest_number() > target.record.highest_number() => {
                 Some((Book::Former, former))
             }
+            // A Secret that is only about to be taken over says nothing yet.
+            (Some(target), Some(former)) if target.is_blank() && !former.is_blank() => Some((Book::Former, former)),
             (Some(target), _) => Some((Book::Target, target)),
             (None, Some(former)) => Some((Book::Former, former)),
             (None, None) => None,

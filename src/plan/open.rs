@@ -94,6 +94,7 @@ fn persisted(o: &Observed, record: &Record, intent: &Intent, code: Fingerprint, 
             .or_else(|| record.handled_request.clone()),
         recent: record.recent.clone(),
         intent: Some(handed_over(o, intent, now)),
+        rendered: record.rendered.clone(),
     }
 }
 

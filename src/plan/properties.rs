@@ -1,5 +1,7 @@
 //! What holds for every observation, however it came about; and that every run without faults comes to rest.
 
+use std::collections::BTreeMap;
+
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -10,13 +12,15 @@ use proptest::sample::select;
 
 use super::*;
 use crate::api::{
-    AppCodeRotationStatus, AppStatus, CurrentCode, InitialRotation, Outcome, RotationStep, Strategy as Kind,
-    TargetStatus, Trigger,
+    AppCodeRotationStatus, AppStatus, CreationPolicy, CurrentCode, DeletionPolicy, InitialRotation, Outcome,
+    RotationStep, SecretTemplate, Strategy as Kind, TargetStatus, TemplateText, Trigger,
 };
 use crate::ids::{AppId, AppIdentity, ProjectId, RotationId};
 use crate::intent::{Call, Consumed, Distribution, FORMAT_VERSION, Verdict};
 use crate::schedule::{Cron, Rhythm, Timetable, Window};
+use crate::secret::{Extras, Rendered};
 use crate::status::{Pass, fold, mirror_before_call};
+use crate::template::Layout;
 
 const DRAW: u64 = 0xd0d0;
 const TARGET: &str = "target";
@@ -148,8 +152,8 @@ fn any_intent() -> BoxedStrategy<Intent> {
 fn any_record() -> BoxedStrategy<Record> {
     let codes = (weighted(0.8, any_code()), of(any_code()), of(any_code()));
     let rest = (0i64..5, of(any_time()), any_value(), any_value(), vec(any_time(), 0..8));
-    (any_app(), codes, rest, of(any_intent()))
-        .prop_map(|(app, codes, rest, intent)| Record {
+    (any_app(), codes, rest, of(any_intent()), any_rendered())
+        .prop_map(|(app, codes, rest, intent, rendered)| Record {
             app,
             number: rest.0,
             fingerprint: codes.0,
@@ -159,6 +163,7 @@ fn any_record() -> BoxedStrategy<Record> {
             handled_trigger: rest.2,
             handled_request: rest.3,
             recent: rest.4,
+            rendered,
             // What is persisted has the record's number: they are written together.
             intent: intent.map(|intent| Intent {
                 number: if intent.is_open() { intent.number } else { rest.0 },
@@ -173,10 +178,12 @@ fn any_secret() -> BoxedStrategy<SecretView> {
         any_record(),
         weighted(0.8, any_code()),
         weighted(0.1, Just("it is immutable")),
+        weighted(0.1, Just(())),
     );
     prop_oneof![
-        6 => ours.prop_map(|(record, code, locked)| SecretView::Ours(OurSecret {
-            resource_version: "1".into(), record, code, locked, is_inherited: false
+        6 => ours.prop_map(|(record, code, locked, astray)| SecretView::Ours(OurSecret {
+            resource_version: "1".into(), record, code, locked, is_inherited: false,
+            extras: Extras { is_astray: astray.is_some(), owners: None },
         })),
         2 => Just(SecretView::Absent),
         1 => Just(SecretView::Foreign { why: "is not ours" }),
@@ -244,9 +251,10 @@ fn any_wanted() -> BoxedStrategy<Wanted> {
         grace: SignedDuration::from_hours(grace),
         ..Handover::default()
     });
-    (seed, schedule, initial, any_value(), suspend, name, handover)
+    let rest = (seed, schedule, initial, any_value(), suspend, name);
+    (rest, handover, any_layout())
         .prop_map(
-            |(seed, schedule, initial, trigger, suspend, app_name, handover)| Wanted {
+            |((seed, schedule, initial, trigger, suspend, app_name), handover, layout)| Wanted {
                 app: app("ours"),
                 app_name,
                 seed,
@@ -259,9 +267,41 @@ fn any_wanted() -> BoxedStrategy<Wanted> {
                     key: "appCode".into(),
                 },
                 handover,
+                layout,
             },
         )
         .boxed()
+}
+
+fn any_layout() -> BoxedStrategy<Layout> {
+    use CreationPolicy::{Adopt, Create, Merge};
+    let creation = select(vec![Create, Create, Create, Adopt, Merge]);
+    let text = BTreeMap::from([(
+        "url".to_owned(),
+        TemplateText("https://{{ appCode }}@{{ appName }}".to_owned()),
+    )]);
+    (creation, weighted(0.2, Just(text)), of(Just("previous".to_owned())))
+        .prop_map(|(creation, text, previous_key)| Layout {
+            previous_key,
+            template: SecretTemplate {
+                data: text.unwrap_or_default(),
+                ..SecretTemplate::default()
+            },
+            creation,
+            deletion: DeletionPolicy::Retain,
+        })
+        .boxed()
+}
+
+/// What a Secret says of an earlier rendering: mostly nothing.
+fn any_rendered() -> BoxedStrategy<Option<Rendered>> {
+    let rendered = of(Just("spec.target.template.data[url] does too much".to_owned())).prop_map(|fault| Rendered {
+        shape: "another".to_owned(),
+        data: vec!["url".to_owned()],
+        fault,
+        ..Rendered::default()
+    });
+    weighted(0.2, rendered).boxed()
 }
 
 fn any_cloud() -> BoxedStrategy<Cloud> {
@@ -718,18 +758,32 @@ impl Model {
 
     fn write(&mut self, name: &str, record: Record, code: Option<Fingerprint>) {
         let is_target = name == self.o.target;
+        let app_name = self.o.reading().and_then(|app| app.name.clone());
         let slot = if is_target {
             &mut self.o.secret
         } else {
             &mut self.o.former
         };
         let kept = slot.ours().and_then(|secret| secret.code);
+        let extras = slot.ours().map(|secret| secret.extras.clone()).unwrap_or_default();
+        let rendered = slot.ours().and_then(|secret| secret.record.rendered.clone());
+        let wanted = self.o.wanted.as_ref().ok();
+        let shape = wanted.and_then(|wanted| record.shape(&wanted.layout, "appCode", app_name.as_deref(), &self.codes));
+        let is_laid_out = is_target && code.is_some();
+        let shape = shape.filter(|_| is_laid_out).map(|shape| Rendered {
+            shape,
+            ..Rendered::default()
+        });
         *slot = SecretView::Ours(OurSecret {
             resource_version: "1".into(),
-            record,
+            record: Record {
+                rendered: if is_laid_out { shape } else { rendered },
+                ..record
+            },
             code: code.or(kept),
             locked: None,
             is_inherited: false,
+            extras: if is_laid_out { Extras::default() } else { extras },
         });
     }
 
@@ -911,6 +965,7 @@ pub(crate) fn settled() -> Observed {
                 key: "appCode".into(),
             },
             handover: Handover::default(),
+            layout: Layout::default(),
         }),
         status: AppCodeRotationStatus::default(),
         target: TARGET.into(),

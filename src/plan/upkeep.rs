@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::{Book, LOCAL_RETRY, Planner, Shares, Sibling, Standing, Step, WriteReason, stop, wait};
+use super::{AppReading, Book, LOCAL_RETRY, Planner, Shares, Sibling, Standing, Step, WriteReason, stop, wait};
 use crate::api::Reason;
 use crate::ids::Fingerprint;
 use crate::intent::CAPACITY;
@@ -37,11 +37,17 @@ impl Planner<'_> {
         let name = self.wanted.target.name.clone();
         match &self.o.secret {
             SecretView::Absent => Some(Step::CreateSecret { secret: name, record }),
-            SecretView::Ours(secret) if secret.code != Some(current) || !is_recorded(secret, &record) => {
+            SecretView::Ours(secret)
+                if secret.code != Some(current)
+                    || !is_recorded(secret, &record)
+                    || !self.is_laid_out(secret, &record, app) =>
+            {
                 let why = if self.is_start() || secret.record.rotated_at.is_none() {
                     WriteReason::Adopt
-                } else {
+                } else if secret.code != Some(current) || !is_recorded(secret, &record) {
                     WriteReason::Repair
+                } else {
+                    WriteReason::Render
                 };
                 let record = Record {
                     rotated_at: record.rotated_at.or(Some(self.now)),
@@ -54,8 +60,45 @@ impl Planner<'_> {
                     why,
                 })
             }
+            // The code is in place, whatever became of the rest.
+            SecretView::Ours(secret) => secret
+                .record
+                .rendered
+                .as_ref()?
+                .fault
+                .as_ref()
+                .map(|fault| self.faulty(fault)),
             _ => None,
         }
+    }
+
+    /// Whether all that is ours besides the code is as spec wants it, and still there.
+    fn is_laid_out(&self, secret: &OurSecret, record: &Record, app: &AppReading) -> bool {
+        let key = &self.wanted.target.key;
+        let shape = record.shape(&self.wanted.layout, key, app.name.as_deref(), &app.codes);
+        !secret.extras.is_astray && secret.record.rendered.as_ref().map(|rendered| &rendered.shape) == shape.as_ref()
+    }
+
+    fn faulty(&self, fault: &str) -> Step {
+        let message = format!(
+            "{fault}, with the values that it has by now. Secret {} holds the code under key {}, its other keys are as they \
+             were, and nothing more is changed. Correct the template.",
+            self.wanted.target.name, self.wanted.target.key
+        );
+        stop(Reason::TemplateInvalid, message, self.o.limits.check_period)
+    }
+
+    /// A template that fails with the app's present name, found out before a rotation that would then be half published.
+    pub(super) fn unrenderable(&self) -> Option<Step> {
+        let layout = &self.wanted.layout;
+        if self.wanted.suspend || layout.is_plain() || self.due().is_none() {
+            return None;
+        }
+        let name = self.app()?.name.as_deref().unwrap_or_default();
+        let fault = layout.trial(&self.wanted.app, name).err()?;
+        let message =
+            format!("{fault}, with the values that it has by now, so nothing is changed. Correct the template.");
+        Some(stop(Reason::TemplateInvalid, message, self.o.limits.check_period))
     }
 
     /// The record for a Secret that holds `current`, which no rotation of this pass made.

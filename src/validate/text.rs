@@ -32,7 +32,7 @@ pub(crate) fn is_object_name(name: &str) -> bool {
 }
 
 /// A key as the API server takes it in the data of a Secret.
-pub(super) fn is_secret_key(key: &str) -> bool {
+pub(crate) fn is_secret_key(key: &str) -> bool {
     (1..=253).contains(&key.len())
         && key
             .bytes()

@@ -20,6 +20,7 @@ mod rights;
 mod runbook;
 mod shown;
 mod stage;
+mod target;
 mod user;
 mod workloads;
 

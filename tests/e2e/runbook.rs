@@ -161,10 +161,14 @@ fn ways() -> Vec<Way> {
         way(Reason::AppNameMismatch, 0, cloud::another_name),
         way(Reason::SecretConflict, 0, cluster::foreign_secret_left),
         way(Reason::SecretConflict, 1, cluster::foreign_secret_deleted),
+        way(Reason::SecretConflict, 2, cluster::foreign_secret_adopted),
         way(Reason::SecretNotWritable, 0, cluster::immutable_secret),
+        way(Reason::SecretNotWritable, 1, cluster::absent_secret_created),
+        way(Reason::SecretNotWritable, 2, cluster::absent_secret_made),
         way(Reason::UnknownIntentFormat, 0, cluster::unknown_format),
         way(Reason::InvalidSpec, 0, cluster::invalid_spec),
         way(Reason::ScheduleNeverFires, 0, cluster::no_such_date),
+        way(Reason::TemplateInvalid, 0, cluster::broken_template),
         way(Reason::EndpointNotAllowed, 0, cluster::another_endpoint),
         way(Reason::IdentityNotAllowed, 0, cluster::no_credentials),
         way(Reason::BudgetExhausted, 0, cluster::budget_used_up),
@@ -173,7 +177,7 @@ fn ways() -> Vec<Way> {
 
 /// Those that concern the whole operator, one after another.
 fn ways_alone() -> Vec<Way> {
-    vec![way(Reason::SecretNotWritable, 1, cluster::lost_rights)]
+    vec![way(Reason::SecretNotWritable, 3, cluster::lost_rights)]
 }
 
 #[test]

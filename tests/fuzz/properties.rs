@@ -12,7 +12,7 @@ use appcode_operator::ids::{AppId, AppIdentity, BadId, Fingerprint, ProjectId, R
 use appcode_operator::intent::{Call, Intent, Reading};
 use appcode_operator::modelarts::{AppCode, Caller, Credentials, Target, scrub, wire};
 use appcode_operator::schedule::{Cron, zone};
-use appcode_operator::secret::{Asker, SecretView, new_secret, view};
+use appcode_operator::secret::{Asker, First, Record, SecretView, new_secret, view};
 use appcode_operator::validate::{Rules, validate};
 use appcode_operator::verification::{
     DEFAULT_STATUS, DEFAULT_TIMEOUT, Verification, VerificationHost, VerificationHosts,
@@ -307,12 +307,7 @@ pub fn record(bytes: &[u8]) {
         assert!(shown.len() < 40 && shown.ends_with("([redacted])"), "{shown}");
     }
     let app = app();
-    let asker = Asker {
-        resource: "ns/name",
-        app: &app,
-        former_app: None,
-        key: "appCode",
-    };
+    let asker = Asker::of("ns/name", &app, "appCode");
     let mut secret: Secret = serde_json::from_value(json!({
         "metadata": { "labels": { "app.kubernetes.io/managed-by": "appcode-operator" }, "resourceVersion": "1" },
     }))
@@ -327,12 +322,16 @@ pub fn record(bytes: &[u8]) {
             assert_eq!(ours.record.app, app);
             assert_eq!(fields.get("appcode.dev/resource").map(String::as_str), Some("ns/name"));
             assert!((0..=1 << 60).contains(&ours.record.highest_number()));
-            let written = new_secret("ns", "name", "ns/name", &ours.record);
+            let written = new_secret("ns", "name", "ns/name", &ours.record, First::default());
             assert!(written.data.is_none());
             let SecretView::Ours(again) = view(Some(&written), asker) else {
                 panic!("what we write is not ours")
             };
-            assert_eq!(again.record, ours.record);
+            let unrendered = Record {
+                rendered: None,
+                ..ours.record.clone()
+            };
+            assert_eq!(again.record, unrendered);
             assert!(!is_telling(code) || !format!("{ours:?}").contains(&format!("code: Some({code:?})")));
         }
         SecretView::Unreadable(why) => {

@@ -196,6 +196,8 @@ fn the_schema_is_structural() {
         "minLength",
         "maxLength",
         "maxItems",
+        "additionalProperties",
+        "maxProperties",
         "minimum",
         "maximum",
         "enum",
@@ -377,6 +379,54 @@ fn cel_cases() -> Vec<CelCase> {
             ],
             vec![json!({"schedule": {"cron": "@daily", "windows": vec![window("60s"); 8]}})],
         ),
+        (
+            "previousKey must differ from key: the one holds the code before, the other the code",
+            vec![
+                json!({"target": {"previousKey": "appCode"}}),
+                json!({"target": {"key": "a", "previousKey": "a"}}),
+            ],
+            vec![
+                json!({"target": {"previousKey": "previous"}}),
+                json!({"target": {"key": "a", "previousKey": "appCode"}}),
+            ],
+        ),
+        (
+            "template.data must name neither key nor previousKey: these always hold the plain codes",
+            vec![
+                json!({"target": {"template": {"data": {"appCode": "x"}}}}),
+                json!({"target": {"key": "a", "template": {"data": {"a": "x"}}}}),
+                json!({"target": {"previousKey": "a", "template": {"data": {"a": "x"}}}}),
+            ],
+            vec![
+                json!({"target": {"key": "a", "template": {"data": {"appCode": "x"}}}}),
+                json!({"target": {"previousKey": "a", "template": {"labels": {"a": "x", "appCode": "x"}}}}),
+                json!({"target": {"template": {"data": {}}}}),
+            ],
+        ),
+        (
+            "a Secret of type kubernetes.io/basic-auth needs username or password: name one in template.data, or as key",
+            vec![
+                json!({"target": {"template": {"type": "kubernetes.io/basic-auth"}}}),
+                json!({"target": {"previousKey": "password", "template": {"type": "kubernetes.io/basic-auth", "data": {"a": "x"}}}}),
+            ],
+            vec![
+                json!({"target": {"key": "password", "template": {"type": "kubernetes.io/basic-auth"}}}),
+                json!({"target": {"template": {"type": "kubernetes.io/basic-auth", "data": {"username": "x"}}}}),
+                json!({"target": {"template": {"type": "Opaque"}}}),
+            ],
+        ),
+        (
+            "deletionPolicy Delete needs creationPolicy Create: a Secret that others made is never deleted with this resource",
+            vec![
+                json!({"target": {"deletionPolicy": "Delete", "creationPolicy": "Adopt"}}),
+                json!({"target": {"deletionPolicy": "Delete", "creationPolicy": "Merge"}}),
+            ],
+            vec![
+                json!({"target": {"deletionPolicy": "Delete"}}),
+                json!({"target": {"deletionPolicy": "Delete", "creationPolicy": "Create"}}),
+                json!({"target": {"deletionPolicy": "Retain", "creationPolicy": "Merge"}}),
+            ],
+        ),
     ]
 }
 
@@ -486,6 +536,14 @@ fn bad_fields() -> Vec<Value> {
         json!({"target": {"name": "-"}}),
         json!({"target": {"name": "a".repeat(254)}}),
         json!({"target": {"key": "a b"}}),
+        json!({"target": {"previousKey": "a b"}}),
+        json!({"target": {"creationPolicy": "Replace"}}),
+        json!({"target": {"deletionPolicy": "Orphan"}}),
+        json!({"target": {"template": {"type": "kubernetes.io/tls"}}}),
+        json!({"target": {"template": {"type": "kubernetes.io/service-account-token"}}}),
+        json!({"target": {"template": {"data": {"a": "x".repeat(16385)}}}}),
+        json!({"target": {"template": {"data": {"a": 1}}}}),
+        json!({"target": {"template": {"labels": (0..33).map(|n| (format!("l{n}"), json!("x"))).collect::<serde_json::Map<_, _>>()}}}),
         json!({"statusCode": "plaintext"}),
         json!({"historyLimit": 0}),
         json!({"historyLimit": 51}),

@@ -8,12 +8,13 @@ use std::collections::BTreeSet;
 use appcode_operator::api::Reason;
 
 /// Reasons that need nobody.
-const QUIET: [Reason; 13] = [
+const QUIET: [Reason; 14] = [
     Reason::CodeListed,
     Reason::CredentialsAccepted,
     Reason::Rotated,
     Reason::Adopted,
     Reason::Repaired,
+    Reason::Rendered,
     Reason::Rotating,
     Reason::Settling,
     Reason::Waiting,

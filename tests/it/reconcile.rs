@@ -4,10 +4,12 @@
 mod calendar;
 mod counted;
 mod distribution;
+mod dressed;
 mod first;
 mod held;
 mod mishaps;
 mod overlap;
+mod policies;
 mod quiet;
 mod secret;
 mod siblings;

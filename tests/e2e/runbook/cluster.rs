@@ -44,6 +44,36 @@ pub async fn foreign_secret_deleted(case: Case) {
     case.ends(NAME, NAME, &app.app_id, 0).await;
 }
 
+pub async fn foreign_secret_adopted(case: Case) {
+    let app = foreign_secret(&case).await;
+    case.follow().await;
+    case.ends(NAME, NAME, &app.app_id, 0).await;
+}
+
+async fn absent_secret(case: &Case) -> App {
+    let more = json!({"target": {"creationPolicy": "Merge"}});
+    stopped(case, more, &["Secret one", "Merge"], "Create it").await
+}
+
+pub async fn absent_secret_created(case: Case) {
+    let app = absent_secret(&case).await;
+    case.follow().await;
+    case.ends(NAME, NAME, &app.app_id, 0).await;
+}
+
+pub async fn absent_secret_made(case: Case) {
+    let app = absent_secret(&case).await;
+    case.follow().await;
+    case.ends(NAME, NAME, &app.app_id, 0).await;
+}
+
+pub async fn broken_template(case: Case) {
+    let more = json!({"target": {"template": {"data": {"url": "{{ appCode | upper }}"}}}});
+    let app = stopped(&case, more, &["spec.target.template.data[url]"], "there are base64").await;
+    case.follow().await;
+    case.ends(NAME, NAME, &app.app_id, 0).await;
+}
+
 pub async fn immutable_secret(case: Case) {
     let app = case.app(1);
     case.start_ready(&app, json!({})).await;

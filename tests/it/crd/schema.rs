@@ -42,6 +42,13 @@ fn check(schema: &Value, value: &Value, path: &str, found: &mut Vec<String>) {
                 }
                 true
             }
+            "additionalProperties" => {
+                for (name, value) in value.as_object().unwrap() {
+                    check(rule, value, &format!("{path}.{name}"), found);
+                }
+                true
+            }
+            "maxProperties" => value.as_object().unwrap().len() as u64 <= rule.as_u64().unwrap(),
             "required" => rule
                 .as_array()
                 .unwrap()
@@ -100,7 +107,9 @@ pub fn walk(schema: &Value, path: &str, visit: &mut impl FnMut(&str, &Map<String
     {
         walk(schema, &format!("{path}.{name}"), visit);
     }
-    if let Some(items) = keywords.get("items") {
-        walk(items, &format!("{path}[]"), visit);
+    for entries in ["items", "additionalProperties"] {
+        if let Some(entries) = keywords.get(entries) {
+            walk(entries, &format!("{path}[]"), visit);
+        }
     }
 }

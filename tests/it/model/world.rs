@@ -12,8 +12,9 @@ use appcode_operator::plan::{
     AppReading, Attempt, Cloud, Handover, Held, Limits, Memory, Observed, ResourceView, SeedView, Settling, Step,
     Wanted, plan,
 };
-use appcode_operator::secret::{OurSecret, Record, SecretView};
+use appcode_operator::secret::{Extras, OurSecret, Record, SecretView};
 use appcode_operator::status::{Pass, fold};
+use appcode_operator::template::Layout;
 use jiff::{SignedDuration, Timestamp};
 
 /// One tick is longer than every pause of the operator.
@@ -434,6 +435,7 @@ impl World {
                     key: "appCode".into(),
                 },
                 handover: Handover::default(),
+                layout: Layout::default(),
             }),
             status,
             target: "secret".into(),
@@ -702,6 +704,7 @@ fn seen(stored: Option<&Stored>) -> SecretView {
             code: stored.code,
             locked: None,
             is_inherited: false,
+            extras: Extras::default(),
         })
     })
 }

@@ -319,6 +319,9 @@ impl State {
                     let message = format!("{} \"{}\" already exists", asked.resource, id.2);
                     return refuse(409, "AlreadyExists", &message);
                 }
+                if let Some(refused) = refuse_type(&asked.body) {
+                    return refused;
+                }
                 (201, self.create(id, asked.body.clone(), now))
             }
             (EVENTS, Verb::Create) => {
@@ -419,6 +422,9 @@ impl State {
             meta.remove("finalizers");
         }
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
+        if let Some(refused) = refuse_type(&new) {
+            return refused;
+        }
         if new == old {
             return (200, old); // a patch that changes nothing is not written
         }
@@ -513,6 +519,13 @@ fn forbidden(asked: &Asked) -> Answer {
         asked.resource
     );
     refuse(403, "Forbidden", &message)
+}
+
+/// What the server asks of the types of Secrets.
+fn refuse_type(secret: &Value) -> Option<Answer> {
+    let has = |key: &str| secret["data"].get(key).is_some();
+    let lacks = secret["type"] == "kubernetes.io/basic-auth" && !has("username") && !has("password");
+    lacks.then(|| refuse(422, "Invalid", "data[username]: Required value"))
 }
 
 /// A failure in the words of a real server.

@@ -127,7 +127,14 @@ impl Judge {
         }
         let mut body = asked.body.clone();
         if asked.resource == SECRETS {
-            if asked.verb == Verb::Create && (body.get("data").is_some() || body.get("stringData").is_some()) {
+            // The API server asks for one of two keys in a Secret of the other type; no code is in it.
+            let is_free = |data: &Value| {
+                let is_basic = body["type"] == "kubernetes.io/basic-auth";
+                is_basic && data.get("username").is_some() && leaks(stage, &data.to_string()).is_empty()
+            };
+            if asked.verb == Verb::Create
+                && (body.get("data").is_some_and(|data| !is_free(data)) || body.get("stringData").is_some())
+            {
                 self.accuse("a Secret was created with data in it".into());
             }
             body["data"] = Value::Null;
@@ -162,7 +169,13 @@ impl Judge {
         }
         if let Some(secret) = stage.api.object(SECRETS, &asked.namespace, name) {
             let is_ours = secret["metadata"]["labels"][MANAGED_BY] == "appcode-operator";
-            if !is_ours && asked.verb != Verb::Create {
+            let may_take = stage.api.objects(ROTATIONS).iter().any(|rotation| {
+                let target = &rotation["spec"]["target"];
+                let named = target["name"].as_str().or(rotation["metadata"]["name"].as_str());
+                let policy = &target["creationPolicy"];
+                named == Some(name) && (policy == "Adopt" || policy == "Merge")
+            });
+            if !is_ours && !may_take && asked.verb != Verb::Create {
                 self.accuse(format!("I6: foreign Secret {name} was written"));
             }
         }
@@ -180,7 +193,20 @@ impl Judge {
             && asked.verb == Verb::Patch
             && let Some(data) = asked.body.get("data").and_then(Value::as_object)
         {
-            let written = data.keys().filter_map(|key| code_of(&asked.body, key));
+            // Where more is written than one key, the plain code stands where a resource says.
+            let keys: Vec<String> = stage
+                .api
+                .map_objects(ROTATIONS, |rotation| {
+                    let target = &rotation["spec"]["target"];
+                    let name = target["name"].as_str().or(rotation["metadata"]["name"].as_str());
+                    let key = target["key"].as_str().unwrap_or("appCode").to_owned();
+                    (name == Some(asked.name.as_str())).then_some(key)
+                })
+                .into_iter()
+                .flatten()
+                .collect();
+            let is_plain = |key: &&String| data.len() == 1 || keys.contains(key);
+            let written = data.keys().filter(is_plain).filter_map(|key| code_of(&asked.body, key));
             let mut inner = self.inner.lock().unwrap();
             let intent = intent_of(&asked.body).filter(|intent| !is_open(intent));
             let id = intent.as_ref().and_then(|intent| intent["rotationId"].as_str());

@@ -1,0 +1,457 @@
+//! What stands on the target Secret besides the plain code: templates, the key of the code before, the owner.
+
+use appcode_operator::api::ConditionType;
+use jiff::SignedDuration;
+use pretty_assertions::assert_eq;
+use serde_json::{Value, json};
+
+use crate::support::World;
+use crate::support::api_server::{ROTATIONS, SECRETS};
+use crate::support::judge::{leaks, readable};
+use crate::support::stage::{NAME, NAMESPACE, code_of};
+
+fn template() -> Value {
+    json!({
+        "labels": {"team": "{{ appName }}"},
+        "annotations": {"example.com/endpoint": "{{ endpoint }}"},
+        "data": {
+            "config.json": "{\"code\": {{ appCode | json }}, \"app\": \"{{ appId }}\"}",
+            "before": "{{ previousAppCode }}",
+        },
+    })
+}
+
+async fn dressed(target: Value) -> World {
+    let mut world = World::new().await;
+    world.stage.create_rotation(|spec| spec["target"] = target);
+    world.run_to_rest().await;
+    world
+}
+
+fn secret(world: &World) -> Value {
+    world.stage.secret(NAME).unwrap()
+}
+
+fn text(world: &World, key: &str) -> Option<String> {
+    code_of(&secret(world), key)
+}
+
+fn edit_target(world: &World, change: impl FnOnce(&mut Value)) {
+    world
+        .stage
+        .edit_rotation(NAME, |object| change(&mut object["spec"]["target"]));
+}
+
+fn assert_dressed(world: &World) {
+    world.assert_ready();
+    let code = world.code().unwrap();
+    let config = format!("{{\"code\": \"{code}\", \"app\": \"{}\"}}", world.stage.app);
+    assert_eq!(text(world, "config.json"), Some(config));
+    assert_eq!(
+        text(world, "before").as_deref(),
+        Some(""),
+        "a reset leaves no code before"
+    );
+    let meta = &secret(world)["metadata"];
+    assert_eq!(meta["labels"]["team"], "checkout-app");
+    assert_eq!(
+        meta["annotations"]["example.com/endpoint"],
+        world.stage.endpoint.as_str()
+    );
+    assert_eq!(leaks(&world.stage, &readable(&world.stage)), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_template_is_rendered_with_each_code() {
+    let mut world = dressed(json!({"template": template()})).await;
+    assert_dressed(&world);
+    world.stage.set_trigger("one");
+    world.run_to_rest().await;
+    assert_dressed(&world);
+    assert_eq!(world.mutations(), 1);
+    let (version, writes) = (
+        secret(&world)["metadata"]["resourceVersion"].clone(),
+        world.stage.api.writes(),
+    );
+    world.run_for(SignedDuration::from_hours(5)).await;
+    assert_dressed(&world);
+    assert_eq!(
+        secret(&world)["metadata"]["resourceVersion"],
+        version,
+        "at rest nothing is written"
+    );
+    assert!(world.stage.api.writes() - writes <= 6, "but the time of each check");
+}
+
+#[tokio::test]
+async fn a_changed_template_is_rendered_without_a_rotation_and_takes_away_what_it_no_longer_names() {
+    let mut world = dressed(json!({"template": template()})).await;
+    world.stage.edit_secret(NAME, &[("theirs", "kept")]);
+    world.stage.api.edit(SECRETS, NAMESPACE, NAME, |object| {
+        object["metadata"]["labels"]["theirs"] = json!("kept");
+        object["metadata"]["annotations"]["theirs"] = json!("kept");
+    });
+    edit_target(&world, |target| {
+        target["template"] = json!({"data": {"url": "https://x/{{ appCode }}"}})
+    });
+    world.run_to_rest().await;
+    world.assert_ready();
+    assert_eq!(world.mutations(), 0);
+    let url = format!("https://x/{}", world.code().unwrap());
+    assert_eq!(text(&world, "url"), Some(url));
+    let keys: Vec<String> = secret(&world)["data"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(keys, ["appCode", "theirs", "url"]);
+    let meta = secret(&world)["metadata"].clone();
+    assert_eq!(meta["labels"]["team"], Value::Null);
+    assert_eq!(meta["annotations"]["example.com/endpoint"], Value::Null);
+    assert_eq!(
+        (&meta["labels"]["theirs"], &meta["annotations"]["theirs"]),
+        (&json!("kept"), &json!("kept"))
+    );
+    assert_eq!(world.events(), ["Adopted", "Rendered"]);
+
+    edit_target(&world, |target| *target = json!({}));
+    world.run_to_rest().await;
+    world.assert_ready();
+    let keys: Vec<String> = secret(&world)["data"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(keys, ["appCode", "theirs"]);
+    assert_eq!(
+        secret(&world)["metadata"]["annotations"]["appcode.dev/rendered"],
+        Value::Null
+    );
+    assert_eq!((world.mutations(), world.events().len()), (0, 3));
+}
+
+#[tokio::test]
+async fn what_is_edited_of_a_rendering_is_put_right_at_the_next_check() {
+    let mut world = dressed(json!({"template": template()})).await;
+    world.stage.edit_secret(NAME, &[("config.json", "{}")]);
+    world.stage.api.edit(SECRETS, NAMESPACE, NAME, |object| {
+        object["metadata"]["labels"]["team"] = json!("theirs");
+    });
+    world.run_for(SignedDuration::from_hours(2)).await;
+    assert_dressed(&world);
+    assert_eq!(
+        (world.mutations(), world.events().last().unwrap().as_str()),
+        (0, "Rendered")
+    );
+}
+
+#[tokio::test]
+async fn a_renamed_app_is_rendered_anew() {
+    let mut world = dressed(json!({"template": template()})).await;
+    world
+        .stage
+        .cloud
+        .with(|cloud| cloud.rename_app(&world.stage.app, "new-name"));
+    world.run_for(SignedDuration::from_hours(2)).await;
+    world.assert_ready();
+    assert_eq!(secret(&world)["metadata"]["labels"]["team"], "new-name");
+    assert_eq!(world.mutations(), 0);
+}
+
+#[tokio::test]
+async fn another_key_moves_the_code_and_the_rendering() {
+    let mut world = dressed(json!({"template": {"data": {"new": "{{ appId }}"}}})).await;
+    edit_target(&world, |target| {
+        *target = json!({"key": "new", "template": {"data": {"bearer": "Bearer {{ appCode }}"}}});
+    });
+    world.run_to_rest().await;
+    world.assert_sound();
+    let code = text(&world, "new").unwrap();
+    assert!(world.live().contains(&code));
+    assert_eq!(text(&world, "bearer"), Some(format!("Bearer {code}")));
+    assert_eq!(text(&world, "appCode"), None);
+    assert_eq!(world.mutations(), 0);
+}
+
+#[tokio::test]
+async fn after_a_reset_there_is_no_code_before() {
+    let mut world = dressed(json!({"previousKey": "previous"})).await;
+    world.stage.edit_secret(NAME, &[("theirs", "x")]);
+    world.stage.set_trigger("one");
+    world.run_to_rest().await;
+    world.assert_ready();
+    assert_eq!((world.mutations(), text(&world, "previous")), (1, None));
+    // Whatever somebody puts there is not ours until it is written.
+    edit_target(&world, |target| *target = json!({}));
+    world.run_to_rest().await;
+    world.assert_ready();
+    assert_eq!(text(&world, "theirs").as_deref(), Some("x"));
+}
+
+#[tokio::test]
+async fn a_broken_template_stops_before_any_change() {
+    for broken in [
+        "{{ appCode | upper }}",
+        "{{ nothing }}",
+        "{% if %}",
+        "{{ [1] * 100000000 }}",
+    ] {
+        let mut world = World::new().await;
+        world.stage.create_rotation(|spec| {
+            spec["initialRotation"] = json!("Immediate");
+            spec["target"] = json!({"template": {"data": {"url": broken}}});
+        });
+        world.run_for(SignedDuration::from_hours(2)).await;
+        world.assert_sound();
+        let (_, reason, message) = world.condition(ConditionType::Stalled);
+        assert_eq!(reason, "TemplateInvalid", "{broken}");
+        assert!(
+            message.contains("nothing is changed") && message.contains("data[url]"),
+            "{message}"
+        );
+        assert_eq!((world.ledger().requests.len(), world.stage.secret(NAME)), (0, None));
+        edit_target(&world, |target| {
+            target["template"]["data"]["url"] = json!("{{ appCode }}")
+        });
+        world.run_to_rest().await;
+        world.assert_ready();
+        assert_eq!((world.mutations(), text(&world, "url")), (1, world.code()));
+    }
+}
+
+#[tokio::test]
+async fn a_template_that_fails_with_the_apps_own_name_stops_before_the_first_change() {
+    let mut world = World::new().await;
+    world
+        .stage
+        .cloud
+        .with(|cloud| cloud.rename_app(&world.stage.app, "not a label"));
+    world.stage.create_rotation(|spec| {
+        spec["initialRotation"] = json!("Immediate");
+        spec["target"] = json!({"template": template()});
+    });
+    world.run_for(SignedDuration::from_mins(10)).await;
+    world.assert_sound();
+    let (_, reason, message) = world.condition(ConditionType::Stalled);
+    assert_eq!((reason.as_str(), world.mutations()), ("TemplateInvalid", 0));
+    assert!(
+        message.contains("nothing is changed") && !message.contains("not a label"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn a_template_that_fails_with_the_real_code_loses_none() {
+    // Tried codes are made of one letter; a real one is not.
+    let template = "{% if appCode == 'x' or appCode[:3] == 'xxx' %}fine{% else %}{{ appCode.no.no }}{% endif %}";
+    let mut world = World::new().await;
+    world.stage.create_rotation(|spec| {
+        spec["initialRotation"] = json!("Immediate");
+        spec["target"] = json!({"template": {"data": {"url": template}}});
+    });
+    world.run_for(SignedDuration::from_mins(30)).await;
+    world.assert_sound();
+    let (_, reason, message) = world.condition(ConditionType::Stalled);
+    assert_eq!(
+        (reason.as_str(), world.mutations()),
+        ("TemplateInvalid", 1),
+        "{message}"
+    );
+    assert!(message.contains("nothing more is changed"), "{message}");
+    assert!(
+        world.live().contains(&world.code().unwrap()),
+        "the new code is saved all the same"
+    );
+    assert_eq!(text(&world, "url"), None);
+    assert_eq!(leaks(&world.stage, &message), Vec::<String>::new());
+    let writes = world.stage.secret(NAME).unwrap()["metadata"]["resourceVersion"].clone();
+    world.stage.set_trigger("again");
+    world.run_for(SignedDuration::from_hours(3)).await;
+    assert_eq!(world.mutations(), 1, "nothing is rotated while it fails");
+    assert_eq!(
+        secret(&world)["metadata"]["resourceVersion"],
+        writes,
+        "nor written again and again"
+    );
+
+    edit_target(&world, |target| {
+        target["template"]["data"]["url"] = json!("{{ appCode }}")
+    });
+    world.run_for(SignedDuration::from_hours(1)).await;
+    world.assert_ready();
+    assert_eq!((world.mutations(), text(&world, "url")), (2, world.code()));
+}
+
+#[tokio::test]
+async fn a_basic_auth_secret_is_made_without_a_code() {
+    for target in [
+        json!({"key": "password", "template": {"type": "kubernetes.io/basic-auth", "data": {"username": "{{ appId }}"}}}),
+        json!({"key": "password", "template": {"type": "kubernetes.io/basic-auth"}}),
+        json!({"template": {"type": "kubernetes.io/basic-auth", "data": {"password": "{{ appCode }}"}}}),
+    ] {
+        let key = target["key"].as_str().unwrap_or("appCode").to_owned();
+        let named = target["template"]["data"]["username"].is_string();
+        let world = dressed(target).await;
+        world.assert_sound();
+        let secret = secret(&world);
+        assert_eq!(secret["type"], "kubernetes.io/basic-auth");
+        let code = code_of(&secret, &key).unwrap();
+        assert!(world.live().contains(&code));
+        assert_eq!(code_of(&secret, "password"), Some(code));
+        assert_eq!(code_of(&secret, "username"), named.then(|| world.stage.app.clone()));
+        assert!(world.is_ready());
+    }
+}
+
+#[tokio::test]
+async fn another_type_needs_another_secret() {
+    let mut world = World::settled().await;
+    edit_target(&world, |target| {
+        *target = json!({"template": {"type": "kubernetes.io/basic-auth", "data": {"username": "x"}}});
+    });
+    world.stage.set_trigger("one");
+    world.run_to_rest().await;
+    world.assert_sound();
+    let (_, reason, message) = world.condition(ConditionType::Stalled);
+    assert_eq!((reason.as_str(), world.mutations()), ("SecretNotWritable", 0));
+    assert!(message.contains("kubernetes.io/basic-auth"), "{message}");
+    world.stage.delete_secret(NAME);
+    world.run_for(SignedDuration::from_mins(5)).await;
+    world.assert_ready();
+    assert_eq!(
+        (world.mutations(), secret(&world)["type"].as_str()),
+        (1, Some("kubernetes.io/basic-auth"))
+    );
+}
+
+fn owners(world: &World) -> Vec<(String, String)> {
+    let owners = secret(world)["metadata"]["ownerReferences"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    owners
+        .iter()
+        .map(|owner| (text(&owner["kind"]), text(&owner["uid"])))
+        .collect()
+}
+
+fn own(world: &World) -> (String, String) {
+    let object = world.stage.api.object(ROTATIONS, NAMESPACE, NAME).unwrap();
+    (
+        "AppCodeRotation".into(),
+        object["metadata"]["uid"].as_str().unwrap().to_owned(),
+    )
+}
+
+#[tokio::test]
+async fn the_owner_reference_follows_the_policy_and_the_resource() {
+    let mut world = dressed(json!({"deletionPolicy": "Delete"})).await;
+    world.assert_ready();
+    assert_eq!(owners(&world), [own(&world)]);
+    let reference = secret(&world)["metadata"]["ownerReferences"][0].clone();
+    assert_eq!(
+        (&reference["controller"], &reference["name"]),
+        (&json!(true), &json!(NAME))
+    );
+    assert_eq!(reference["blockOwnerDeletion"], Value::Null);
+
+    // Another owner is nobody's business.
+    world.stage.api.edit(SECRETS, NAMESPACE, NAME, |object| {
+        let other = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "other", "uid": "1"});
+        object["metadata"]["ownerReferences"]
+            .as_array_mut()
+            .unwrap()
+            .push(other);
+    });
+    edit_target(&world, |target| target["deletionPolicy"] = json!("Retain"));
+    world.run_to_rest().await;
+    world.assert_ready();
+    assert_eq!(owners(&world), [("ConfigMap".to_owned(), "1".to_owned())]);
+    edit_target(&world, |target| target["deletionPolicy"] = json!("Delete"));
+    world.run_to_rest().await;
+    world.assert_ready();
+    assert_eq!(owners(&world), [("ConfigMap".to_owned(), "1".to_owned()), own(&world)]);
+
+    // The resource is made again before the collector has come by.
+    let before = own(&world);
+    world.stage.api.delete(ROTATIONS, NAMESPACE, NAME);
+    world
+        .stage
+        .create_rotation(|spec| spec["target"] = json!({"deletionPolicy": "Delete"}));
+    world.run_to_rest().await;
+    world.assert_ready();
+    assert!(own(&world) != before);
+    assert_eq!(owners(&world), [("ConfigMap".to_owned(), "1".to_owned()), own(&world)]);
+    assert_eq!(world.mutations(), 0);
+}
+
+#[tokio::test]
+async fn a_forged_note_of_what_was_rendered_takes_nothing_away() {
+    let mut world = dressed(json!({"template": {"data": {"url": "x"}}})).await;
+    world.stage.api.edit(SECRETS, NAMESPACE, NAME, |object| {
+        object["metadata"]["annotations"]["appcode.dev/rendered"] = json!(
+            r#"{"shape":"x","content":"y","data":["appCode"],"labels":["app.kubernetes.io/managed-by"],"annotations":["appcode.dev/app","appcode.dev/resource"]}"#
+        );
+    });
+    world.run_for(SignedDuration::from_hours(2)).await;
+    world.assert_ready();
+    assert_eq!((world.mutations(), text(&world, "url").as_deref()), (0, Some("x")));
+}
+
+#[tokio::test]
+async fn the_code_before_stands_under_its_key_while_it_works_and_no_longer() {
+    let mut world = World::new().await;
+    world.stage.create_rotation(|spec| {
+        spec["strategy"] = json!("Overlap");
+        spec["overlap"] = json!({"gracePeriod": "3h"});
+        spec["target"] =
+            json!({"previousKey": "previous", "template": {"data": {"both": "{{ appCode }} {{ previousAppCode }}"}}});
+    });
+    world.run_to_rest().await;
+    world.assert_ready();
+    let old = world.code().unwrap();
+    assert_eq!(text(&world, "previous"), None, "there was none");
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_mins(5)).await;
+    world.assert_ready();
+    let new = world.code().unwrap();
+    assert_eq!(text(&world, "previous"), Some(old.clone()));
+    assert_eq!(text(&world, "both"), Some(format!("{new} {old}")));
+
+    // It is kept in order, and moves with its key; another template rotates nothing.
+    world.stage.edit_secret(NAME, &[("previous", "edited")]);
+    world.run_for(SignedDuration::from_mins(65)).await;
+    assert_eq!(text(&world, "previous"), Some(old.clone()));
+    edit_target(&world, |target| {
+        target["previousKey"] = json!("before");
+        target["template"]["data"]["both"] = json!("{{ previousAppCode }}|{{ appCode }}");
+    });
+    world.run_for(SignedDuration::from_mins(5)).await;
+    world.assert_ready();
+    assert_eq!(
+        (text(&world, "previous"), text(&world, "before")),
+        (None, Some(old.clone()))
+    );
+    assert_eq!(text(&world, "both"), Some(format!("{old}|{new}")));
+    assert_eq!(world.live().len(), 2);
+
+    world.run_for(SignedDuration::from_hours(4)).await;
+    world.assert_ready();
+    assert_eq!(world.live(), vec![new.clone()]);
+    assert_eq!(text(&world, "before"), None, "it works no longer");
+    assert_eq!(text(&world, "both"), Some(format!("|{new}")));
+    assert_eq!(leaks(&world.stage, &readable(&world.stage)), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_code_before_that_somebody_deletes_is_taken_away_at_the_next_check() {
+    let mut world = World::new().await;
+    world.stage.create_rotation(|spec| {
+        spec["strategy"] = json!("Overlap");
+        spec["overlap"] = json!({"gracePeriod": "24h"});
+        spec["target"] = json!({"previousKey": "previous"});
+    });
+    world.run_to_rest().await;
+    let old = world.code().unwrap();
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_mins(5)).await;
+    assert_eq!(text(&world, "previous"), Some(old.clone()));
+    let (app, now) = (world.stage.app.clone(), world.stage.time.truth());
+    world.stage.cloud.with(|cloud| cloud.remove_code(now, &app, &old));
+    world.run_for(SignedDuration::from_hours(2)).await;
+    world.assert_ready();
+    assert_eq!(text(&world, "previous"), None);
+}
