@@ -198,7 +198,7 @@ pub struct AppCodeRotationSpec {
     pub restart_delay: Option<String>,
 
     /// A request that shows whether a new code works, tried with the header `X-Apig-AppCode: <code>` as a consumer would:
-    /// after the code is in the Secret, before the rotation counts as successful, and before any old code is retired. It
+    /// after the code is in the Secret, before the resource is `Ready` again, and before any old code is retired. It
     /// is tried again for a while, since a gateway may learn of a new code late. A try that fails never changes the app;
     /// what came of the last one is in `status.verification`. Default: none, and what the cloud lists counts as working.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -345,7 +345,7 @@ async fn work(ctx: &Context, pass: &mut observe::Pass) -> Result<Step, Error> {
             Step::BeginSettling(question) => act::begin_settling(ctx, pass, question),
             Step::Drop => act::drop_held(pass),
             Step::Verify => distribute::verify(ctx, pass).await?,
-            Step::LookAtWorkloads => distribute::look(ctx, pass).await?,
+            Step::LookAtWorkloads => distribute::look(ctx, pass).await,
             Step::Restart(targets) => distribute::restart(ctx, pass, &targets).await?,
             Step::Hold => act::hold_resource(ctx, pass, true).await?,
             Step::Release => act::hold_resource(ctx, pass, false).await?,

@@ -36,7 +36,7 @@ pub struct Distribution {
     /// When the code was tried and worked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_at: Option<Timestamp>,
-    /// Workloads that were restarted for this rotation, as `kind/name`: none is restarted for it again.
+    /// Workloads that were restarted for this rotation, as `kind/name/uid`: none is restarted for it again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub restarted: Vec<String>,
     /// When all was done; the grace period of the code before counts from here.
@@ -271,6 +271,15 @@ impl Intent {
             _ => true,
         }
     }
+}
+
+/// Of two accounts of the last rotation the one that has come further.
+pub fn furthest<'a>(one: Option<&'a Intent>, other: Option<&'a Intent>) -> Option<&'a Intent> {
+    // Of two that have come as far the first one counts.
+    other
+        .into_iter()
+        .chain(one)
+        .max_by_key(|intent| (intent.number, intent.step, intent.attempt))
 }
 
 /// The known set of a new attempt: what is listed now, then what was known before, each once, newest first.

@@ -20,12 +20,13 @@ mod upkeep;
 
 use jiff::{SignedDuration, Timestamp};
 
+pub use self::distribution::distribution_pause;
 pub use self::observed::*;
 use self::open::{rescue, unsettled};
 use self::retirement::farewell;
 pub use self::retirement::retires_at;
 pub use self::story::Story;
-use crate::api::{CreationPolicy, Reason};
+use crate::api::{ConditionType, CreationPolicy, Reason};
 use crate::ids::Fingerprint;
 use crate::intent::Intent;
 use crate::schedule::spread;
@@ -171,6 +172,8 @@ pub fn plan(o: &Observed, now: Timestamp) -> Step {
     };
     planner
         .unusable_secret()
+        .or_else(|| planner.finalizer_refused())
+        .or_else(|| planner.urgent_distribution())
         .or_else(|| planner.backing_off())
         .or_else(|| planner.unasked())
         .or_else(|| planner.cloud_trouble())
@@ -350,7 +353,9 @@ impl Planner<'_> {
     }
 
     fn is_check_recent(&self) -> bool {
-        self.check_left().is_positive() && self.o.status.is_true(crate::api::ConditionType::Ready)
+        // A code that has still to be tried is not `Ready`, and another reading would not change that.
+        let is_settled = self.o.status.is_true(ConditionType::Ready) || self.o.unverified(self.now).is_some();
+        self.check_left().is_positive() && is_settled
     }
 
     /// Time until the next routine check, spread by uid so that a fleet does not ask in step.

@@ -43,8 +43,6 @@ pub enum Happened {
     },
     /// An intent for another app was left behind.
     Abandoned(Intent),
-    /// The code before was found to be gone, by our call or otherwise.
-    Retired(Intent),
     /// The code before was left in the app.
     NotRetired(Intent),
     /// A workload was restarted.
@@ -77,6 +75,8 @@ pub fn fold(pass: Pass<'_>, now: Timestamp) -> AppCodeRotationStatus {
     }
     if matches!(pass.step, Step::BackOff { .. }) {
         expire(&mut status, o, now);
+        publish_trial(&mut status, o, now);
+        workloads(&mut status, o, now);
         return status;
     }
     let is_new_generation = status.observed_generation != Some(o.resource.generation);
@@ -146,13 +146,10 @@ fn publish(status: &mut AppCodeRotationStatus, pass: Pass<'_>, wanted: &Wanted, 
                 .collect();
         }
     }
-    let retired = pass.happened.iter().filter_map(|happened| match happened {
-        Happened::Retired(intent) => Some(intent),
-        _ => None,
-    });
-    for intent in retired {
-        let entries = status.history.iter_mut();
-        for entry in entries.filter(|entry| entry.rotation_id == intent.rotation_id.as_str()) {
+    if let Some(intent) = retired(o) {
+        let mut entries = status.history.iter_mut();
+        let entry = entries.find(|entry| entry.rotation_id == intent.rotation_id.as_str());
+        if let Some(entry) = entry.filter(|entry| entry.retired_at.is_none()) {
             entry.retired_at = Some(Time(now));
         }
     }
@@ -263,6 +260,15 @@ fn unfinished(o: &Observed) -> Option<&Intent> {
     open_intent(o).or_else(persisted)
 }
 
+/// The last rotation, if the code that it replaced is gone.
+fn retired(o: &Observed) -> Option<&Intent> {
+    let is_gone = |intent: &&Intent| {
+        let is_left = intent.base.is_some_and(|base| intent.unclaimed.contains(&base));
+        intent.step == RotationStep::Retired && !is_left
+    };
+    own_intent(o).filter(is_gone)
+}
+
 /// The last rotation of this resource, as the Secret or, should that be gone, as status tells it.
 fn own_intent(o: &Observed) -> Option<&Intent> {
     let is_anothers = o.own_book().is_none() && o.book().is_some();
@@ -366,7 +372,7 @@ fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_new_generat
     let was_unverified = o.status.condition(ConditionType::Ready).is_some_and(is_unverified);
     let was_ready = (o.status.is_true(ConditionType::Ready) || was_unverified) && !is_new_generation;
     let ready_message = format!("Secret {secret} holds a code that the cloud lists.");
-    let unverified = o.unverified().filter(|_| is_in_sync(o));
+    let unverified = o.unverified(now).filter(|_| is_in_sync(o));
     match (pass.step, &unverified) {
         (Step::Stop { reason, message, .. }, _) => set(ConditionType::Ready, "False", *reason, message),
         (_, Some((reason, message))) => {
@@ -471,6 +477,9 @@ fn workloads(status: &mut AppCodeRotationStatus, o: &Observed, now: Timestamp) {
         return;
     }
     let is_undistributed = unfinished(o).is_some_and(Intent::is_undistributed);
+    let last = status.condition(ConditionType::WorkloadsReady);
+    let is_stale = last.is_some_and(|last| last.observed_generation != status.observed_generation);
+    let is_open = last.is_some_and(|last| last.status == "False");
     let (value, reason, message) = match &o.rollouts {
         Some(rollouts) if rollouts.iter().all(|(_, rollout)| rollout.is_done()) => {
             ("True", Reason::RolledOut, workload::told(rollouts))
@@ -487,6 +496,11 @@ fn workloads(status: &mut AppCodeRotationStatus, o: &Observed, now: Timestamp) {
         None if is_undistributed && status.is_true(ConditionType::WorkloadsReady) => {
             let message = "The workloads are still to be restarted with the new code.";
             ("False", Reason::RollingOut, message.to_owned())
+        }
+        // Nobody waits for them any more, or they may be others by now.
+        None if !is_undistributed && (is_open || is_stale) => {
+            let message = "The workloads are not looked at until the next rotation restarts them.";
+            ("Unknown", Reason::NotVerified, message.to_owned())
         }
         None => return,
     };
@@ -606,6 +620,7 @@ pub fn notes(pass: Pass<'_>, old: &AppCodeRotationStatus, new: &AppCodeRotationS
         .filter_map(|happened| happened_note(happened, &app))
         .collect();
     notes.extend(rotated_note(pass, old, new, &app));
+    notes.extend(retired_note(pass, old, new, &app));
     // By reason and generation, not by message: the wording of a refusal may change from one look to the next.
     let said = |status: &AppCodeRotationStatus| {
         let stalled = status
@@ -677,6 +692,21 @@ fn rotated_note(pass: Pass<'_>, old: &AppCodeRotationStatus, new: &AppCodeRotati
     Some(note(false, Reason::Rotated, "Rotate", text))
 }
 
+/// Told when history first shows it, as [`rotated_note`].
+fn retired_note(pass: Pass<'_>, old: &AppCodeRotationStatus, new: &AppCodeRotationStatus, app: &str) -> Option<Note> {
+    let intent = retired(pass.observed)?;
+    let shows = |status: &AppCodeRotationStatus| {
+        let mut entries = status.history.iter();
+        entries.any(|entry| entry.rotation_id == intent.rotation_id.as_str() && entry.retired_at.is_some())
+    };
+    let text = format!(
+        "The code {} of app {app}, which rotation {} replaced, is gone.",
+        base(intent),
+        intent.rotation_id
+    );
+    (shows(new) && !shows(old)).then(|| note(false, Reason::Retired, "Retire", text))
+}
+
 fn happened_note(happened: &Happened, app: &str) -> Option<Note> {
     match happened {
         Happened::Wrote {
@@ -715,14 +745,6 @@ fn happened_note(happened: &Happened, app: &str) -> Option<Note> {
         Happened::Restarted(target) => {
             let text = format!("Restarted {target}, so that it reads the new code of app {app}.");
             Some(note(false, Reason::Restarted, "Restart", text))
-        }
-        Happened::Retired(intent) => {
-            let text = format!(
-                "The code {} of app {app}, which rotation {} replaced, is gone.",
-                base(intent),
-                intent.rotation_id
-            );
-            Some(note(false, Reason::Retired, "Retire", text))
         }
         Happened::NotRetired(intent) => {
             let text = format!(

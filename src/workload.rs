@@ -9,7 +9,6 @@ mod rollout;
 
 use std::fmt;
 
-use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -146,10 +145,9 @@ impl Workload {
         self.meta().deletion_timestamp.is_some()
     }
 
-    /// When it was created.
-    pub fn created(&self) -> Timestamp {
-        let created = self.meta().creation_timestamp.as_ref();
-        created.map_or(Timestamp::UNIX_EPOCH, |time| time.0)
+    /// How a record names it: another workload that is made under its name has another uid, and was never restarted.
+    pub fn mark(&self, target: &RestartTarget) -> String {
+        format!("{target}/{}", self.meta().uid.as_deref().unwrap_or_default())
     }
 
     /// What its pod template says under `marker`: the rotation that last restarted it.

@@ -56,7 +56,8 @@ pub struct AppCodeRotationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification: Option<VerificationStatus>,
 
-    /// The rotation whose outcome is open, if there is one.
+    /// The rotation that is not finished, if there is one: its outcome is open, its code has not reached its consumers, or
+    /// the code that it replaced still works.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<OpenRotation>,
 
@@ -98,8 +99,8 @@ pub struct AppCodeRotationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<AppStatus>,
 
-    /// Fingerprints of codes that appeared in the app during a rotation of ours and that nobody claims. Delete them in
-    /// the console if they are not yours.
+    /// Fingerprints of codes that appeared in the app during a rotation of ours and that nobody claims, and of codes of ours
+    /// that were not retired. Delete them in the console if nobody uses them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unclaimed: Vec<String>,
 
@@ -153,7 +154,7 @@ pub struct PreviousCode {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VerificationStatus {
-    /// When it was made.
+    /// When it was made; of several that ended alike, the first.
     pub time: Time,
     /// `Passed`: the answer had the status that is expected. `Failed`: it had another one, or there was none.
     pub outcome: VerificationOutcome,
@@ -172,7 +173,7 @@ pub enum VerificationOutcome {
     Failed,
 }
 
-/// A rotation whose outcome is open.
+/// A rotation that is not finished.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OpenRotation {
@@ -252,7 +253,7 @@ impl Strategy {
 }
 
 /// How far a rotation has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum RotationStep {
     /// The intent is written; the call may have been sent.
     Started,
@@ -501,6 +502,8 @@ reasons! {
     SecretConflict,
     /// The target Secret cannot be written.
     SecretNotWritable,
+    /// The API server does not let the operator set or remove its finalizer on the resource.
+    FinalizerRefused,
     /// Another resource claims the same code.
     Conflict,
     /// The endpoint, or the host of the verification, is not on the operator's allow-list.

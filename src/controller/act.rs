@@ -70,7 +70,8 @@ pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, rec
     let resource = pass.key.to_string();
     // Others may see the mark from the moment it is applied, which is some time before its answer is here.
     let marked_at = ctx.clock.uptime();
-    let (result, replaced) = match pass.secret(name).clone() {
+    let left = left_behind(pass, &intent);
+    let result = match pass.secret(name).clone() {
         SecretView::Ours(OurSecret {
             resource_version,
             record: old,
@@ -82,12 +83,12 @@ pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, rec
                 ..record
             };
             let patch = patch(&resource_version, &resource, &record, None);
-            (ctx.cluster.patch_secret(&namespace, name, &patch).await, old.intent)
+            ctx.cluster.patch_secret(&namespace, name, &patch).await
         }
         _ if is_unwanted(ctx, pass, name).await? => return Ok(()),
         _ => {
             let secret = new_secret(&namespace, name, &resource, &record, first(pass));
-            (ctx.cluster.create_secret(&namespace, &secret).await, None)
+            ctx.cluster.create_secret(&namespace, &secret).await
         }
     };
     let is_written = written(ctx, pass, name, result, "write the intent").await?;
@@ -100,13 +101,6 @@ pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, rec
         // What they said was about the rotation before.
         pass.observed.rollouts = None;
         pass.observed.memory.settling.clear();
-        let left = replaced.filter(|old| old.app != intent.app).and_then(|old| {
-            if old.is_open() {
-                Some(Happened::Abandoned(old))
-            } else {
-                old.retires().is_some().then_some(Happened::NotRetired(old))
-            }
-        });
         pass.happened.extend(left);
         tracing::info!(
             rotation_id = %intent.rotation_id, app_id = %intent.app.app_id, trigger = intent.trigger.as_str(),
@@ -114,6 +108,24 @@ pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, rec
         );
     }
     Ok(())
+}
+
+/// Rotations of another app that nobody follows any more once `intent` is written.
+fn left_behind(pass: &Pass, intent: &Intent) -> Vec<Happened> {
+    let observed = &pass.observed;
+    let secrets = [observed.secret.ours(), observed.former.ours()].into_iter().flatten();
+    let recorded = secrets.filter_map(|secret| secret.record.intent.as_ref());
+    let newest = recorded.chain(&observed.mirror).filter(|old| old.app != intent.app);
+    let newest = newest.max_by_key(|old| (old.number, old.step));
+    let told = newest.and_then(|old| {
+        if old.is_open() {
+            Some(Happened::Abandoned(old.clone()))
+        } else {
+            old.retires().is_some().then(|| Happened::NotRetired(old.clone()))
+        }
+    });
+    // With each attempt they are still there; the first one has told of them.
+    told.into_iter().filter(|_| intent.attempt == 1).collect()
 }
 
 /// Writes the record alone: a rotation whose code is in the Secret has come a step further, and no call follows.
@@ -128,12 +140,10 @@ pub(super) async fn write_record(ctx: &Context, pass: &mut Pass, name: &str, rec
         tracing::info!(rotation_id = %intent.rotation_id, step = ?intent.step, "rotation has come further");
         if intent.step == RotationStep::Retired {
             let is_left = intent.base.is_some_and(|base| intent.unclaimed.contains(&base));
-            let retired = if is_left {
-                Happened::NotRetired
-            } else {
-                Happened::Retired
-            };
-            pass.happened.push(retired(intent.clone()));
+            // One that became current again is nothing that was left.
+            let is_left = is_left && intent.base != record.fingerprint;
+            pass.happened
+                .extend(is_left.then(|| Happened::NotRetired(intent.clone())));
             pass.observed.memory.settling.clear();
         }
     }
@@ -168,6 +178,10 @@ pub(super) async fn hold_resource(ctx: &Context, pass: &mut Pass, is_held: bool)
             Ok(())
         }
         Err(ClusterError::Conflict) => moved(ctx, pass, "set the finalizer").await,
+        Err(ClusterError::Refused(why)) => {
+            pass.observed.finalizer_refused = Some(why);
+            Ok(())
+        }
         Err(source) => Err(Error::Cluster {
             doing: "set the finalizer",
             source,
@@ -240,6 +254,8 @@ async fn show_in_status(ctx: &Context, pass: &mut Pass, intent: &Intent) -> Resu
     };
     let status = AppCodeRotationStatus {
         rotation: Some(mirror_before_call(intent)),
+        // Whoever comes after a crash must not wait for what an earlier failure asked for.
+        failures: None,
         ..pass.observed.status.clone()
     };
     resource.status = Some(status);

@@ -1,24 +1,25 @@
 //! What is done for the consumers of a new code: it is tried, and their workloads are restarted.
 
-use jiff::Timestamp;
-
 use super::act::moved;
 use super::observe::Pass;
 use super::workloads::{self, Fence, Marking, Restarted};
-use super::{ClusterError, Context, Error};
+use super::{Context, Error};
 use crate::ids::RotationId;
 use crate::plan::Trial;
 use crate::secret::{OurSecret, SecretView};
+use crate::status::Happened;
+use crate::telemetry::causes;
 use crate::workload::{RestartTarget, Rollout, marker};
 
 /// Tries the code that the Secret holds.
 pub(super) async fn verify(ctx: &Context, pass: &mut Pass) -> Result<(), Error> {
-    let rotation = pass.observed.intent().map(|intent| intent.rotation_id.clone());
+    let rotation_id = rotation_id(pass);
     let verification = pass
         .validated
         .as_ref()
         .and_then(|validated| validated.verification.clone());
-    let (Some(rotation_id), Some(verification), Some(code)) = (rotation, verification, pass.in_secret.clone()) else {
+    let (Some(rotation_id), Some(verification), Some(code)) = (rotation_id, verification, pass.in_secret.clone())
+    else {
         return Err(Error::UnknownCode);
     };
     let outcome = ctx.prober.probe(&verification, &code).await;
@@ -36,34 +37,28 @@ pub(super) async fn verify(ctx: &Context, pass: &mut Pass) -> Result<(), Error> 
 }
 
 /// Reads the workloads.
-pub(super) async fn look(ctx: &Context, pass: &mut Pass) -> Result<(), Error> {
-    let Some(validated) = &pass.validated else {
-        return Ok(());
-    };
-    let Some(rotation_id) = rotation_id(pass) else {
-        return Ok(());
+pub(super) async fn look(ctx: &Context, pass: &mut Pass) {
+    let (Some(validated), Some(rotation_id)) = (&pass.validated, rotation_id(pass)) else {
+        return;
     };
     let marker = marker(pass.key.name());
     let marking = Marking {
         namespace: pass.key.namespace(),
         marker: &marker,
         id: &rotation_id,
-        since: written_at(pass),
     };
-    let restarted: Vec<RestartTarget> = pass
-        .observed
-        .intent()
-        .and_then(|intent| intent.distribution.as_ref())
-        .into_iter()
-        .flat_map(|distribution| distribution.restarted.iter())
-        .filter_map(|target| RestartTarget::parse(target))
-        .collect();
-    let rollouts = workloads::look(&ctx.cluster, marking, &validated.restart_targets, &restarted).await;
-    pass.observed.rollouts = Some(rollouts.map_err(failed("read a workload"))?);
-    Ok(())
+    let intent = pass.observed.intent();
+    let distribution = intent
+        .and_then(|intent| intent.distribution.clone())
+        .unwrap_or_default();
+    let targets = &validated.restart_targets;
+    let looked = workloads::look(&ctx.cluster, marking, targets, &distribution.restarted).await;
+    pass.observed.marked = looked.iter().filter_map(|it| it.mark.clone()).collect();
+    pass.observed.rollouts = Some(looked.into_iter().map(|it| (it.target, it.rollout)).collect());
 }
 
-/// Restarts `targets`, unless the Secret has changed since that was decided.
+/// Restarts `targets`, unless the Secret has changed since that was decided. What becomes of one of them is told, and
+/// keeps none of the others from its restart.
 pub(super) async fn restart(ctx: &Context, pass: &mut Pass, targets: &[RestartTarget]) -> Result<(), Error> {
     let Some(rotation_id) = rotation_id(pass) else {
         return Ok(());
@@ -73,53 +68,48 @@ pub(super) async fn restart(ctx: &Context, pass: &mut Pass, targets: &[RestartTa
         return moved(ctx, pass, "restart the workloads").await;
     };
     let marker = marker(pass.key.name());
-    let mut refused = Vec::new();
+    let mut failed = Vec::new();
     for target in targets {
         let marking = Marking {
             namespace: pass.key.namespace(),
             marker: &marker,
             id: &rotation_id,
-            since: written_at(pass),
         };
         let fence = Fence {
             secret: &secret,
             resource_version: &resource_version,
         };
-        let restarted = workloads::restart(&ctx.cluster, marking, fence, target).await;
-        match restarted.map_err(failed("restart a workload"))? {
-            Restarted::Now => {
+        let why = match workloads::restart(&ctx.cluster, marking, fence, target).await {
+            Ok(Restarted::Superseded) => return moved(ctx, pass, "restart the workloads").await,
+            Ok(Restarted::Now) => {
                 tracing::info!(%rotation_id, %target, "workload restarted");
-                pass.happened.push(crate::status::Happened::Restarted(target.clone()));
+                pass.happened.push(Happened::Restarted(target.clone()));
+                Rollout::Failing(
+                    "its pod template does not keep the mark of its restart, as an admission webhook may take it off"
+                        .into(),
+                )
             }
-            Restarted::Already => {}
-            Restarted::Missing => refused.push((target.clone(), Rollout::Missing)),
-            Restarted::Forbidden(why) => refused.push((target.clone(), Rollout::Forbidden(why))),
-            Restarted::Superseded => return moved(ctx, pass, "restart the workloads").await,
-        }
+            Ok(Restarted::Already) => continue,
+            Ok(Restarted::Missing) => Rollout::Missing,
+            Ok(Restarted::Forbidden(why)) => Rollout::Forbidden(why),
+            Err(error) => {
+                tracing::warn!(%rotation_id, %target, error = %causes(&error), "the workload was not restarted");
+                Rollout::Failing(error.to_string())
+            }
+        };
+        failed.push((target.clone(), why));
     }
-    look(ctx, pass).await?;
-    // A workload that may be read but not changed would look as if nobody had tried.
+    look(ctx, pass).await;
+    // One that still looks as if nobody had tried would be tried again at once, and again.
     for (target, rollout) in pass.observed.rollouts.iter_mut().flatten() {
-        let refusal = refused.iter().find(|(refused, _)| refused == target);
-        if let Some((_, why)) = refusal.filter(|_| *rollout == Rollout::NotRestarted) {
+        let told = failed.iter().find(|(failed, _)| failed == target);
+        if let Some((_, why)) = told.filter(|_| *rollout == Rollout::NotRestarted) {
             *rollout = why.clone();
         }
     }
     Ok(())
 }
 
-/// When the code was written into the Secret.
-fn written_at(pass: &Pass) -> Timestamp {
-    let record = pass.observed.own_book().map(|secret| &secret.record);
-    record
-        .and_then(|record| record.rotated_at)
-        .unwrap_or(Timestamp::UNIX_EPOCH)
-}
-
 fn rotation_id(pass: &Pass) -> Option<RotationId> {
     pass.observed.intent().map(|intent| intent.rotation_id.clone())
-}
-
-fn failed(doing: &'static str) -> impl Fn(ClusterError) -> Error {
-    move |source| Error::Cluster { doing, source }
 }

@@ -239,6 +239,8 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         status,
         cloud: Cloud::NotAsked,
         rollouts: None,
+        marked: Vec::new(),
+        finalizer_refused: None,
         siblings: Vec::new(),
         is_crowded: false,
         memory: kept.memory,
@@ -260,7 +262,7 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
 }
 
 /// The intent that status shows. One that status never shows was written there by somebody else.
-fn mirror(status: &AppCodeRotationStatus) -> Option<Intent> {
+pub(super) fn mirror(status: &AppCodeRotationStatus) -> Option<Intent> {
     let text = status.rotation.as_ref()?.intent.as_deref()?;
     let intent = Intent::parse(text).ok();
     intent.filter(|intent| intent.strategy == Strategy::Overlap && intent.number <= NUMBER_LIMIT)

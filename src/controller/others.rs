@@ -4,11 +4,11 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 
-use super::observe::{Pass, readable};
+use super::observe::{Pass, mirror, readable};
 use super::{Context, Error, Key, Neighbour};
 use crate::api::{AppCodeRotation, AppCodeRotationStatus, ConditionType, Reason};
 use crate::ids::{AppIdentity, Fingerprint};
-use crate::intent::{Call, Intent};
+use crate::intent::{Call, Intent, furthest};
 use crate::plan::{Failure, OpenSibling, Shares, Sibling, Standing};
 use crate::secret::{self, Asker, OurSecret, Record, SecretView, view};
 
@@ -111,24 +111,31 @@ fn sibling(
         ..Asker::of(&key, app, &code_key)
     };
     let status = them.status.clone().unwrap_or_default();
-    let (holds, open) = match view(secret, asker) {
-        SecretView::Ours(OurSecret { record, .. }) => {
-            let open = record.open_intent(status.rotation_number.unwrap_or(0)).cloned();
-            let holds = record
-                .fingerprint
-                .into_iter()
-                .chain(open.as_ref().and_then(|intent| intent.base))
-                .chain(record.intent.as_ref().and_then(Intent::retires))
-                .collect();
-            let open = open.map(|intent| OpenSibling {
-                base: intent.base,
-                marked_at: intent.marked_at,
-                adds: intent.call == Call::Add,
-            });
-            (holds, open)
-        }
-        _ => (Vec::new(), None),
+    let record = match view(secret, asker) {
+        SecretView::Ours(OurSecret { record, .. }) => Some(record),
+        _ => None,
     };
+    // What a Secret that was deleted has said of a second code still stands in status.
+    let mirror = mirror(&status).filter(|intent| intent.app == *app);
+    let number = record.as_ref().map_or(0, |record| record.number);
+    let number = number.max(status.rotation_number.unwrap_or(0));
+    let intent = furthest(
+        record.as_ref().and_then(|record| record.intent.as_ref()),
+        mirror.as_ref(),
+    );
+    let open = intent.filter(|intent| intent.is_open() && intent.number > number);
+    let holds = record
+        .as_ref()
+        .and_then(|record| record.fingerprint)
+        .into_iter()
+        .chain(open.and_then(|intent| intent.base))
+        .chain(intent.and_then(Intent::retires))
+        .collect();
+    let open = open.map(|intent| OpenSibling {
+        base: intent.base,
+        marked_at: intent.marked_at,
+        adds: intent.call == Call::Add,
+    });
     let age = |resource: &AppCodeRotation| (created(resource), resource.metadata.uid.clone());
     let is_near = them.namespace() == us.namespace();
     let is_on_secret = is_near && them.target_name() == us.target_name() && !is_stuck(them);

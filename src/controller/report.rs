@@ -12,7 +12,7 @@ use super::observe::Pass;
 use super::{ClusterError, Context, Error};
 use crate::api::{AppCodeRotation, AppCodeRotationStatus, MANAGER, PlainCode, Reason};
 use crate::modelarts::scrub;
-use crate::plan::Step;
+use crate::plan::{Step, distribution_pause};
 use crate::status::{self, Note, fold, is_worth_writing, notes};
 use crate::telemetry::causes;
 
@@ -58,7 +58,9 @@ pub(super) async fn report(ctx: &Context, pass: &Pass, step: &Step) -> Result<Op
     for note in notes(folded, old, &new) {
         tell(ctx, resource, &note, now).await;
     }
-    Ok(next_look(step, &new, now))
+    let after = next_look(step, &new, now);
+    let sooner = distribution_pause(&pass.observed, now).and_then(|pause| Duration::try_from(pause).ok());
+    Ok(after.map(|after| sooner.map_or(after, |sooner| after.min(sooner))))
 }
 
 /// Tells that the outcome of a rotation could not be saved, since `Ready` must not stand over a code that may be dead. As

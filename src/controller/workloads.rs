@@ -3,8 +3,6 @@
 //! That the operator may not read or change a workload is something to tell, not a failure: the rights are optional, and
 //! the rotation goes on without them.
 
-use jiff::Timestamp;
-
 use super::cluster::{Cluster, ClusterError};
 use crate::ids::RotationId;
 use crate::workload::{RestartTarget, Rollout};
@@ -22,8 +20,17 @@ pub struct Marking<'a> {
     pub marker: &'a str,
     /// Its value.
     pub id: &'a RotationId,
-    /// When its code was written into the Secret: a workload that was made later has never been restarted for it.
-    pub since: Timestamp,
+}
+
+/// What a look at a workload tells.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Looked {
+    /// The workload.
+    pub target: RestartTarget,
+    /// How far it is.
+    pub rollout: Rollout,
+    /// How a record names it, if its pod template carries the rotation's id.
+    pub mark: Option<String>,
 }
 
 /// The Secret as it was when the restart was decided on.
@@ -50,31 +57,34 @@ pub enum Restarted {
     Superseded,
 }
 
-/// Reads each of `targets` and says what it tells of its restart. `restarted`: those that are on record as restarted for
-/// this rotation.
-///
-/// # Errors
-/// When the API server failed in a way that may pass.
+/// Reads each of `targets` and says what it tells of its restart. `restarted`: the marks of those that are on record as
+/// restarted for this rotation.
 pub async fn look(
     cluster: &Cluster,
     marking: Marking<'_>,
     targets: &[RestartTarget],
-    restarted: &[RestartTarget],
-) -> Result<Vec<(RestartTarget, Rollout)>, ClusterError> {
-    let mut rollouts = Vec::with_capacity(targets.len());
+    restarted: &[String],
+) -> Vec<Looked> {
+    let mut all = Vec::with_capacity(targets.len());
     for target in targets {
-        let rollout = match cluster.workload(marking.namespace, target).await {
+        let (rollout, mark) = match cluster.workload(marking.namespace, target).await {
             Ok(workload) => {
-                let is_old = workload.as_ref().is_some_and(|it| it.created() <= marking.since);
-                let was_restarted = is_old && restarted.contains(target);
-                Rollout::of(workload.as_ref(), marking.marker, marking.id, was_restarted)
+                let mark = workload.as_ref().map(|workload| workload.mark(target));
+                let was_restarted = mark.as_ref().is_some_and(|mark| restarted.contains(mark));
+                let rollout = Rollout::of(workload.as_ref(), marking.marker, marking.id, was_restarted);
+                let is_marked = workload.is_some_and(|it| it.marked(marking.marker) == Some(marking.id.as_str()));
+                (rollout, mark.filter(|_| is_marked))
             }
-            Err(ClusterError::Refused(why)) => Rollout::Forbidden(why),
-            Err(error) => return Err(error),
+            Err(ClusterError::Refused(why)) => (Rollout::Forbidden(why), None),
+            Err(error) => (Rollout::Failing(error.to_string()), None),
         };
-        rollouts.push((target.clone(), rollout));
+        all.push(Looked {
+            target: target.clone(),
+            rollout,
+            mark,
+        });
     }
-    Ok(rollouts)
+    all
 }
 
 /// Marks `target` with the rotation, which makes its controller replace its pods; one that is marked already is left
@@ -91,9 +101,7 @@ pub async fn restart(
     fence: Fence<'_>,
     target: &RestartTarget,
 ) -> Result<Restarted, ClusterError> {
-    let Marking {
-        namespace, marker, id, ..
-    } = marking;
+    let Marking { namespace, marker, id } = marking;
     for _ in 0..MOST_CONFLICTS {
         let workload = match cluster.workload(namespace, target).await {
             Err(ClusterError::Refused(why)) => return Ok(Restarted::Forbidden(why)),

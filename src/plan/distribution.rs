@@ -3,7 +3,7 @@
 //! Whatever comes of this never changes the app, and the rotation is not lost by it: it stays persisted, with what was
 //! done on record, so that no workload is restarted twice for it. With `Overlap` the code before lives until all is done.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Observed, Planner, Step};
 use crate::api::Reason;
@@ -19,10 +19,24 @@ const PROPAGATION: SignedDuration = SignedDuration::from_mins(2);
 const PAUSES: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(5), SignedDuration::from_mins(5));
 
 impl Planner<'_> {
-    /// The next thing to do for the consumers of the last rotation's code. Where nothing of it is left in the app but the
-    /// new code, a rotation that is due does not wait for them: a workload that is stuck must not protect a leaked code.
-    pub(super) fn distribution(&self) -> Option<Step> {
+    /// What can be done for the consumers at once. It needs nothing of the cloud, so it waits for nothing there.
+    pub(super) fn urgent_distribution(&self) -> Option<Step> {
+        let is_other_open = self.open().is_some() || self.o.memory.held.is_some();
+        if is_other_open || !self.is_secret_in_order() {
+            return None;
+        }
         let step = self.next_of_distribution()?;
+        let is_urgent = matches!(
+            step,
+            Step::Verify | Step::LookAtWorkloads | Step::Restart(_) | Step::WriteRecord { .. }
+        );
+        is_urgent.then_some(step)
+    }
+
+    /// What is waited for on the consumers' side. Where nothing is left in the app but the new code, a rotation that is due
+    /// does not wait for them: a workload that is stuck must not protect a leaked code.
+    pub(super) fn distribution(&self) -> Option<Step> {
+        let step = self.next_of_distribution().filter(|_| self.is_secret_in_order())?;
         let Step::Linger { after, .. } = &step else {
             return Some(step);
         };
@@ -32,7 +46,7 @@ impl Planner<'_> {
             self.due_rotation()
         };
         match next {
-            Some(due @ Step::WriteIntent { .. }) => Some(due),
+            Some(due @ (Step::WriteIntent { .. } | Step::Hold)) => Some(due),
             Some(Step::Wait { after: sooner, .. }) if sooner < *after => Some(step.sooner(sooner)),
             _ => Some(step),
         }
@@ -41,7 +55,7 @@ impl Planner<'_> {
     fn next_of_distribution(&self) -> Option<Step> {
         let intent = self.unfinished().filter(|intent| intent.is_undistributed())?;
         let done = intent.distribution.as_ref()?;
-        let unverified = self.o.unverified();
+        let unverified = self.o.unverified(self.now);
         if unverified.is_some() && self.is_try_due() {
             return Some(Step::Verify);
         }
@@ -66,7 +80,7 @@ impl Planner<'_> {
         if handover.restarts.is_empty() {
             return None;
         }
-        let delay = handover.restart_delay.saturating_sub(self.age());
+        let delay = handover.restart_delay.saturating_sub(self.o.age(self.now));
         if delay.is_positive() {
             let message = "The workloads are restarted once spec.restartDelay has passed.";
             return Some(Step::Linger {
@@ -78,20 +92,15 @@ impl Planner<'_> {
         let Some(rollouts) = &self.o.rollouts else {
             return Some(Step::LookAtWorkloads);
         };
-        let of = |which: fn(&Rollout) -> bool| -> Vec<RestartTarget> {
-            let them = rollouts.iter().filter(|(_, rollout)| which(rollout));
-            them.map(|(target, _)| target.clone()).collect()
-        };
-        let fresh = of(|rollout| *rollout == Rollout::NotRestarted);
-        if !fresh.is_empty() {
-            return self.not_now().or(Some(Step::Restart(fresh)));
+        let fresh = rollouts.iter().filter(|(_, rollout)| *rollout == Rollout::NotRestarted);
+        let fresh: Vec<RestartTarget> = fresh.map(|(target, _)| target.clone()).collect();
+        if !fresh.is_empty() && self.o.may_mutate {
+            return Some(Step::Restart(fresh));
         }
-        let restarted = of(|rollout| !matches!(rollout, Rollout::Missing | Rollout::Forbidden(_)));
-        let restarted: Vec<String> = restarted.iter().map(ToString::to_string).collect();
-        if restarted.iter().any(|target| !done.restarted.contains(target)) {
-            let kept = done.restarted.iter().filter(|target| !restarted.contains(target));
+        if self.o.marked.iter().any(|mark| !done.restarted.contains(mark)) {
+            let kept = done.restarted.iter().filter(|mark| !self.o.marked.contains(mark));
             let distribution = Distribution {
-                restarted: kept.cloned().chain(restarted.iter().cloned()).collect(),
+                restarted: kept.chain(&self.o.marked).cloned().collect(),
                 verified_at: done.verified_at.or(self.is_passed().then_some(self.now)),
                 ..done.clone()
             };
@@ -102,7 +111,7 @@ impl Planner<'_> {
         }
         let is_waited_for = handover.waits_for_rollout || intent.retires().is_none();
         let is_open = rollouts.iter().any(|(_, rollout)| !rollout.is_done());
-        (is_waited_for && is_open).then(|| {
+        (is_open && (is_waited_for || !fresh.is_empty())).then(|| {
             let is_held = rollouts.iter().any(|(_, rollout)| rollout.is_held());
             let reason = if is_held {
                 Reason::RolloutHeld
@@ -113,40 +122,17 @@ impl Planner<'_> {
         })
     }
 
-    /// How long the code has been in the Secret.
-    fn age(&self) -> SignedDuration {
-        self.story
-            .rotated_at
-            .map_or(SignedDuration::ZERO, |at| self.now.duration_since(at))
-    }
-
-    /// The longer it has taken, the less it matters when it is looked at again: a quarter of that time later.
     fn linger(&self, reason: Reason, message: String) -> Step {
-        let pause = (self.age() / 4).clamp(PAUSES.0, PAUSES.1);
-        let put_off = self.put_off().unwrap_or_default();
         Step::Linger {
             reason,
             message,
-            after: pause.max(put_off).min(self.next_check().max(PAUSES.0)),
+            after: pause(self.o, self.now).min(self.next_check().max(PAUSES.0)),
         }
     }
 
     fn is_passed(&self) -> bool {
         let last = self.o.memory.trial.as_ref();
         last.is_some_and(|trial| trial.is_of(self.o.intent()) && trial.outcome.is_passed())
-    }
-
-    /// How long the service has asked to be left alone still.
-    fn put_off(&self) -> Option<SignedDuration> {
-        let trial = self.o.memory.trial.as_ref()?;
-        let Probe::Throttled {
-            retry_after: Some(after),
-        } = trial.outcome
-        else {
-            return None;
-        };
-        let after = SignedDuration::try_from(after).ok()?;
-        Some(after.saturating_sub(self.o.uptime.saturating_sub(trial.last)))
     }
 
     /// Whether the pause after the last try of this rotation's code is over.
@@ -162,9 +148,41 @@ impl Planner<'_> {
         };
         let tried_for = trial.last.saturating_sub(trial.since);
         let pause = (tried_for / 4).clamp(PAUSES.0, PAUSES.1);
-        let is_put_off = self.put_off().is_some_and(|left| left.is_positive());
-        !is_put_off && self.o.uptime.saturating_sub(trial.last) >= pause
+        put_off(self.o).is_none() && self.o.uptime.saturating_sub(trial.last) >= pause
     }
+}
+
+/// The longer it has taken, the less it matters when it is looked at again: a quarter of that time later. A code that is
+/// being tried is looked at no later than when it would have to work.
+fn pause(o: &Observed, now: Timestamp) -> SignedDuration {
+    let age = o.age(now);
+    let pause = (age / 4).clamp(PAUSES.0, PAUSES.1).max(put_off(o).unwrap_or_default());
+    let left = PROPAGATION.saturating_sub(age);
+    if left.is_positive() {
+        pause.min(left.max(PAUSES.0))
+    } else {
+        pause
+    }
+}
+
+/// How soon a rotation is to be looked at again whose code is on its way to its consumers, whatever else is waited for.
+pub fn distribution_pause(o: &Observed, now: Timestamp) -> Option<SignedDuration> {
+    let is_on_its_way = o.own_book()?.is_in_sync() && o.intent()?.is_undistributed();
+    is_on_its_way.then(|| pause(o, now))
+}
+
+/// How long the service has asked to be left alone still.
+fn put_off(o: &Observed) -> Option<SignedDuration> {
+    let trial = o.memory.trial.as_ref().filter(|trial| trial.is_of(o.intent()))?;
+    let Probe::Throttled {
+        retry_after: Some(after),
+    } = trial.outcome
+    else {
+        return None;
+    };
+    let after = SignedDuration::try_from(after).ok()?;
+    let left = after.saturating_sub(o.uptime.saturating_sub(trial.last));
+    Some(left).filter(|left| left.is_positive())
 }
 
 impl Step {
@@ -182,9 +200,17 @@ impl Step {
 }
 
 impl Observed {
+    /// How long the code has been in the Secret. One that was written at a time still to come, by a clock that has since
+    /// been set back, has been there for longer than anything waits.
+    fn age(&self, now: Timestamp) -> SignedDuration {
+        let at = self.own_book().and_then(|book| book.record.rotated_at);
+        let age = at.map(|at| now.duration_since(at)).filter(|age| !age.is_negative());
+        age.unwrap_or(SignedDuration::from_hours(24))
+    }
+
     /// Why the code of the last rotation does not count as working yet, while it has still to be tried: it may yet become
     /// known to its gateway, or it has failed for longer than that takes.
-    pub fn unverified(&self) -> Option<(Reason, String)> {
+    pub fn unverified(&self, now: Timestamp) -> Option<(Reason, String)> {
         let wanted = self.wanted.as_ref().ok()?;
         let intent = self.intent().filter(|intent| intent.is_undistributed())?;
         let is_done = intent.distribution.as_ref()?.verified_at.is_some();
@@ -200,7 +226,7 @@ impl Observed {
         if trial.outcome.is_passed() {
             return None;
         }
-        let reason = if trial.last.saturating_sub(trial.since) < PROPAGATION {
+        let reason = if self.age(now) < PROPAGATION {
             Reason::Verifying
         } else {
             Reason::VerificationFailed

@@ -35,7 +35,9 @@ impl Planner<'_> {
         let Some(seed) = self.wanted.seed.fingerprint() else {
             return false;
         };
-        !self.is_start() && !self.story.is_seed(seed) && !self.story.is_current(Some(seed))
+        // While a code is still to be retired the current one is looked after; another seed has its turn after that.
+        let is_new = !self.story.is_seed(seed) && !self.story.is_current(Some(seed));
+        is_new && !self.is_start() && !self.is_retirement_pending()
     }
 
     /// The code that is current, or that a start begins with; `None` only for an app without codes.
@@ -184,6 +186,13 @@ impl Planner<'_> {
         timetable.start(since, &self.o.resource.uid, self.now)
     }
 
+    /// What earlier rotations have left in the app, as long as it is there.
+    fn left_over(&self, app: &AppReading, base: Option<Fingerprint>) -> Vec<Fingerprint> {
+        let before = self.o.intent().into_iter().flat_map(|intent| intent.unclaimed.iter());
+        let is_left = |code: &&Fingerprint| app.codes.contains(code) && Some(**code) != base;
+        before.filter(is_left).copied().collect()
+    }
+
     pub(super) fn minimum_interval_left(&self) -> Option<SignedDuration> {
         let completed = self.story.rotated_at.filter(|_| self.story.number > 0);
         // Of another app as well, so that a spec that goes to and fro gains nothing.
@@ -264,6 +273,9 @@ impl Planner<'_> {
         if let Some(step) = self.exhausted_budget() {
             return Some(step);
         }
+        if is_beside && !self.o.resource.has_finalizer {
+            return Some(Step::Hold);
+        }
         let record = self.record();
         let recent: Vec<_> = record.recent.iter().copied().chain([self.now]).collect();
         let before: Vec<Fingerprint> = record
@@ -291,7 +303,7 @@ impl Planner<'_> {
                 Call::Add
             },
             known: known(&app.codes, &before),
-            unclaimed: Vec::new(),
+            unclaimed: self.left_over(app, base),
             attempt: 1,
             updated_at: app.updated_at,
             started_at: self.now,

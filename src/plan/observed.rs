@@ -5,9 +5,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::Step;
 use crate::api::{AppCodeRotationStatus, InitialRotation, Outcome, Reason, Strategy, TargetStatus};
 use crate::ids::{AppIdentity, Fingerprint, RotationId};
-use crate::intent::{Intent, Reading};
+use crate::intent::{Intent, Reading, furthest};
 use crate::schedule::Timetable;
-use crate::secret::{OurSecret, Record, SecretView};
+use crate::secret::{OurSecret, SecretView};
 use crate::template::Layout;
 use crate::validate::DEFAULT_GRACE;
 use crate::verification::Probe;
@@ -50,6 +50,10 @@ pub struct Observed {
     pub cloud: Cloud,
     /// What the workloads that are restarted say, if they were looked at in this pass.
     pub rollouts: Option<Vec<(RestartTarget, Rollout)>>,
+    /// Those of them that carry the mark of the last rotation, as its record names them.
+    pub marked: Vec<String>,
+    /// Why the API server will not have our finalizer on the resource, if that was tried in this pass.
+    pub finalizer_refused: Option<String>,
     /// Other resources on the same app or with the same target Secret; read together with the cloud.
     pub siblings: Vec<Sibling>,
     /// Whether so many older resources with a code are on the app that not all others were looked at.
@@ -463,9 +467,9 @@ impl Observed {
     /// it. None of another app than spec names.
     pub fn intent(&self) -> Option<&Intent> {
         let book = self.book().map(|(_, secret)| &secret.record);
-        let highest = book.map_or(0, Record::highest_number);
-        let mirrored = self.mirror.as_ref().filter(|mirror| mirror.number > highest);
-        let intent = mirrored.or_else(|| book?.intent.as_ref())?;
+        let number = book.map_or(0, |record| record.number);
+        let mirrored = self.mirror.as_ref().filter(|mirror| mirror.number >= number);
+        let intent = furthest(book.and_then(|record| record.intent.as_ref()), mirrored)?;
         let is_wanted = self.wanted.as_ref().map_or(true, |wanted| wanted.app == intent.app);
         is_wanted.then_some(intent)
     }

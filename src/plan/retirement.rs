@@ -1,16 +1,17 @@
 //! With `Overlap` the code before is retired, once consumers have the new one and the grace period is over.
 //!
 //! Nothing here is in a hurry: the new code works already, and until it is retired so does the old one. Only the code
-//! that the last rotation replaced is ever deleted, and only while status, the Secret and the cloud agree on it.
+//! that the last rotation replaced is ever deleted, only while status, the Secret and the cloud agree on it, and only while
+//! the Secret holds another one that the cloud lists.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::open::attempt_pause;
-use super::{Cloud, LOCAL_RETRY, Observed, Planner, Question, Step, Story, unsettled};
-use crate::api::{Reason, RotationStep};
+use super::{Cloud, LOCAL_RETRY, Observed, Planner, Question, Step, Story, stop, unsettled};
+use crate::api::{Reason, RotationStep, Strategy};
 use crate::ids::Fingerprint;
-use crate::intent::Intent;
-use crate::secret::Record;
+use crate::intent::{Distribution, Intent};
+use crate::secret::{Record, SecretView};
 
 /// How long a deleted resource is held to retire the code before.
 const FAREWELL: SignedDuration = SignedDuration::from_mins(2);
@@ -28,13 +29,27 @@ impl Planner<'_> {
         self.unfinished().is_some_and(|intent| intent.retires().is_some())
     }
 
-    /// The finalizer stands on the resource while a retirement is pending, and only then.
+    /// The finalizer stands on the resource from before a second code is added until the first one is retired. It is set
+    /// before the call, so that a refusal comes before anything is changed.
     pub(super) fn finalizer(&self) -> Option<Step> {
-        match (self.is_retirement_pending(), self.o.resource.has_finalizer) {
+        let is_open = self
+            .open()
+            .is_some_and(|intent| intent.strategy == Strategy::Overlap && intent.base.is_some());
+        match (self.is_retirement_pending() || is_open, self.o.resource.has_finalizer) {
             (true, false) => Some(Step::Hold),
             (false, true) => Some(Step::Release),
             _ => None,
         }
+    }
+
+    /// The API server will not have the finalizer set or taken off.
+    pub(super) fn finalizer_refused(&self) -> Option<Step> {
+        let why = self.o.finalizer_refused.as_ref()?;
+        let message = format!(
+            "The operator may not set or remove its finalizer on this resource: {why}; nothing more is changed. Give it its \
+             rights back: kubectl apply -f deploy/rbac.yaml."
+        );
+        Some(stop(Reason::FinalizerRefused, message, LOCAL_RETRY))
     }
 
     /// When the code before may be deleted, while that is pending.
@@ -50,11 +65,14 @@ impl Planner<'_> {
 
     /// Deletes the code before, once consumers have the new one and the grace period is over.
     pub(super) fn retirement(&self) -> Option<Step> {
-        let intent = self.unfinished()?;
-        let at = self.retires_at()?;
-        if self.wanted.suspend {
-            return None;
+        let intent = self.unfinished().filter(|_| !self.wanted.suspend)?;
+        let base = intent.retires()?;
+        if self.is_wanted_back(base) {
+            return Some(self.note(intent.retired(true)));
         }
+        let Some(at) = self.retires_at() else {
+            return self.mended(intent);
+        };
         if at > self.now {
             let message = if self.due().is_some() {
                 "The code before still works until its grace period is over; what is asked for now starts after that. \
@@ -71,12 +89,40 @@ impl Planner<'_> {
         self.retire(intent)
     }
 
+    /// Spec names the code as its new seed, so somebody wants it to go on working.
+    fn is_wanted_back(&self, base: Fingerprint) -> bool {
+        self.wanted.seed.fingerprint() == Some(base) && !self.story.is_seed(base)
+    }
+
+    /// A record that does not say since when consumers have the code, or names a time that is still to come, as after a
+    /// clock was set back: the grace period is counted from now.
+    fn mended(&self, intent: &Intent) -> Option<Step> {
+        match intent.step {
+            RotationStep::Distributed | RotationStep::Retiring => Some(self.note(intent.distributed(None, self.now))),
+            RotationStep::Persisted if intent.distribution.is_none() => Some(self.note(Intent {
+                distribution: Some(Distribution::default()),
+                ..intent.clone()
+            })),
+            _ => None,
+        }
+    }
+
     fn retire(&self, intent: &Intent) -> Option<Step> {
         let app = self.o.reading()?;
         let base = intent.retires()?;
         if self.o.memory.is_marked(intent) {
             return Some(Step::Mutate(intent.clone()));
         }
+        // Whoever reads the Secret must have another code that works.
+        let held = self
+            .o
+            .secret
+            .own()
+            .filter(|secret| secret.locked.is_none() && secret.is_in_sync());
+        let held = held
+            .and_then(|secret| secret.code)
+            .filter(|code| app.codes.contains(code));
+        let held = held.filter(|code| self.story.is_current(Some(*code)))?;
         if !app.codes.contains(&base) {
             // Gone already is as good. A call of ours explains it; else one more reading has to agree.
             let is_asked_for = intent.step == RotationStep::Retiring;
@@ -88,7 +134,7 @@ impl Planner<'_> {
                 .filter(|_| !is_asked_for)
                 .or_else(|| Some(self.note(intent.retired(false))));
         }
-        if !self.is_agreed(intent, base) || self.claimed().contains(&base) {
+        if held == base || !self.is_agreed(intent, base) || self.claimed().contains(&base) {
             return Some(self.note(intent.retired(true)));
         }
         if intent.step == RotationStep::Retiring && !self.o.memory.is_not_applied(intent) {
@@ -120,7 +166,7 @@ impl Planner<'_> {
         });
         // A Secret that was deleted meanwhile and made anew has forgotten the code before.
         let recorded = self.book().and_then(|book| book.record.previous);
-        is_shown && recorded.is_none_or(|previous| previous == base) && !self.story.is_current(Some(base))
+        is_shown && recorded.is_none_or(|previous| previous == base)
     }
 
     /// How far the rotation has come, written under the fence.
@@ -143,6 +189,10 @@ impl Planner<'_> {
 /// soon, else it is left. A deletion must not wait for a cloud that is down, nor for a long grace period.
 pub(super) fn farewell(o: &Observed, now: Timestamp) -> Option<Step> {
     let since = o.resource.held_since.filter(|_| o.resource.has_finalizer)?;
+    if let Some(why) = &o.finalizer_refused {
+        let message = format!("The operator may not remove its finalizer: {why}.");
+        return Some(stop(Reason::FinalizerRefused, message, LOCAL_RETRY));
+    }
     let Ok(wanted) = &o.wanted else {
         return Some(Step::Release);
     };
@@ -150,7 +200,9 @@ pub(super) fn farewell(o: &Observed, now: Timestamp) -> Option<Step> {
     let planner = Planner { o, wanted, story, now };
     let end = since.min(now).checked_add(FAREWELL).unwrap_or(now);
     let in_time = planner.retires_at().filter(|at| *at <= end);
-    let (Some(intent), Some(at), true) = (planner.unfinished(), in_time, now < end && !wanted.suspend) else {
+    let is_writable = matches!(&o.secret, SecretView::Ours(secret) if secret.locked.is_none() && !secret.is_inherited);
+    let may_try = is_writable && now < end && !wanted.suspend && o.secret_refused.is_none();
+    let (Some(intent), Some(at), true) = (planner.unfinished(), in_time, may_try) else {
         return Some(Step::Release);
     };
     let linger = |after: SignedDuration| Step::Linger {
@@ -163,9 +215,11 @@ pub(super) fn farewell(o: &Observed, now: Timestamp) -> Option<Step> {
     }
     match &o.cloud {
         Cloud::NotAsked => Some(Step::AskCloud),
-        Cloud::Read(app) if app.masked || !app.is_supported || o.secret_refused.is_some() => Some(Step::Release),
+        Cloud::Read(app) if app.masked || !app.is_supported => Some(Step::Release),
         Cloud::Read(_) => match planner.retire(intent) {
             Some(Step::Linger { after, .. } | Step::Wait { after, .. }) => Some(linger(after)),
+            // Nothing else in the Secret works, so the code before must stay.
+            None => Some(Step::Release),
             step => step,
         },
         Cloud::Failed(failure) if failure.is_final => Some(Step::Release),
@@ -173,7 +227,8 @@ pub(super) fn farewell(o: &Observed, now: Timestamp) -> Option<Step> {
     }
 }
 
-/// When `intent` may retire its base: once its code was distributed and `grace` has passed since.
+/// When `intent` may retire its base: once its code was distributed and `grace` has passed since. None while that is not
+/// known, as when the record names a time that is still to come.
 pub fn retires_at(intent: &Intent, grace: SignedDuration, now: Timestamp) -> Option<Timestamp> {
     intent.retires()?;
     let is_distributed = matches!(intent.step, RotationStep::Distributed | RotationStep::Retiring);
@@ -182,6 +237,6 @@ pub fn retires_at(intent: &Intent, grace: SignedDuration, now: Timestamp) -> Opt
         .as_ref()?
         .distributed_at
         .filter(|_| is_distributed)?;
-    // A time in the future was written by a clock that has since been set back.
-    Some(distributed_at.min(now).checked_add(grace).unwrap_or(Timestamp::MAX))
+    let known = Some(distributed_at).filter(|at| *at <= now)?;
+    Some(known.checked_add(grace).unwrap_or(Timestamp::MAX))
 }

@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use super::{AppReading, Book, LOCAL_RETRY, Planner, Shares, Sibling, Standing, Step, WriteReason, stop, wait};
 use crate::api::Reason;
 use crate::ids::Fingerprint;
-use crate::intent::CAPACITY;
+use crate::intent::{CAPACITY, Intent};
 use crate::secret::{OurSecret, Record, SecretView};
 
 /// How long an older resource that was not looked at yet is waited for.
@@ -135,6 +135,12 @@ impl Planner<'_> {
             handled_request: self.story.handled_request.clone(),
             recent: self.recent(),
             intent: self.o.intent().cloned(),
+            // A Secret that was made anew or comes from a backup does not know the code that is still to be retired.
+            previous: self
+                .o
+                .intent()
+                .and_then(Intent::retires)
+                .or_else(|| recorded.and_then(|record| record.previous)),
             ..recorded.map_or_else(|| Record::new(self.wanted.app.clone()), Clone::clone)
         }
     }

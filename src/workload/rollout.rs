@@ -17,6 +17,8 @@ pub enum Rollout {
     Missing,
     /// The operator may not read or change it; the API server's words.
     Forbidden(String),
+    /// It could not be read or restarted for a reason that may pass.
+    Failing(String),
     /// Its pod template does not carry the rotation's id.
     NotRestarted,
     /// It was restarted for this rotation, and its pod template does not say so any more. It is never restarted again for
@@ -87,6 +89,7 @@ impl Rollout {
             Self::NotRestarted | Self::Progressing { .. } | Self::Done => false,
             Self::Missing
             | Self::Forbidden(_)
+            | Self::Failing(_)
             | Self::RolledBack
             | Self::Paused
             | Self::Stuck { .. }
@@ -105,6 +108,7 @@ impl Rollout {
                 "{target} may not be read or restarted by the operator ({why}); give the operator the role \
                  appcode-operator-restart, or take {target} out of restartTargets and restart it yourself"
             ),
+            Self::Failing(why) => format!("{target} could not be restarted or looked at ({why}); it is tried again"),
             Self::NotRestarted => format!("{target} has not been restarted yet"),
             Self::RolledBack => format!(
                 "{target} was restarted for this rotation and was rolled back since; its pods may hold the earlier code, and it is not restarted a second time; roll it forward again, or restart it yourself \

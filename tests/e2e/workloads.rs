@@ -140,14 +140,21 @@ impl Scene {
             namespace: NAMESPACE,
             marker: &self.marker,
             id,
-            since: jiff::Timestamp::MAX,
         }
     }
 
     async fn look(&self, target: &RestartTarget, id: &RotationId) -> Rollout {
         let targets = std::slice::from_ref(target);
-        let mut found = look(&self.cluster, self.marking(id), targets, targets).await.unwrap();
-        found.remove(0).1
+        let read = self.cluster.workload(NAMESPACE, target).await;
+        // As if it had been recorded once it was marked.
+        let marks: Vec<String> = read
+            .ok()
+            .flatten()
+            .iter()
+            .map(|workload| workload.mark(target))
+            .collect();
+        let mut found = look(&self.cluster, self.marking(id), targets, &marks).await;
+        found.remove(0).rollout
     }
 
     /// Looks until `is_so` holds.

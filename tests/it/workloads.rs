@@ -51,7 +51,6 @@ impl Scene {
             namespace: NAMESPACE,
             marker: &self.marker,
             id: &self.id,
-            since: jiff::Timestamp::MAX,
         }
     }
 
@@ -63,11 +62,18 @@ impl Scene {
         restart(&self.cluster, self.marking(), fence, target).await
     }
 
+    /// Looks, with these on record as restarted.
     async fn look(&self, restarted: &[RestartTarget]) -> Vec<Rollout> {
-        let found = look(&self.cluster, self.marking(), &all(), restarted).await.unwrap();
-        let (targets, rollouts): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+        let marks: Vec<String> = restarted.iter().filter_map(|target| self.mark(target)).collect();
+        let found = look(&self.cluster, self.marking(), &all(), &marks).await;
+        let targets: Vec<_> = found.iter().map(|looked| looked.target.clone()).collect();
         assert_eq!(targets, all());
-        rollouts
+        found.into_iter().map(|looked| looked.rollout).collect()
+    }
+
+    fn mark(&self, target: &RestartTarget) -> Option<String> {
+        let workload = self.stage.workload(target)?;
+        Some(format!("{target}/{}", workload["metadata"]["uid"].as_str().unwrap()))
     }
 
     /// Strikes one call of a restart: 0 reads the workload, 1 reads the Secret, 2 patches.

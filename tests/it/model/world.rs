@@ -444,6 +444,8 @@ impl World {
             mirror: None,
             cloud: Cloud::NotAsked,
             rollouts: None,
+            marked: Vec::new(),
+            finalizer_refused: None,
             siblings: Vec::new(),
             is_crowded: false,
             memory,
