@@ -7,7 +7,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BUILD := cargo build --locked --workspace --all-targets
 RUN_TESTS := $(shell command -v cargo-nextest >/dev/null && echo 'cargo nextest run --locked --workspace --no-fail-fast' || echo 'cargo test --locked --workspace')
 
-.PHONY: build assets demo test soak fuzz fmt lint deny doc bench generate e2e e2e-chaos clean
+.PHONY: build assets demo test soak fuzz mutants fmt lint deny doc bench generate e2e e2e-chaos clean
 
 build: ## Compile everything
 	$(BUILD)
@@ -37,6 +37,12 @@ e2e-chaos: assets ## Hundreds of kills, hand-overs and long outages, in about ha
 # Only the operator itself is optimised for it, with all checks left in, so that the dependencies of the tests serve as they are.
 fuzz: ## CASES=1000000 random cases of each fuzz target, on any toolchain; FUZZ_SEED=1 chooses others
 	FUZZ_CASES=$(or $(CASES),1000000) cargo test --locked --config profile.dev.package.appcode-operator.opt-level=2 --test fuzz -- --nocapture
+
+# Few cases, always the same and not shrunk: a mutant that only chance would find is one that a table should find.
+MUTANTS := PROPTEST_CASES=100 PROPTEST_RNG_SEED=1 PROPTEST_MAX_SHRINK_ITERS=0
+
+mutants: ## Every small change of what decides, which a unit test has to notice (cargo-mutants, an hour or two); SHARD=0/8 tries some
+	env $(MUTANTS) cargo mutants --no-shuffle --timeout 60 --output $(TARGET) $(if $(SHARD),--sharding round-robin --shard $(SHARD))
 
 fmt: ## Format the code
 	cargo fmt --all

@@ -285,6 +285,35 @@ mod tests {
         assert_eq!(backoff(1, 0.5, Duration::ZERO, SECOND), Duration::from_millis(1));
     }
 
+    #[test]
+    fn the_draw_chooses_the_place_between_the_bounds() {
+        for (failures, draw, millis) in [
+            (2, 0.0, 2000),
+            (2, 0.5, 5000),
+            (2, 0.25, 3500),
+            (2, 1.0, 8000),
+            (2, f64::NAN, 8000),
+        ] {
+            assert_eq!(
+                backoff(failures, draw, 4 * SECOND, 60 * SECOND).as_millis(),
+                millis,
+                "{draw}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_breaker_may_be_forgotten_unless_it_is_closed_or_being_tried() {
+        let mut breaker = Breaker::new("1");
+        assert!(breaker.is_idle(SECOND));
+        breaker.enter("1", SECOND);
+        assert!(!breaker.is_idle(SECOND));
+        breaker.record("1", Verdict::Accepted, SECOND);
+        assert!(breaker.is_idle(SECOND));
+        breaker.record("1", Verdict::Rejected(10 * SECOND), SECOND);
+        assert!(!breaker.is_idle(10 * SECOND) && breaker.is_idle(11 * SECOND));
+    }
+
     proptest! {
         #[test]
         fn a_bucket_never_exceeds_its_rate(rate in 0.1_f64..50.0, burst in 1_u32..20, steps in prop::collection::vec(0_u64..3000, 1..60)) {

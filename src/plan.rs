@@ -16,6 +16,8 @@ mod open;
 pub(crate) mod properties;
 mod retirement;
 mod story;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 
 use jiff::{SignedDuration, Timestamp};

@@ -5,6 +5,8 @@
 //! that the cloud does not list.
 
 mod extras;
+#[cfg(test)]
+mod lines;
 
 use std::collections::BTreeMap;
 

@@ -256,7 +256,12 @@ fn unfinished(o: &Observed) -> Option<&Intent> {
     let last = o
         .own_book()
         .map_or(o.status.rotation_number, |book| Some(book.record.number));
-    let persisted = || own_intent(o).filter(|intent| intent.is_unfinished() && Some(intent.number) == last);
+    let persisted = || {
+        own_intent(o).filter(|intent| {
+            // An open one of that number came back with a backup of the Secret; it is over.
+            !intent.is_open() && intent.is_unfinished() && Some(intent.number) == last
+        })
+    };
     open_intent(o).or_else(persisted)
 }
 

@@ -4,6 +4,8 @@
 //! those that only the operator can know: which endpoints are allowed, the minimum interval, whether plain text is.
 //! A message says which field breaks which rule. It never quotes a value: that may be a secret put in the wrong field.
 
+#[cfg(test)]
+mod lines;
 mod schedule;
 mod text;
 mod verification;

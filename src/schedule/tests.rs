@@ -152,6 +152,25 @@ fn a_window_is_open_from_its_firing_until_its_duration_is_over() {
 }
 
 #[test]
+fn a_timetable_is_told_in_words() {
+    let told = |jitter, windows: usize| {
+        let one = window("0 22 * * *", minutes(60));
+        let timetable = Timetable {
+            windows: vec![one; windows],
+            ..interval(90_000, jitter)
+        };
+        timetable.tell()
+    };
+    assert_eq!(told(0, 0), "25h after the present code became current");
+    let delayed = "25h after the present code became current, delayed by this resource's share of 1m 30s of jitter";
+    assert_eq!(told(90, 0), delayed);
+    assert_eq!(told(90, 1), format!("{delayed}, and only in the window"));
+    assert_eq!(told(90, 2), format!("{delayed}, and only in one of the windows"));
+    let by_cron = by_cron("0 3 * * SUN", SignedDuration::ZERO);
+    assert_eq!(by_cron.tell(), "by cron \"0 3 * * SUN\" in UTC");
+}
+
+#[test]
 fn windows_that_overlap_are_one_as_long_as_the_last() {
     let timetable = Timetable {
         windows: vec![window("0 * * * *", minutes(90)), window("30 * * * *", minutes(10))],

@@ -1,3 +1,5 @@
+mod lines;
+
 use jiff::{SignedDuration, Timestamp};
 use pretty_assertions::assert_eq;
 use proptest::prelude::*;

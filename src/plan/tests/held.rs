@@ -1,0 +1,172 @@
+use super::*;
+use crate::api::Outcome;
+
+fn hold(o: &mut Observed, number: u8) {
+    let intent = intent(o).clone();
+    o.memory.held = Some(Held {
+        intent,
+        code: code(number),
+    });
+}
+
+#[test]
+fn a_code_that_only_this_process_holds_is_saved_or_dropped() {
+    let start = || {
+        begun_with(|o| {
+            list(o, &[2]);
+            hold(o, 2);
+        })
+    };
+    fn number(o: &mut Observed, number: i64) {
+        o.memory.held.as_mut().unwrap().intent.number = number;
+    }
+    fn another(o: &mut Observed) {
+        o.memory.held.as_mut().unwrap().intent.rotation_id = crate::ids::RotationId::from_random(99);
+    }
+    fn unlisted(o: &mut Observed, settled: i64) {
+        list(o, &[1]);
+        let code = code(2).to_string();
+        settle(o, Question::NotListed { code }, settled);
+    }
+    check(
+        start,
+        &[
+            ("its intent waits", |_| {}, "write Persist"),
+            (
+                "another app",
+                |o| o.memory.held.as_mut().unwrap().intent.app = other_app(),
+                "drop",
+            ),
+            ("completed already", |o| o.status.rotation_number = Some(1), "drop"),
+            ("not listed", |o| list(o, &[1]), "settle"),
+            ("not listed still", |o| unlisted(o, 119), "wait Settling"),
+            ("not listed for long", |o| unlisted(o, 120), "drop"),
+            ("the Secret is gone", |o| o.secret = SecretView::Absent, "create"),
+            ("another rotation of this number is open", another, "drop"),
+            (
+                "an older rotation is open",
+                |o| {
+                    another(o);
+                    number(o, 2);
+                },
+                "write Persist",
+            ),
+            (
+                "a newer one is recorded",
+                |o| {
+                    ours(&mut o.secret).record.number = 2;
+                },
+                "drop",
+            ),
+            (
+                "an older one is recorded",
+                |o| {
+                    number(o, 2);
+                    let record = &mut ours(&mut o.secret).record;
+                    record.number = 1;
+                    record.intent = None;
+                },
+                "write Persist",
+            ),
+        ],
+    );
+    let mut o = start();
+    let Step::WriteCode {
+        code: saved, record, ..
+    } = plan(&o, now())
+    else {
+        panic!("{:?}", plan(&o, now()))
+    };
+    assert_eq!((saved, record.number), (code(2), 1));
+    assert_eq!(record.intent.unwrap().outcome, Some(Outcome::Completed));
+    o.secret = SecretView::Absent;
+    let Step::CreateSecret { secret, record } = plan(&o, now()) else {
+        panic!("{:?}", plan(&o, now()))
+    };
+    let held = o.memory.held.clone().unwrap();
+    assert_eq!(
+        (secret.as_str(), record.number, record.intent),
+        ("target", 0, Some(held.intent))
+    );
+}
+
+#[test]
+fn a_code_is_rescued_for_a_resource_that_goes_or_whose_spec_is_refused() {
+    let going = || {
+        begun_with(|o| {
+            list(o, &[2]);
+            hold(o, 2);
+            o.resource.deleting = true;
+        })
+    };
+    fn unlisted(o: &mut Observed, settled: i64) {
+        list(o, &[1]);
+        let code = code(2).to_string();
+        settle(o, Question::NotListed { code }, settled);
+    }
+    check(
+        going,
+        &[
+            ("listed", |_| {}, "write Persist"),
+            ("nothing is held", |o| o.memory.held = None, "gone"),
+            ("not asked yet", |o| o.cloud = Cloud::NotAsked, "ask"),
+            ("postponed", |o| o.cloud = Cloud::Postponed(secs(1)), "gone"),
+            ("masked", |o| reading(o).masked = true, "gone"),
+            ("unsupported", |o| reading(o).is_supported = false, "gone"),
+            ("may not be written", |o| o.secret_refused = Some("no".into()), "gone"),
+            ("not listed", |o| list(o, &[1]), "settle"),
+            ("not listed still", |o| unlisted(o, 119), "gone"),
+            ("not listed for long", |o| unlisted(o, 120), "drop"),
+            (
+                "locked",
+                |o| ours(&mut o.secret).locked = Some("it is immutable"),
+                "drop",
+            ),
+            ("the Secret is gone", |o| o.secret = SecretView::Absent, "drop"),
+            ("completed", |o| o.status.rotation_number = Some(1), "drop"),
+            (
+                "another rotation is open",
+                |o| intent(o).rotation_id = crate::ids::RotationId::from_random(99),
+                "drop",
+            ),
+            (
+                "it was made for another app",
+                |o| o.memory.held.as_mut().unwrap().intent.app = other_app(),
+                "drop",
+            ),
+            ("spec names another app", |o| wanted(o).app = other_app(), "drop"),
+        ],
+    );
+    let refused = || {
+        let mut o = going();
+        o.resource.deleting = false;
+        o.wanted = Err(Refusal {
+            reason: Reason::InvalidSpec,
+            message: "wrong".into(),
+        });
+        o
+    };
+    check(
+        refused,
+        &[
+            ("listed", |_| {}, "write Persist"),
+            (
+                "the Secret is gone",
+                |o| o.secret = SecretView::Absent,
+                "stop InvalidSpec",
+            ),
+            ("not listed for long", |o| unlisted(o, 120), "drop"),
+        ],
+    );
+    let Step::WriteCode {
+        secret,
+        code: saved,
+        record,
+        why,
+    } = plan(&going(), now())
+    else {
+        panic!("{:?}", plan(&going(), now()))
+    };
+    assert_eq!((secret.as_str(), saved, why), ("target", code(2), WriteReason::Persist));
+    assert_eq!(record.intent.unwrap().outcome, Some(Outcome::Completed));
+}
