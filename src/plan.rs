@@ -184,11 +184,11 @@ pub fn plan(o: &Observed, now: Timestamp) -> Step {
         .or_else(|| planner.unusable_target())
         .or_else(|| planner.refusal())
         .or_else(|| planner.secret_in_order())
-        .or_else(|| planner.finalizer())
+        .or_else(|| planner.hold())
         .or_else(|| planner.distribution())
         .or_else(|| planner.retirement())
         .or_else(|| planner.unrenderable())
-        .or_else(|| planner.due_rotation())
+        .or_else(|| planner.released(planner.due_rotation()))
         .unwrap_or_else(|| planner.rest())
 }
 

@@ -94,8 +94,8 @@ impl Planner<'_> {
         };
         let fresh = rollouts.iter().filter(|(_, rollout)| *rollout == Rollout::NotRestarted);
         let fresh: Vec<RestartTarget> = fresh.map(|(target, _)| target.clone()).collect();
-        if !fresh.is_empty() && self.o.may_mutate {
-            return Some(Step::Restart(fresh));
+        if !fresh.is_empty() {
+            return self.not_now().or(Some(Step::Restart(fresh)));
         }
         if self.o.marked.iter().any(|mark| !done.restarted.contains(mark)) {
             let kept = done.restarted.iter().filter(|mark| !self.o.marked.contains(mark));
@@ -111,7 +111,7 @@ impl Planner<'_> {
         }
         let is_waited_for = handover.waits_for_rollout || intent.retires().is_none();
         let is_open = rollouts.iter().any(|(_, rollout)| !rollout.is_done());
-        (is_open && (is_waited_for || !fresh.is_empty())).then(|| {
+        (is_open && is_waited_for).then(|| {
             let is_held = rollouts.iter().any(|(_, rollout)| rollout.is_held());
             let reason = if is_held {
                 Reason::RolloutHeld
@@ -226,7 +226,8 @@ impl Observed {
         if trial.outcome.is_passed() {
             return None;
         }
-        let reason = if self.age(now) < PROPAGATION {
+        let tried_for = trial.last.saturating_sub(trial.since);
+        let reason = if self.age(now).max(tried_for) < PROPAGATION {
             Reason::Verifying
         } else {
             Reason::VerificationFailed

@@ -31,15 +31,24 @@ impl Planner<'_> {
 
     /// The finalizer stands on the resource from before a second code is added until the first one is retired. It is set
     /// before the call, so that a refusal comes before anything is changed.
-    pub(super) fn finalizer(&self) -> Option<Step> {
-        let is_open = self
-            .open()
-            .is_some_and(|intent| intent.strategy == Strategy::Overlap && intent.base.is_some());
-        match (self.is_retirement_pending() || is_open, self.o.resource.has_finalizer) {
-            (true, false) => Some(Step::Hold),
-            (false, true) => Some(Step::Release),
-            _ => None,
+    pub(super) fn hold(&self) -> Option<Step> {
+        (self.is_held() && !self.o.resource.has_finalizer).then_some(Step::Hold)
+    }
+
+    /// Takes the finalizer off, unless a rotation is about to start that needs it.
+    pub(super) fn released(&self, next: Option<Step>) -> Option<Step> {
+        let is_start = matches!(next, Some(Step::Hold | Step::WriteIntent { .. }));
+        let is_over = self.o.resource.has_finalizer && !self.is_held();
+        if is_over && !is_start {
+            Some(Step::Release)
+        } else {
+            next
         }
+    }
+
+    fn is_held(&self) -> bool {
+        let is_beside = |intent: &Intent| intent.strategy == Strategy::Overlap && intent.base.is_some();
+        self.is_retirement_pending() || self.open().is_some_and(is_beside)
     }
 
     /// The API server will not have the finalizer set or taken off.

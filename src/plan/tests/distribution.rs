@@ -20,6 +20,7 @@ fn target(name: &str) -> RestartTarget {
 fn persisted(strategy: Strategy) -> Observed {
     let mut o = with(|o| {
         ask(o);
+        o.resource.has_finalizer = strategy == Strategy::Overlap;
         let handover = &mut wanted(o).handover;
         handover.strategy = strategy;
         handover.is_verified = true;
@@ -41,7 +42,6 @@ fn persisted(strategy: Strategy) -> Observed {
     (secret.record, secret.code) = (record, Some(made));
     if strategy == Strategy::Overlap {
         o.status.rotation = Some(mirror_before_call(&marked));
-        o.resource.has_finalizer = true;
     }
     o.status.last_handled_trigger = Some("go".into());
     o.status.current.as_mut().unwrap().fingerprint = made.short();
@@ -81,7 +81,20 @@ fn refused() -> Probe {
 }
 
 fn looked(o: &mut Observed, web: Rollout, job: Rollout) {
-    o.rollouts = Some(vec![(target("web"), web), (target("job"), job)]);
+    let rollouts = vec![(target("web"), web), (target("job"), job)];
+    let is_marked = |rollout: &Rollout| {
+        !matches!(
+            rollout,
+            Rollout::Missing
+                | Rollout::Forbidden(_)
+                | Rollout::Failing(_)
+                | Rollout::NotRestarted
+                | Rollout::RolledBack
+        )
+    };
+    let marked = rollouts.iter().filter(|(_, rollout)| is_marked(rollout));
+    o.marked = marked.map(|(target, _)| target.to_string()).collect();
+    o.rollouts = Some(rollouts);
 }
 
 fn restarted(o: &mut Observed, names: &[&str]) {
@@ -193,7 +206,7 @@ fn a_code_that_does_not_work_yet_has_two_minutes_to_become_known() {
     let reason = |since, last| {
         let mut o = with_overlap();
         tried(&mut o, since, last, refused());
-        o.unverified().map(|(reason, _)| reason)
+        o.unverified(now()).map(|(reason, _)| reason)
     };
     assert_eq!(reason(119, 0), Some(Reason::Verifying));
     assert_eq!(reason(120, 0), Some(Reason::VerificationFailed));
@@ -205,7 +218,7 @@ fn a_code_that_does_not_work_yet_has_two_minutes_to_become_known() {
     let of = |change: fn(&mut Observed)| {
         let mut o = with_overlap();
         change(&mut o);
-        o.unverified().map(|(reason, _)| reason)
+        o.unverified(now()).map(|(reason, _)| reason)
     };
     assert_eq!(of(|_| {}), Some(Reason::Verifying));
     assert_eq!(of(|o| tried(o, 0, 0, Probe::Passed)), None);

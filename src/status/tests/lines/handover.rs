@@ -189,30 +189,27 @@ fn a_code_that_went_on_working_was_not_exposed_and_its_end_is_noted() {
     o.status = new;
     o.status.history.push(other);
     let intent = intent(&mut o).clone();
-    let retired = |happened: Happened| {
-        let happened = [happened];
-        let new = fold(
-            Pass {
-                happened: &happened,
-                ..pass(&o, &step)
-            },
-            later(70),
-        );
-        let told: Vec<_> = notes(
-            Pass {
-                happened: &happened,
-                ..pass(&o, &step)
-            },
-            &o.status,
-            &new,
-        )
-        .into_iter()
-        .map(|note| (note.is_warning, note.reason, note.text))
-        .collect();
+    let (gone, left) = (intent.retired(false), intent.retired(true));
+    let retired = |done: &Intent| {
+        let mut o = o.clone();
+        *self::intent(&mut o) = done.clone();
+        let happened: Vec<_> = (*done == left)
+            .then(|| Happened::NotRetired(done.clone()))
+            .into_iter()
+            .collect();
+        let pass = Pass {
+            happened: &happened,
+            ..pass(&o, &step)
+        };
+        let new = fold(pass, later(70));
+        let told: Vec<_> = notes(pass, &o.status, &new)
+            .into_iter()
+            .map(|note| (note.is_warning, note.reason, note.text))
+            .collect();
         let ends: Vec<_> = new.history.into_iter().map(|entry| entry.retired_at).collect();
         (ends, told)
     };
-    let (ends, told) = retired(Happened::Retired(intent.clone()));
+    let (ends, told) = retired(&gone);
     assert_eq!(ends, [Some(Time(later(70))), None]);
     let text = format!(
         "The code {} of app ours, which rotation {} replaced, is gone.",
@@ -220,7 +217,7 @@ fn a_code_that_went_on_working_was_not_exposed_and_its_end_is_noted() {
         intent.rotation_id
     );
     assert_eq!(told, [(false, Reason::Retired, text)]);
-    let (ends, told) = retired(Happened::NotRetired(intent.clone()));
+    let (ends, told) = retired(&left);
     assert_eq!(ends, [None, None]);
     assert_eq!((told[0].0, told[0].1), (true, Reason::NotRetired));
     assert!(told[0].2.contains(&code(1).short()), "{told:?}");
