@@ -20,7 +20,8 @@ impl Planner<'_> {
     /// The last rotation while it is persisted and something is left to be done for it.
     pub(super) fn unfinished(&self) -> Option<&Intent> {
         let intent = self.o.intent()?;
-        let is_last = intent.number == self.story.number && !intent.is_open();
+        // Where no code is current none was ever persisted, whatever a record says.
+        let is_last = intent.number == self.story.number && !self.is_start() && !intent.is_open();
         (is_last && intent.is_unfinished()).then_some(intent)
     }
 
@@ -106,14 +107,17 @@ impl Planner<'_> {
     /// A record that does not say since when consumers have the code, or names a time that is still to come, as after a
     /// clock was set back: the grace period is counted from now.
     fn mended(&self, intent: &Intent) -> Option<Step> {
-        match intent.step {
-            RotationStep::Distributed | RotationStep::Retiring => Some(self.note(intent.distributed(None, self.now))),
-            RotationStep::Persisted if intent.distribution.is_none() => Some(self.note(Intent {
-                distribution: Some(Distribution::default()),
-                ..intent.clone()
-            })),
-            _ => None,
+        let is_distributed = matches!(intent.step, RotationStep::Distributed | RotationStep::Retiring);
+        if !is_distributed && intent.distribution.is_some() {
+            return None; // it is on its way
         }
+        Some(self.note(Intent {
+            distribution: Some(Distribution {
+                distributed_at: is_distributed.then_some(self.now),
+                ..intent.distribution.clone().unwrap_or_default()
+            }),
+            ..intent.clone()
+        }))
     }
 
     fn retire(&self, intent: &Intent) -> Option<Step> {

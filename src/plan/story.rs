@@ -89,7 +89,10 @@ impl Story {
         };
         Self {
             number,
-            highest: records().map(Record::highest_number).max().unwrap_or(0).max(number),
+            highest: records()
+                .map(Record::highest_number)
+                .chain(o.mirror.as_ref().map(|mirror| mirror.number))
+                .fold(number, i64::max),
             current,
             rotated_at: cut_to_now(times.into_iter().flatten(), now),
             handled_trigger: handled(&triggers, wanted.trigger.as_ref()),
