@@ -22,7 +22,8 @@ fn explore(
 ) {
     let mut cases = Vec::new();
     for scenario in scenarios {
-        for (at, call) in learn(*scenario, Vec::new()).iter().enumerate() {
+        let calls = learn(*scenario, Vec::new());
+        for (at, call) in calls.iter().enumerate().skip(scenario.news(&calls)) {
             for (strike, expected) in strikes(*scenario, call) {
                 let name = format!("{scenario:?}: {strike:?} at call {at}, {call}");
                 cases.push(Case {
@@ -40,7 +41,13 @@ fn explore(
 
 fn judge(cases: &[Case]) {
     assert!(!cases.is_empty());
-    let failed: Vec<String> = cases.iter().filter_map(|case| case.run().err()).collect();
+    let mut failed = Vec::new();
+    for case in cases {
+        if let Err(why) = case.run() {
+            println!("failed: {}", why.lines().take(4).collect::<Vec<_>>().join("\n"));
+            failed.push(why);
+        }
+    }
     println!("{} cases, {} failed", cases.len(), failed.len());
     assert!(
         failed.is_empty(),

@@ -49,6 +49,7 @@ pub fn all() -> Vec<Plant> {
         in_settings(),
         in_sight(),
         in_words(),
+        beyond(),
     ]
     .into_iter()
     .flatten()
@@ -64,7 +65,7 @@ fn before_the_cloud() -> Vec<Plant> {
         plant(
             "a PUT without an answer is sent once more",
             |_, make| make.wrap = Some(cloud::retry_once),
-            Seed(4),
+            Seed(16),
         ),
         plant(
             "500 is taken for 'not applied'",
@@ -196,6 +197,67 @@ fn in_words() -> Vec<Plant> {
     ]
 }
 
+/// In what comes after a new code is in the Secret.
+fn beyond() -> Vec<Plant> {
+    vec![
+        plant(
+            "the code before is retired before its grace period is over",
+            |_, make| make.decide = Some(decide::ignore_grace),
+            Stories(handed_over),
+        ),
+        plant(
+            "the code before is retired before workloads have rolled out",
+            |_, make| make.decide = Some(decide::ignore_rollouts),
+            Stories(handed_over),
+        ),
+        plant(
+            "the code before is retired though the new one was not seen to work",
+            |_, make| make.decide = Some(decide::ignore_trials),
+            Stories(handed_over),
+        ),
+        plant(
+            "the newest code is deleted in the place of the one before",
+            |_, make| make.wrap = Some(cloud::delete_newest),
+            Stories(handed_over),
+        ),
+        plant(
+            "the finalizer is left behind",
+            |_, make| make.decide = Some(decide::keep_finalizer),
+            Stories(handed_over),
+        ),
+        plant(
+            "a code is deleted without a mark",
+            |stage, _| cluster::drop_retirements(stage),
+            Stories(handed_over),
+        ),
+        plant(
+            "a POST without an answer is taken for not applied",
+            |_, make| make.wrap = Some(cloud::lost_is_not_applied),
+            Stories(added_unheard),
+        ),
+        plant(
+            "a POST is not shown in status before it is made",
+            |stage, _| cluster::drop_mirrors(stage),
+            Stories(lost_with_the_secret),
+        ),
+        plant(
+            "codes are stacked",
+            |_, make| make.decide = Some(decide::stack_codes),
+            Stories(asked_in_the_grace_period),
+        ),
+        plant(
+            "workloads are restarted again after a crash",
+            |stage, _| cluster::forget_restarts(stage),
+            Stories(killed_while_restarting),
+        ),
+        plant(
+            "a code is retired that another resource holds",
+            |_, make| make.decide = Some(decide::retire_what_others_hold),
+            Stories(taken_over),
+        ),
+    ]
+}
+
 // ── stories told by hand ───────────────────────────────────────────────────────────────────────────────────────────
 
 /// One code, taken over, one operator; a trigger was just changed.
@@ -209,6 +271,19 @@ fn setting() -> Setting {
         is_settled: true,
         operators: 1,
         order: Order::AsTheyCome,
+        grace: None,
+        is_restarting: false,
+        is_verified: false,
+    }
+}
+
+/// The same with `Overlap`, a grace period of ten minutes, tries and restarts.
+fn beside() -> Setting {
+    Setting {
+        grace: Some(600),
+        is_restarting: true,
+        is_verified: true,
+        ..setting()
     }
 }
 
@@ -324,6 +399,66 @@ fn made_again() -> Vec<Story> {
         ..story(named(), vec![lost(), deed(at, Moment::After, Deed::RemakePlain(0))])
     };
     (6..10).map(tell).collect()
+}
+
+/// Nothing goes wrong.
+fn handed_over() -> Vec<Story> {
+    vec![story(beside(), Vec::new())]
+}
+
+fn added_unheard() -> Vec<Story> {
+    let late = Fault::late(Some(Duration::from_secs(60)), LostAnswer::Cut);
+    vec![story(
+        beside(),
+        vec![strike(0, Strike::Cloud(late.at(Operation::Add).once()))],
+    )]
+}
+
+/// The process is killed before it has written the code that it added, and then the Secret is deleted.
+fn lost_with_the_secret() -> Vec<Story> {
+    let tell = |at| {
+        let killed = strike(at, Strike::Crash(Moment::After));
+        story(
+            beside(),
+            vec![killed, deed(at + 1, Moment::Before, Deed::DeleteSecret(0))],
+        )
+    };
+    (4..14).map(tell).collect()
+}
+
+fn asked_in_the_grace_period() -> Vec<Story> {
+    let long = Setting {
+        grace: Some(3_600),
+        ..beside()
+    };
+    let asked = [Deed::Trigger(0, 2), Deed::Pass(900)];
+    let events = asked.into_iter().map(|what| deed(200, Moment::Before, what));
+    vec![story(long, events.collect())]
+}
+
+fn killed_while_restarting() -> Vec<Story> {
+    let tell = |at| story(beside(), vec![strike(at, Strike::Crash(Moment::After))]);
+    (10..40).map(tell).collect()
+}
+
+/// The older of two resources takes over the code that the younger one is about to retire, and keeps it for its own grace
+/// period.
+fn taken_over() -> Vec<Story> {
+    let two = Setting {
+        codes: 2,
+        resources: 2,
+        named: Named::InSecret,
+        ..beside()
+    };
+    let deeds = [
+        Deed::Grace(1, 10_000),
+        Deed::Trigger(1, 2),
+        Deed::Pass(900),
+        Deed::Pass(60),
+        Deed::SeedRetiring(0),
+    ];
+    let events = deeds.into_iter().map(|what| deed(300, Moment::Before, what));
+    vec![story(two, events.collect())]
 }
 
 /// Stories that showed mistakes of the operator itself.

@@ -14,7 +14,9 @@ use serde_json::{Value, json};
 use super::story::{Named, Setting};
 use crate::support::Stage;
 use crate::support::api_server::{ROTATIONS, SECRETS};
+use crate::support::prober::INFERENCE_HOST;
 use crate::support::stage::{CREDENTIALS, NAME, NAMESPACE};
+use crate::support::workloads::target;
 
 /// The resources of a story.
 pub const NAMES: [&str; 2] = [NAME, "basket"];
@@ -59,6 +61,18 @@ pub enum Deed {
     Pass(u64),
     /// The operator of this place is told to end, and another one starts.
     Restart(usize),
+    /// Sets the grace period, in seconds.
+    Grace(usize, u64),
+    /// Sets the strategy: whether it is `Overlap`.
+    Strategy(usize, bool),
+    /// Names the code that another resource is about to retire, or has just retired.
+    SeedRetiring(usize),
+    PauseWorkload(usize),
+    /// Takes the mark of the last restart away.
+    RollBack(usize),
+    DeleteWorkload(usize),
+    /// Makes a workload again, if it is gone.
+    MakeWorkload(usize),
 }
 
 /// What is forged on a Secret.
@@ -104,6 +118,25 @@ impl Deed {
                 *[Forgery::App, Forgery::Endpoint, Forgery::Code].choose(random).unwrap(),
             ),
             _ => Self::Restart(random.random_range(0..setting.operators)),
+        }
+    }
+
+    /// Those that matter only where more is done with a code than to write it down.
+    pub fn draw_beyond(random: &mut StdRng, setting: &Setting) -> Self {
+        let which = random.random_range(0..setting.resources);
+        let workload = random.random_range(0..WORKLOADS.len());
+        match random.random_range(0..14) {
+            0 | 1 => Self::Grace(which, *[0, 60, 3_600].choose(random).unwrap()),
+            2 => Self::Strategy(which, random.random_ratio(1, 2)),
+            3 => Self::SeedRetiring(which),
+            4 => Self::PauseWorkload(workload),
+            5 => Self::RollBack(workload),
+            6 => Self::DeleteWorkload(workload),
+            7 => Self::MakeWorkload(workload),
+            8 | 9 => Self::DeleteSecret(which),
+            10 => Self::DeleteResource(which),
+            11 => Self::Trigger(which, random.random_range(5..8)),
+            _ => Self::Pass(*[60, 600, 1_800].choose(random).unwrap()),
         }
     }
 
@@ -161,6 +194,90 @@ impl Deed {
             Self::Jump(hours) => stage.time.set_skew(SignedDuration::from_hours(hours)),
             Self::Pass(seconds) => stage.time.advance(Duration::from_secs(seconds)),
             Self::Restart(_) => {}
+            Self::Grace(which, seconds) => set_grace(stage, which, seconds),
+            Self::Strategy(which, is_overlap) => edit(stage, which, |object| {
+                object["spec"]["strategy"] = json!(if is_overlap { "Overlap" } else { "Reset" });
+            }),
+            Self::SeedRetiring(which) => seed_retiring(stage, which),
+            Self::PauseWorkload(at) => {
+                stage.judge.excuse_workloads();
+                stage.edit_workload(&target(WORKLOADS[at]), |object| object["spec"]["paused"] = json!(true));
+            }
+            Self::RollBack(at) => {
+                stage.judge.excuse_workloads();
+                stage.edit_workload(&target(WORKLOADS[at]), |object| {
+                    object["spec"]["template"]["metadata"]["annotations"] = json!({});
+                });
+            }
+            Self::DeleteWorkload(at) => {
+                stage.judge.excuse_workloads();
+                stage.delete_workload(&target(WORKLOADS[at]));
+            }
+            Self::MakeWorkload(at) => make_workload(stage, at),
+        }
+    }
+}
+
+/// Workloads that every resource restarts, if any.
+pub const WORKLOADS: [&str; 2] = ["Deployment/web", "StatefulSet/db"];
+
+pub fn make_workload(stage: &Stage, at: usize) {
+    let target = target(WORKLOADS[at]);
+    if stage.workload(&target).is_none() {
+        stage.judge.excuse_workloads();
+        stage.create_workload(&target);
+    }
+}
+
+/// Sets what holds workloads back right again. Of those that were changed by hand nobody expects the new code any more.
+pub fn mend_workloads(stage: &Stage, is_meddled: bool) {
+    for at in 0..WORKLOADS.len() {
+        stage.edit_workload(&target(WORKLOADS[at]), |object| {
+            object["spec"].as_object_mut().unwrap().remove("paused");
+        });
+        if is_meddled {
+            make_workload(stage, at);
+        }
+    }
+    for name in NAMES.into_iter().filter(|_| is_meddled) {
+        stage.edit_rotation(name, |object| {
+            object["spec"].as_object_mut().unwrap().remove("restartTargets");
+        });
+    }
+}
+
+fn set_grace(stage: &Stage, which: usize, seconds: u64) {
+    stage.judge.excuse_grace();
+    edit(stage, which, |object| {
+        object["spec"]["overlap"] = json!({ "gracePeriod": format!("{seconds}s") });
+    });
+}
+
+/// Whoever waits for a day to pass has the code before deleted now.
+pub fn end_grace(stage: &Stage, which: usize) {
+    const LONG: u64 = 3_600;
+    let object = stage.api.object(ROTATIONS, NAMESPACE, NAMES[which]).unwrap_or_default();
+    let grace = object["spec"]["overlap"]["gracePeriod"].as_str().unwrap_or("0s");
+    if grace.trim_end_matches('s').parse::<u64>().unwrap() > LONG {
+        set_grace(stage, which, 0);
+    }
+}
+
+/// Names the code that another resource replaced last.
+fn seed_retiring(stage: &Stage, which: usize) {
+    let ever = stage.cloud.with(|cloud| cloud.ledger().codes_ever(&stage.app));
+    for other in (0..NAMES.len()).filter(|other| *other != which) {
+        let secret = stage.secret(&secret_of(stage, other)).unwrap_or_default();
+        let before = &secret["metadata"]["annotations"]["appcode.dev/previous-fingerprint"];
+        let is_before = |code: &&String| {
+            let print = Fingerprint::of(&AppId::parse(stage.app.clone()).unwrap(), code);
+            *before == print.to_string()
+        };
+        if let Some(code) = ever.iter().find(is_before) {
+            edit(stage, which, |object| {
+                object["spec"].as_object_mut().unwrap().remove("appCodeFrom");
+                object["spec"]["appCode"] = json!(code);
+            });
         }
     }
 }
@@ -210,13 +327,26 @@ pub fn make(stage: &Stage, setting: &Setting, which: usize) {
         if setting.is_scheduled {
             spec["schedule"] = json!({ "interval": "48h" });
         }
+        if let Some(grace) = setting.grace {
+            spec["strategy"] = json!("Overlap");
+            spec["overlap"] = json!({ "gracePeriod": format!("{grace}s") });
+        }
+        if setting.is_restarting {
+            let named = |text: &str| json!({ "kind": target(text).kind.as_str(), "name": target(text).name });
+            spec["restartTargets"] = WORKLOADS.map(named).into();
+        }
+        if setting.is_verified {
+            spec["verification"] = json!({ "url": format!("https://{INFERENCE_HOST}/v1/infers/any-service") });
+        }
     });
 }
 
 fn remake(stage: &Stage, which: usize, change: impl FnOnce(&mut Value, &Value)) {
     let old = stage.api.object(ROTATIONS, NAMESPACE, NAMES[which]);
     stage.api.delete(ROTATIONS, NAMESPACE, NAMES[which]);
-    if let Some(old) = old {
+    // One that is held by a finalizer is not there to be made again yet.
+    let is_held = stage.api.object(ROTATIONS, NAMESPACE, NAMES[which]).is_some();
+    if let Some(old) = old.filter(|_| !is_held) {
         stage.create_rotation_named(NAMES[which], |spec| change(spec, &old["spec"]));
     }
 }
@@ -364,6 +494,24 @@ impl fmt::Display for Deed {
             Self::Jump(hours) => write!(f, "the clocks of the operators jump to {hours} hours off"),
             Self::Pass(seconds) => write!(f, "{seconds} seconds pass"),
             Self::Restart(place) => write!(f, "operator {place} is told to end and another one starts"),
+            Self::Grace(which, seconds) => {
+                write!(f, "the grace period of {} is set to {seconds} seconds", NAMES[*which])
+            }
+            Self::Strategy(which, is_overlap) => {
+                let strategy = if *is_overlap { "Overlap" } else { "Reset" };
+                write!(f, "the strategy of {} is set to {strategy}", NAMES[*which])
+            }
+            Self::SeedRetiring(which) => {
+                write!(
+                    f,
+                    "spec of {} names the code that another resource replaced",
+                    NAMES[*which]
+                )
+            }
+            Self::PauseWorkload(at) => write!(f, "{} is paused", WORKLOADS[*at]),
+            Self::RollBack(at) => write!(f, "{} is rolled back", WORKLOADS[*at]),
+            Self::DeleteWorkload(at) => write!(f, "{} is deleted", WORKLOADS[*at]),
+            Self::MakeWorkload(at) => write!(f, "{} is made again if it is gone", WORKLOADS[*at]),
         }
     }
 }

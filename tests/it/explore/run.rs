@@ -1,5 +1,6 @@
 //! Plays a story: one thread, simulated time, and at each call the story's order says who goes on.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,13 +14,14 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 use super::bugs::Plant;
-use super::people::{Deed, NAMES, give_credentials, make, resume};
+use super::people::{Deed, NAMES, WORKLOADS, end_grace, give_credentials, make, mend_workloads, resume};
 use super::story::{Event, Order, Setting, Story, What};
 use super::verdict::{Verdict, is_at_rest};
 use crate::support::Stage;
 use crate::support::gate::{ProcessId, Waiting};
 use crate::support::process::{Make, Process};
 use crate::support::script::{Act, Armed, Hit, Strike};
+use crate::support::workloads::target;
 
 /// Real time never matters: no call hangs.
 const DEADLINE: Duration = Duration::from_secs(3600);
@@ -128,6 +130,12 @@ impl<'a> Run<'a> {
 
     async fn play(&mut self) -> Vec<String> {
         let setting = &self.story.setting;
+        if setting.is_restarting {
+            self.stage.is_rolling.store(true, Ordering::Relaxed);
+            for name in WORKLOADS {
+                self.stage.create_workload(&target(name));
+            }
+        }
         for which in 0..setting.resources {
             make(&self.stage, setting, which);
         }
@@ -216,6 +224,10 @@ impl<'a> Run<'a> {
         give_credentials(&self.stage);
         for which in 0..self.story.setting.resources {
             resume(&self.stage, which);
+            end_grace(&self.stage, which);
+        }
+        if self.story.setting.is_restarting {
+            mend_workloads(&self.stage, self.story.is_meddled());
         }
         self.stage.note(0, || "peace".into());
     }
@@ -240,7 +252,7 @@ impl<'a> Run<'a> {
             if passed > LONGEST {
                 return false;
             }
-            self.stage.time.advance(wait);
+            self.stage.wait(wait);
         }
     }
 
@@ -253,7 +265,7 @@ impl<'a> Run<'a> {
                 return;
             }
             if let Some(wait) = self.move_on().await {
-                self.stage.time.advance(wait.min(left));
+                self.stage.wait(wait.min(left));
             }
         }
     }

@@ -50,6 +50,10 @@ fn simpler(story: &Story) -> Vec<Story> {
     setting(|story| story.setting.named = Named::No);
     setting(|story| story.setting.codes = story.setting.codes.min(1));
     setting(|story| story.setting.is_settled = false);
+    setting(|story| story.setting.is_verified = false);
+    setting(|story| story.setting.is_restarting = false);
+    setting(|story| story.setting.grace = None);
+    setting(|story| story.setting.grace = story.setting.grace.and(Some(0)));
     simpler
 }
 

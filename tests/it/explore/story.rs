@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use appcode_operator::verification::Probe;
 use cloud_simulator::{Body, Fault, Half, Lag, LostAnswer, Operation, Reply, Which};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -48,6 +49,12 @@ pub struct Setting {
     /// handovers among the deeds, is what a lease that holds comes to.
     pub operators: usize,
     pub order: Order,
+    /// With `Overlap`: seconds of the grace period.
+    pub grace: Option<u64>,
+    /// Whether two workloads are restarted with a new code.
+    pub is_restarting: bool,
+    /// Whether a new code is tried.
+    pub is_verified: bool,
 }
 
 /// Something that goes wrong, or that somebody does.
@@ -85,6 +92,13 @@ impl Story {
         let setting = Setting::draw(&mut random);
         let count = *[1, 1, 2, 2, 2, 3, 3, 4].choose(&mut random).unwrap();
         let mut events: Vec<Event> = (0..count).map(|_| Event::draw(&mut random, &setting)).collect();
+        // Drawn apart, so that what was drawn above does not change with it.
+        let mut beyond = StdRng::seed_from_u64(!seed);
+        let setting = setting.beyond(&mut beyond);
+        if setting.is_beyond() {
+            let count = *[0, 1, 1, 2].choose(&mut beyond).unwrap();
+            events.extend((0..count).map(|_| Event::draw_beyond(&mut beyond, &setting)));
+        }
         events.sort_by_key(|event| event.at);
         Self {
             seed,
@@ -106,6 +120,12 @@ impl Story {
             Strike::Cloud(fault) => Some(fault),
             _ => None,
         })
+    }
+
+    /// Whether somebody changes workloads so that they lose the mark of a restart.
+    pub fn is_meddled(&self) -> bool {
+        self.deeds()
+            .any(|deed| matches!(deed, Deed::RollBack(_) | Deed::DeleteWorkload(_)))
     }
 
     pub fn deeds(&self) -> impl Iterator<Item = &Deed> {
@@ -140,11 +160,52 @@ impl Setting {
             order: *[Order::AsTheyCome, Order::OneIn(2), Order::OneIn(6), Order::OneIn(20)]
                 .choose(random)
                 .unwrap(),
+            grace: None,
+            is_restarting: false,
+            is_verified: false,
         }
+    }
+
+    /// In every second world more is done with a new code than to write it down.
+    fn beyond(self, random: &mut StdRng) -> Self {
+        let grace = [None, Some(0), Some(60), Some(600), Some(1_800), Some(86_400)];
+        let is_beyond = random.random_ratio(1, 2);
+        Self {
+            grace: grace.choose(random).copied().flatten().filter(|_| is_beyond),
+            is_restarting: random.random_ratio(1, 2) && is_beyond,
+            is_verified: random.random_ratio(1, 2) && is_beyond,
+            ..self
+        }
+    }
+
+    fn is_beyond(&self) -> bool {
+        self.grace.is_some() || self.is_restarting || self.is_verified
     }
 }
 
 impl Event {
+    /// What can strike or happen only where a code has consumers, or one before it that still works.
+    fn draw_beyond(random: &mut StdRng, setting: &Setting) -> Self {
+        let at = random.random_range(0..60);
+        let moment = *[Moment::Before, Moment::After].choose(random).unwrap();
+        let mut times = 1;
+        let what = match random.random_range(0..8) {
+            0 | 1 => {
+                times = *[1, 1, 2, 8].choose(random).unwrap();
+                let operation = *[Operation::Add, Operation::Delete, Operation::Delete]
+                    .choose(random)
+                    .unwrap();
+                What::Strike(Strike::Cloud(cloud_fault(random, operation)))
+            }
+            2 => {
+                times = *[1, 3, 30].choose(random).unwrap();
+                What::Strike(Strike::Probe(probe(random)))
+            }
+            _ => What::Deed(moment, Deed::draw_beyond(random, setting)),
+        };
+        Self { at, what, times }
+    }
+
     fn draw(random: &mut StdRng, setting: &Setting) -> Self {
         let calls = *CALLS.choose(random).unwrap();
         let at = random.random_range(0..calls);
@@ -158,7 +219,11 @@ impl Event {
             }
             6..=11 => {
                 times = *[1, 1, 1, 1, 2, 8].choose(random).unwrap();
-                What::Strike(Strike::Cloud(cloud_fault(random)))
+                // What strikes a change is rarer by itself and matters more.
+                let operation = *[Operation::Show, Operation::Reset, Operation::Reset, Operation::Add]
+                    .choose(random)
+                    .unwrap();
+                What::Strike(Strike::Cloud(cloud_fault(random, operation)))
             }
             12 => {
                 let seconds = *[1, 10, 150, 1_000].choose(random).unwrap();
@@ -177,11 +242,17 @@ fn api_fault(random: &mut StdRng) -> ApiFault {
         .unwrap()
 }
 
-fn cloud_fault(random: &mut StdRng) -> Fault {
-    // What strikes a change is rarer by itself and matters more.
-    let operation = *[Operation::Show, Operation::Reset, Operation::Reset, Operation::Add]
-        .choose(random)
-        .unwrap();
+fn probe(random: &mut StdRng) -> Probe {
+    let probes = [
+        Probe::Refused { status: 401 },
+        Probe::Throttled { retry_after: None },
+        Probe::Unexpected { status: 503 },
+        Probe::Unreachable("no route".into()),
+    ];
+    probes.choose(random).unwrap().clone()
+}
+
+fn cloud_fault(random: &mut StdRng, operation: Operation) -> Fault {
     let status = *[302, 400, 401, 403, 404, 408, 409, 429, 500, 502, 503, 504]
         .choose(random)
         .unwrap();
@@ -261,6 +332,18 @@ impl fmt::Display for Setting {
         if self.is_settled {
             write!(f, "; all is taken over and at rest, and now a trigger is changed")?;
         }
+        if let Some(grace) = self.grace {
+            write!(
+                f,
+                "; a code is put beside the one before, which lives {grace} seconds more"
+            )?;
+        }
+        if self.is_restarting {
+            write!(f, "; two workloads are restarted")?;
+        }
+        if self.is_verified {
+            write!(f, "; new codes are tried")?;
+        }
         match self.order {
             Order::AsTheyCome => Ok(()),
             Order::OneIn(calls) => write!(f, "; of {calls} calls one goes to whoever else waits"),
@@ -287,6 +370,7 @@ impl fmt::Display for What {
             }
             Self::Strike(Strike::Api(moment, _)) => write!(f, "the API server's answer is lost {}", around(moment)),
             Self::Strike(Strike::Cloud(fault)) => write!(f, "the cloud fails {:?}: {:?}", fault.at, fault.kind),
+            Self::Strike(Strike::Probe(probe)) => write!(f, "a try of the code ends as {probe:?}"),
             Self::Strike(Strike::Act(_, act)) => write!(f, "{act:?}"),
             Self::Deed(Moment::Before, deed) => write!(f, "{deed} just before"),
             Self::Deed(Moment::After, deed) => write!(f, "{deed} just after"),

@@ -1,6 +1,6 @@
 //! What must have come of a story, as narrowly as its content allows.
 
-use cloud_simulator::{Cause, Fault, FaultKind, Half, Lag, Operation};
+use cloud_simulator::{Cause, Change, Effect, Fault, FaultKind, Half, Lag, Operation};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -77,7 +77,10 @@ impl Verdict {
             };
             let is_allowed = may_stop(run.story, &reason);
             self.must(is_allowed, || format!("{name} stopped for {reason}"));
-            if is_allowed && reason != "Conflict" {
+            if is_allowed && reason == "CapacityExhausted" {
+                make_place(&run.stage);
+                is_answered = true;
+            } else if is_allowed && reason != "Conflict" {
                 run.stage.note(0, || format!("a person answers {reason} of {name}"));
                 answer(&run.stage, run.story, which);
                 is_answered = true;
@@ -89,9 +92,12 @@ impl Verdict {
     pub fn end(&mut self, run: &Run<'_>) {
         for (_, name) in run.story.setting.names() {
             if let Some(object) = rotation(&run.stage, name) {
+                let is_free = object["metadata"]["finalizers"].is_null();
+                self.must(is_free, || format!("a finalizer is left on {name}"));
                 self.end_of(run, name, &object);
             }
         }
+        self.end_of_codes(run);
         let ledger = run.stage.cloud.with(|cloud| cloud.ledger().clone());
         let app = &run.stage.app;
         let changes = ledger.acts_applied(app, Cause::Reset) + ledger.acts_applied(app, Cause::Add);
@@ -108,6 +114,41 @@ impl Verdict {
         }
         let found = leaks(&run.stage, &readable(&run.stage));
         self.must(found.is_empty(), || format!("I7: {found:?} can be read"));
+    }
+
+    /// Only codes that the Secrets held before are ever deleted, and those that are left have a reason.
+    fn end_of_codes(&mut self, run: &Run<'_>) {
+        let (stage, story) = (&run.stage, run.story);
+        let ledger = stage.cloud.with(|cloud| cloud.ledger().clone());
+        let names = || (0..NAMES.len()).map(|which| secret_of(stage, which));
+        let ever = ledger.codes_ever(&stage.app);
+        let is_ours = |code: &String| {
+            let written = names().any(|name| stage.judge.written(&name).contains(code));
+            // A person may name any code.
+            let named = NAMES.iter().any(|name| {
+                let object = rotation(stage, name).unwrap_or_default();
+                object["metadata"]["annotations"][ADOPT_FINGERPRINT] == print_of(stage, code).to_string()
+            });
+            written || named || ever.iter().take(story.setting.codes).any(|first| first == code)
+        };
+        let gone = |effect: &&Effect| effect.cause == Cause::Delete && effect.app == stage.app;
+        let is_named = may_go_back(story);
+        let mut gone = ledger.effects.iter().filter(gone);
+        let is_strangers = gone.any(|effect| !is_named && !is_ours(&effect.code));
+        self.must(!is_strangers, || "P5: a code was deleted that was never ours".into());
+        // Two operators do not see each other's marks in time.
+        let is_alone = story.setting.operators == 1 && !has(story, |deed| matches!(deed, Deed::Restart(_)));
+        self.must(!is_alone || !stage.judge.has_taken(), || {
+            "P5: a code was deleted that another resource held".into()
+        });
+        let made = |effect: &&Effect| effect.cause == Cause::Add && effect.change == Change::Made;
+        let made = ledger.effects.iter().filter(made).map(|effect| &effect.code);
+        let live = stage.live();
+        let is_held = |code: &String| names().any(|name| stage.code_in(&name).as_ref() == Some(code));
+        let left = made.filter(|code| live.contains(code) && !is_held(code)).count();
+        self.must(left == 0 || may_leave(story), || {
+            format!("{left} codes of ours are left over that nobody holds")
+        });
     }
 
     fn end_of(&mut self, run: &Run<'_>, name: &str, object: &Value) {
@@ -148,7 +189,10 @@ impl Verdict {
     pub fn level(run: &Run<'_>) -> Level {
         let ledger = run.stage.cloud.with(|cloud| cloud.ledger().clone());
         Level {
-            changes: ledger.calls(Operation::Reset) + ledger.calls(Operation::Add),
+            changes: [Operation::Reset, Operation::Add, Operation::Delete]
+                .map(|operation| ledger.calls(operation))
+                .iter()
+                .sum(),
             writes: run.stage.api.writes(),
             time: run.stage.time.truth(),
         }
@@ -224,8 +268,12 @@ fn is_closed(story: &Story, object: &Value) -> bool {
 /// Whether every resource is ready, or waits for a person.
 pub fn is_at_rest(stage: &Stage, story: &Story) -> bool {
     let is_at_rest = |object: &Value| {
-        stalled(object).is_some()
-            || (condition(object, "Ready")["status"] == "True" && is_up_to_date(object) && is_closed(story, object))
+        let is_going = !object["metadata"]["deletionTimestamp"].is_null();
+        !is_going && stalled(object).is_some()
+            || (!is_going
+                && condition(object, "Ready")["status"] == "True"
+                && is_up_to_date(object)
+                && is_closed(story, object))
     };
     stage.api.objects(ROTATIONS).iter().all(is_at_rest)
 }
@@ -239,6 +287,21 @@ fn strangers(stage: &Stage, story: &Story) -> Vec<String> {
     made.skip(story.setting.codes)
         .map(|effect| effect.code.clone())
         .collect()
+}
+
+/// Somebody deletes a code that nobody holds.
+fn make_place(stage: &Stage) {
+    let held: Vec<_> = (0..NAMES.len())
+        .map(|which| stage.code_in(&secret_of(stage, which)))
+        .collect();
+    if let Some(code) = stage
+        .live()
+        .into_iter()
+        .find(|code| !held.contains(&Some(code.clone())))
+    {
+        let now = stage.time.truth();
+        stage.cloud.with(|cloud| cloud.remove_code(now, &stage.app, &code));
+    }
 }
 
 /// What a person does who reads the message: names the youngest code that is not a stranger's, or adds one.
@@ -282,10 +345,44 @@ fn is_stale(kind: &FaultKind) -> bool {
 /// An addition cannot be told from another one, and is what an app without codes or a half reset needs.
 fn may_add(story: &Story) -> bool {
     story.setting.codes == 0
+        || is_beside(story)
         || has_fault(story, |kind| {
             matches!(kind, FaultKind::HalfReset { left: Half::NoneMade })
         })
         || has(story, |deed| matches!(deed, Deed::StrangerDeletes(_)))
+}
+
+/// Whether codes are put beside those before.
+fn is_beside(story: &Story) -> bool {
+    story.setting.grace.is_some() || has(story, |deed| matches!(deed, Deed::Strategy(_, true)))
+}
+
+/// Whether a code of ours may be left that no Secret holds: two came to be, or what was to be retired was forgotten with
+/// the Secret or the status that told of it, or taken for somebody else's.
+fn may_leave(story: &Story) -> bool {
+    let is_harmless = |deed: &Deed| {
+        matches!(
+            deed,
+            Deed::Label(_)
+                | Deed::EditSecret(_)
+                | Deed::Trigger(..)
+                | Deed::Request(..)
+                | Deed::Suspend(_)
+                | Deed::Resume(_)
+                | Deed::TakeCredentials
+                | Deed::GiveCredentials
+                | Deed::Jump(_)
+                | Deed::Pass(_)
+                | Deed::Restart(_)
+                | Deed::Grace(..)
+                | Deed::Strategy(..)
+                | Deed::PauseWorkload(_)
+                | Deed::RollBack(_)
+                | Deed::DeleteWorkload(_)
+                | Deed::MakeWorkload(_)
+        )
+    };
+    has(story, |deed| !is_harmless(deed)) || story.faults().any(excuses)
 }
 
 fn may_stop(story: &Story, reason: &str) -> bool {
@@ -310,6 +407,7 @@ fn may_stop(story: &Story, reason: &str) -> bool {
                             | Deed::RestoreSecret(_)
                             | Deed::StrangerDeletes(_)
                             | Deed::Reseed(_)
+                            | Deed::SeedRetiring(_)
                             | Deed::Forge(..)
                     )
                 })
@@ -318,9 +416,12 @@ fn may_stop(story: &Story, reason: &str) -> bool {
         "AmbiguousOutcome" => {
             has_strangers || (may_add(story) && has_fault(story, |kind| may_double(kind) || is_stale(kind)))
         }
+        // Strangers, doubled calls and other resources may take every place.
+        "CapacityExhausted" => is_beside(story) && setting.codes + setting.resources > 2,
         // The older of two resources keeps the code.
         "Conflict" => {
-            let is_shared = |deed: &Deed| matches!(deed, Deed::Reseed(_) | Deed::RemakePlain(_));
+            let is_shared =
+                |deed: &Deed| matches!(deed, Deed::Reseed(_) | Deed::SeedRetiring(_) | Deed::RemakePlain(_));
             setting.resources > 1 && (setting.codes < 2 || setting.named == Named::No || has(story, is_shared))
         }
         _ => false,
@@ -344,11 +445,14 @@ fn most_changes(story: &Story, hours: i64) -> usize {
     let setting = &story.setting;
     let begins_by_change = setting.named == Named::Inline || setting.codes == 0 || setting.is_immediate;
     let first = if begins_by_change { setting.resources } else { 0 };
-    let starts_by_change = begins_by_change || has(story, |deed| matches!(deed, Deed::Reseed(_)));
+    let starts_by_change =
+        begins_by_change || has(story, |deed| matches!(deed, Deed::Reseed(_) | Deed::SeedRetiring(_)));
     let is_secret_lost = has(story, |deed| matches!(deed, Deed::DeleteSecret(_)));
     let asked = |deed: &&Deed| match deed {
         // A code of ours that a person deletes before it is in the Secret looks like a half reset.
-        Deed::Trigger(..) | Deed::Request(..) | Deed::Reseed(_) | Deed::StrangerDeletes(_) => true,
+        Deed::Trigger(..) | Deed::Request(..) | Deed::Reseed(_) | Deed::SeedRetiring(_) | Deed::StrangerDeletes(_) => {
+            true
+        }
         // What was emptied in both places was never there.
         Deed::WipeStatus(_) => starts_by_change && is_secret_lost,
         Deed::MakeResource(_) | Deed::RemakeResource(_) | Deed::RemakePlain(_) => starts_by_change,
@@ -391,5 +495,5 @@ fn may_take_strangers(story: &Story) -> bool {
 
 /// A person may name an older code.
 fn may_go_back(story: &Story) -> bool {
-    has(story, |deed| matches!(deed, Deed::Reseed(_)))
+    has(story, |deed| matches!(deed, Deed::Reseed(_) | Deed::SeedRetiring(_)))
 }

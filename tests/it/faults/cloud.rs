@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use appcode_operator::verification::Probe;
 use cloud_simulator::{Body, Fault, Half, Lag, LostAnswer, Operation, Reply, Which};
 
 use super::case::{End, Expected, Scenario, Transport};
@@ -35,7 +36,7 @@ pub fn cloud_strikes(scenario: Scenario, call: &Call) -> Vec<(Strike, Expected)>
         return Vec::new();
     };
     let usual = || Expected::of(scenario);
-    let slow = || usual().within(SLOW);
+    let slow = || usual().within(SLOW, scenario);
     let mut faults = Vec::new();
     for status in [302, 400, 401, 403, 404, 408, 409, 429, 500, 502, 503, 504] {
         let expected = || if FINAL.contains(&status) { slow() } else { usual() };
@@ -86,7 +87,38 @@ fn a_failing_cloud_costs_no_code_and_no_reset() {
 }
 
 #[test]
+fn a_failing_cloud_costs_no_code_while_a_new_one_is_distributed_and_the_old_one_retired() {
+    let scenarios = [&Scenario::BEYOND[..], &[Scenario::Farewell]].concat();
+    explore(&scenarios, Transport::Direct, cloud_strikes);
+}
+
+#[test]
+fn a_try_that_fails_costs_no_code_and_restarts_nothing_twice() {
+    explore(
+        &[Scenario::RollOut, Scenario::Handover],
+        Transport::Direct,
+        |scenario, call| {
+            if *call != Call::Probe {
+                return Vec::new();
+            }
+            let probes = [
+                Probe::Refused { status: 401 },
+                Probe::Refused { status: 403 },
+                Probe::Throttled { retry_after: None },
+                Probe::Throttled {
+                    retry_after: Some(Duration::from_secs(300)),
+                },
+                Probe::Unexpected { status: 503 },
+                Probe::Unreachable("no route".into()),
+            ];
+            let strike = |probe| (Strike::Probe(probe), Expected::of(scenario));
+            probes.into_iter().map(strike).collect()
+        },
+    );
+}
+
+#[test]
 fn a_failing_cloud_costs_no_code_and_no_reset_over_http() {
-    let scenarios = [Scenario::Trigger, Scenario::First, Scenario::Add];
+    let scenarios = [Scenario::Trigger, Scenario::First, Scenario::Add, Scenario::AtOnce];
     explore(&scenarios, Transport::Http, cloud_strikes);
 }

@@ -30,8 +30,15 @@ fn a_failing_api_server_costs_no_code_and_no_reset() {
 }
 
 #[test]
+fn a_failing_api_server_costs_no_code_while_a_new_one_is_distributed_and_the_old_one_retired() {
+    let scenarios = [&Scenario::BEYOND[..], &[Scenario::Farewell]].concat();
+    explore(&scenarios, Transport::Direct, api_strikes);
+}
+
+#[test]
 fn a_crash_at_any_call_costs_no_code_and_no_reset() {
-    explore(&Scenario::ALL, Transport::Direct, |scenario, _| {
+    let scenarios = [&Scenario::ALL[..], &Scenario::BEYOND, &[Scenario::Farewell]].concat();
+    explore(&scenarios, Transport::Direct, |scenario, _| {
         [Moment::Before, Moment::After]
             .map(|moment| (Strike::Crash(moment), Expected::of(scenario)))
             .to_vec()

@@ -54,7 +54,7 @@ fn exceeded(world: &World, most: &Most) -> Vec<String> {
     let count = |wanted: &dyn Fn(&Call) -> bool| world.stage.script.count(wanted);
     let is_write = |call: &Call| matches!(call, Call::Api { verb, .. } if verb.is_write());
     let is_read = |call: &Call| matches!(call, Call::Api { verb, .. } if !verb.is_write());
-    let is_change = |call: &Call| matches!(call, Call::Cloud(Operation::Reset | Operation::Add));
+    let is_change = |call: &Call| matches!(call, Call::Cloud(Operation::Reset | Operation::Add | Operation::Delete));
     let counts = [
         (
             "looks",
@@ -173,8 +173,8 @@ fn explore(report: &mut Report, scenario: Scenario, operation: Operation, first:
             });
             world.stage.script.begin(Vec::new());
             world.run_for(SignedDuration::from_hours(CLOUD_HOURS)).await;
-            // The call that `first` strikes is one more.
-            let changes = changes + usize::from(first.is_some());
+            // The call that `first` strikes is one more, and so is the one that goes well before a deletion.
+            let changes = changes + usize::from(first.is_some() || operation == Operation::Delete);
             let mut wrong = exceeded(
                 &world,
                 &Most {
@@ -186,6 +186,9 @@ fn explore(report: &mut Report, scenario: Scenario, operation: Operation, first:
             // A change may be paused for four hours, and a resource that was stopped is looked at within the next one.
             world.run_for(SignedDuration::from_hours(6)).await;
             wrong.extend(afterwards(&world, mutations..=mutations));
+            if scenario.is_beside() && world.live().len() > 1 {
+                wrong.push("the code before was never retired".into());
+            }
             Some((name, wrong))
         });
         let Some((name, wrong)) = case else { break };
@@ -201,6 +204,13 @@ fn a_cloud_that_fails_for_hours_is_asked_rarely_and_all_comes_right_afterwards()
         explore(&mut report, scenario, Operation::Show, None, 1);
         explore(&mut report, scenario, change, None, 1);
     }
+    report.judge();
+}
+
+#[test]
+fn a_cloud_that_deletes_nothing_for_hours_is_asked_rarely_and_the_code_before_is_retired_afterwards() {
+    let mut report = Report::default();
+    explore(&mut report, Scenario::AtOnce, Operation::Delete, None, 1);
     report.judge();
 }
 
@@ -227,10 +237,11 @@ fn is(call: &Call, wanted: Verb) -> bool {
 fn an_api_server_that_fails_for_an_hour_is_asked_rarely_and_all_comes_right_afterwards() {
     // One of each kind that is told apart: not found, a conflict, a refusal, and what may pass. A resource that is new
     // meets fewer of them: what else it writes is a Secret that is created.
-    let scenarios: [(Scenario, &[u16]); 3] = [
+    let scenarios: [(Scenario, &[u16]); 4] = [
         (Scenario::Trigger, &[404, 409, 422, 500]),
         (Scenario::First, &[409, 500]),
         (Scenario::Add, &[409]),
+        (Scenario::Handover, &[409, 500]),
     ];
     let mut report = Report::default();
     for (scenario, statuses) in scenarios {

@@ -4,16 +4,57 @@
 
 use std::time::Duration;
 
+use appcode_operator::verification::Probe;
 use cloud_simulator::{Fault, FaultKind, Half, Lag, LostAnswer, Operation};
 
 use super::case::{Case, End, Expected, Scenario, Transport, learn};
 use super::judge;
-use crate::support::script::{ApiFault, Call, Moment, Strike};
+use crate::support::api_server::{DEPLOYMENTS, ROTATIONS, STATEFUL_SETS};
+use crate::support::script::{ApiFault, Call, Moment, Strike, Verb};
 
-const SCENARIOS: [Scenario; 3] = [Scenario::Trigger, Scenario::First, Scenario::Add];
+const SCENARIOS: [Scenario; 4] = [Scenario::Trigger, Scenario::First, Scenario::Add, Scenario::AtOnce];
 
 fn is_change(call: &Call) -> bool {
     matches!(call, Call::Cloud(Operation::Reset | Operation::Add))
+}
+
+/// Whether the change of a scenario is one that is made twice if it is repeated.
+fn adds(scenario: Scenario) -> bool {
+    matches!(scenario, Scenario::Add | Scenario::AtOnce)
+}
+
+/// What leaves a restart or a deletion open: neither makes a code.
+fn openings_beyond(calls: &[Call]) -> Vec<(usize, Strike, usize)> {
+    let cloud = |fault: Fault| Strike::Cloud(fault.at(Operation::Delete).once());
+    let mut openings = Vec::new();
+    for (at, call) in calls.iter().enumerate() {
+        match call {
+            Call::Cloud(Operation::Delete) => {
+                let late = Fault::late(Some(Duration::from_secs(60)), LostAnswer::Cut);
+                openings.extend([
+                    (at, Strike::Crash(Moment::Before), 1),
+                    (at, Strike::Crash(Moment::After), 1),
+                    (at, cloud(Fault::cut_before()), 1),
+                    (at, cloud(Fault::cut_after()), 1),
+                    (at, cloud(late), 1),
+                    (at + 1, Strike::Api(Moment::Before, ApiFault::Status(409)), 1),
+                    (at + 1, Strike::Api(Moment::After, ApiFault::Cut), 1),
+                ]);
+            }
+            Call::Api {
+                verb: Verb::Patch,
+                resource: DEPLOYMENTS | STATEFUL_SETS | ROTATIONS,
+                ..
+            } => openings.extend([
+                (at, Strike::Crash(Moment::After), 1),
+                (at, Strike::Api(Moment::After, ApiFault::Cut), 1),
+                (at, Strike::Api(Moment::Before, ApiFault::Status(409)), 1),
+            ]),
+            Call::Probe => openings.push((at, Strike::Crash(Moment::After), 1)),
+            _ => {}
+        }
+    }
+    openings
 }
 
 /// What leaves the outcome of the change at `at` open, and how many changes there are in the end.
@@ -21,7 +62,7 @@ fn openings(scenario: Scenario, calls: &[Call]) -> Vec<(usize, Strike, usize)> {
     let change = calls.iter().position(is_change).unwrap();
     let operation = match calls[change] {
         Call::Cloud(operation) => operation,
-        Call::Api { .. } => unreachable!(),
+        _ => unreachable!(),
     };
     let cloud = |fault: Fault| Strike::Cloud(fault.at(operation).once());
     let late = Fault::late(Some(Duration::from_secs(60)), LostAnswer::Cut);
@@ -36,7 +77,7 @@ fn openings(scenario: Scenario, calls: &[Call]) -> Vec<(usize, Strike, usize)> {
         (change + 1, Strike::Api(Moment::After, ApiFault::Cut), 1),
         (change + 1, Strike::Crash(Moment::After), 1),
     ];
-    if scenario != Scenario::Add {
+    if !adds(scenario) {
         openings.push((change, cloud(Fault::half_reset(Half::NoneMade)), 2));
         openings.push((change, cloud(Fault::half_reset(Half::BothPresent)), 2));
     }
@@ -51,6 +92,7 @@ fn seconds(call: &Call) -> Vec<Strike> {
                 strikes.extend([Moment::Before, Moment::After].map(|moment| Strike::Api(moment, fault)));
             }
         }
+        Call::Probe => strikes.push(Strike::Probe(Probe::Refused { status: 401 })),
         Call::Cloud(operation) => {
             let mut faults = vec![Fault::status_before(503), Fault::cut_before(), Fault::masked()];
             faults.push(Fault::stale(Lag::OneChange));
@@ -86,11 +128,13 @@ fn a_second_fault_while_the_first_is_settled_costs_no_code_and_one_change_at_mos
             let calls = learn(scenario, vec![(at, first.clone())]);
             for (later, call) in calls.iter().enumerate().skip(at + 1) {
                 for second in seconds(call) {
-                    let usual = Expected::of(scenario).mutations(mutations..=mutations + 1).within(160);
+                    let usual = Expected::of(scenario)
+                        .mutations(mutations..=mutations + 1)
+                        .within(160, scenario);
                     // An effect that comes late and is then not shown at the one reading that decides is as good as one
                     // later than the settle window. A reset names its base, so that its repeat has no effect; an
                     // addition is made twice.
-                    let is_doubled = scenario == Scenario::Add && is_late(&first) && is_stale(&second);
+                    let is_doubled = adds(scenario) && is_late(&first) && is_stale(&second);
                     let expected = if is_doubled { usual.end(TWO_ADDED) } else { usual };
                     found.push(Case {
                         name: format!("{scenario:?}: {first:?} at call {at}, then {second:?} at call {later}, {call}"),
@@ -110,10 +154,38 @@ fn a_second_fault_while_the_first_is_settled_costs_no_code_and_one_change_at_mos
             _ if is_all => (0, 1),
             Scenario::Add => (0, 1),
             Scenario::First => (1, 3),
+            // Its addition and that of `Add` are struck alike.
+            Scenario::AtOnce => (2, 7),
             _ => (0, 3),
         };
         cases.extend(found.into_iter().skip(skip).step_by(step));
     }
+    judge(&cases);
+}
+
+#[test]
+fn a_second_fault_while_a_restart_or_a_deletion_is_settled_costs_no_code_and_restarts_nothing_twice() {
+    let mut found = Vec::new();
+    for scenario in [Scenario::AtOnce, Scenario::Handover, Scenario::Farewell] {
+        for (at, first, mutations) in openings_beyond(&learn(scenario, Vec::new())) {
+            let calls = learn(scenario, vec![(at, first.clone())]);
+            for (later, call) in calls.iter().enumerate().skip(at + 1) {
+                for second in seconds(call) {
+                    found.push(Case {
+                        name: format!("{scenario:?}: {first:?} at call {at}, then {second:?} at call {later}, {call}"),
+                        scenario,
+                        transport: Transport::Direct,
+                        strikes: vec![(at, first.clone()), (later, second)],
+                        expected: Expected::of(scenario)
+                            .mutations(mutations..=mutations)
+                            .within(160, scenario),
+                    });
+                }
+            }
+        }
+    }
+    let is_all = std::env::var("EXPLORE_PAIRS").is_ok_and(|which| which == "all");
+    let cases: Vec<Case> = found.into_iter().step_by(if is_all { 1 } else { 7 }).collect();
     judge(&cases);
 }
 
@@ -132,10 +204,10 @@ fn reads_that_lag_all_the_time_cost_no_code_and_no_change() {
                 // While a code is held that no reading shows yet, a reading is made at ever longer pauses from two seconds.
                 let usual = Expected::of(scenario)
                     .mutations(mutations..=mutations)
-                    .within(95)
+                    .within(95, scenario)
                     .looks(20);
                 // A minute late and shown two minutes later is later than the settle window.
-                let is_doubled = scenario == Scenario::Add && is_late(&first) && millis > 60_000;
+                let is_doubled = adds(scenario) && is_late(&first) && millis > 60_000;
                 let expected = if is_doubled {
                     usual.mutations(1..=2).end(TWO_ADDED)
                 } else {
@@ -158,17 +230,20 @@ fn reads_that_lag_all_the_time_cost_no_code_and_no_change() {
 #[test]
 fn an_effect_later_than_the_settle_window_costs_one_change_at_most() {
     let mut cases = Vec::new();
-    for scenario in [Scenario::Trigger, Scenario::Scheduled, Scenario::First, Scenario::Add] {
+    let scenarios = [
+        Scenario::Trigger,
+        Scenario::Scheduled,
+        Scenario::First,
+        Scenario::Add,
+        Scenario::AtOnce,
+    ];
+    for scenario in scenarios {
         let calls = learn(scenario, Vec::new());
         let at = calls.iter().position(is_change).unwrap();
         let Call::Cloud(operation) = calls[at] else {
             unreachable!()
         };
-        let end = if scenario == Scenario::Add {
-            TWO_ADDED
-        } else {
-            End::Ready
-        };
+        let end = if adds(scenario) { TWO_ADDED } else { End::Ready };
         for minutes in [3, 5, 30] {
             let late = Fault::late(Some(Duration::from_secs(60 * minutes)), LostAnswer::Cut);
             cases.push(Case {

@@ -5,7 +5,7 @@ mod key;
 use std::sync::Arc;
 
 use super::Budget;
-use appcode_operator::api::{AppCodeRotationStatus, ConditionType, TargetStatus};
+use appcode_operator::api::{AppCodeRotationStatus, ConditionType, RotationStep, Strategy, TargetStatus};
 use appcode_operator::ids::{AppId, AppIdentity, Fingerprint, ProjectId};
 use appcode_operator::intent::{Call, Intent, Reading, Verdict};
 use appcode_operator::plan::{
@@ -13,7 +13,7 @@ use appcode_operator::plan::{
     Wanted, plan,
 };
 use appcode_operator::secret::{Extras, OurSecret, Record, SecretView};
-use appcode_operator::status::{Pass, fold};
+use appcode_operator::status::{Pass, fold, mirror_before_call};
 use appcode_operator::template::Layout;
 use jiff::{SignedDuration, Timestamp};
 
@@ -27,6 +27,8 @@ pub enum Scenario {
     Reset,
     /// First sight of an app without codes: one POST is wanted.
     Add,
+    /// As `Reset` with `Overlap`: one POST is wanted, and a DELETE of the code before once time has passed.
+    Beside,
 }
 
 /// A mistake that the exploration must find.
@@ -40,6 +42,10 @@ pub enum Bug {
     NoSettling,
     /// The call is made without an intent on the Secret.
     NoIntent,
+    /// The code before is deleted at once.
+    NoGrace,
+    /// What is to be retired is forgotten when a trigger is changed.
+    Stacked,
 }
 
 /// The Secret as the API server holds it.
@@ -70,6 +76,18 @@ struct Event {
     before: Option<Arc<Event>>,
 }
 
+/// What is written to the Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Written {
+    /// It is made, with a record alone.
+    New,
+    /// A mark that a call follows.
+    Mark,
+    /// How far a rotation has come.
+    Note,
+    Code(Fingerprint),
+}
+
 /// How a call that changes the app goes.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
@@ -96,6 +114,13 @@ pub struct World {
     uid: u8,
     /// The resource is gone for good.
     is_deleted: bool,
+    /// When it was deleted, while a finalizer holds it.
+    deleting: Option<Timestamp>,
+    has_finalizer: bool,
+    /// Ticks when a code was put into the Secret with `Overlap`.
+    persisted: u8,
+    /// A code was deleted that must not be.
+    wrongly_deleted: Option<&'static str>,
     /// A fault has struck.
     is_struck: bool,
     status: AppCodeRotationStatus,
@@ -143,6 +168,10 @@ impl World {
             triggers: 1,
             uid: 1,
             is_deleted: false,
+            deleting: None,
+            has_finalizer: false,
+            persisted: 0,
+            wrongly_deleted: None,
             is_struck: false,
             status: AppCodeRotationStatus::default(),
             status_version: 0,
@@ -157,7 +186,7 @@ impl World {
             written: Vec::new(),
             trace: None,
         };
-        if scenario == Scenario::Reset {
+        if scenario != Scenario::Add {
             world.make_code();
             world = world.rest().expect("taking a code over comes to rest");
             world.trigger = 2;
@@ -259,15 +288,21 @@ impl World {
                 world.triggers += 1;
                 world.status_version += 1;
             }),
-            act("the resource is deleted and made again", &|world| {
+        ];
+        if !self.has_finalizer {
+            next.push(act("the resource is deleted and made again", &|world| {
                 world.uid += 1;
                 world.status = AppCodeRotationStatus::default();
                 world.status_version += 1;
-            }),
-        ];
+            }));
+        }
         if !self.is_deleted {
             next.push(act("the resource is deleted", &|world| {
-                world.is_deleted = true;
+                if world.has_finalizer {
+                    world.deleting = Some(world.now());
+                } else {
+                    world.is_deleted = true;
+                }
                 world.status_version += 1;
             }));
         }
@@ -331,27 +366,17 @@ impl World {
         let name = format!("{at} {}", named(&step));
         match step {
             Step::AskCloud => vec![self.then(name, |world| world.ask(at))],
-            Step::CreateSecret { record, .. } | Step::WriteIntent { record, .. } => {
-                let is_intent = name.contains("intent");
-                let mut next = vec![self.then(name.clone(), |world| {
-                    world.write(at, record.clone(), None, is_intent, false);
-                })];
+            Step::CreateSecret { record, .. } => self.writes(at, &name, &record, Written::New),
+            Step::WriteIntent { record, .. } => self.writes(at, &name, &record, Written::Mark),
+            Step::WriteRecord { record, .. } => self.writes(at, &name, &record, Written::Note),
+            Step::WriteCode { code, record, .. } => self.writes(at, &name, &record, Written::Code(code)),
+            Step::Hold | Step::Release => {
+                let is_held = step == Step::Hold;
+                let mut next = vec![self.then(name.clone(), |world| world.hold(at, is_held, false))];
                 if self.faults > 0 {
                     next.push(self.then(format!("{name}, answer lost"), |world| {
                         world.strike();
-                        world.write(at, record, None, is_intent, true);
-                    }));
-                }
-                next
-            }
-            Step::WriteCode { code, record, .. } => {
-                let mut next = vec![self.then(name.clone(), |world| {
-                    world.write(at, record.clone(), Some(code), false, false);
-                })];
-                if self.faults > 0 {
-                    next.push(self.then(format!("{name}, answer lost"), |world| {
-                        world.strike();
-                        world.write(at, record, Some(code), false, true);
+                        world.hold(at, is_held, true);
                     }));
                 }
                 next
@@ -374,6 +399,18 @@ impl World {
         }
     }
 
+    /// A write to the Secret, that is answered and that is not.
+    fn writes(&self, at: usize, name: &str, record: &Record, what: Written) -> Vec<Self> {
+        let mut next = vec![self.then(name, |world| world.write(at, record.clone(), what, false))];
+        if self.faults > 0 {
+            next.push(self.then(format!("{name}, answer lost"), |world| {
+                world.strike();
+                world.write(at, record.clone(), what, true);
+            }));
+        }
+        next
+    }
+
     fn observed(&mut self, at: usize) -> &mut Observed {
         self.replicas[at].pass.as_mut().unwrap().observed.as_mut().unwrap()
     }
@@ -381,6 +418,24 @@ impl World {
     // ── effects, as controller::act has them ───────────────────────────────────────────────────────────────────────
 
     fn look(&mut self, at: usize) {
+        let mirror = self.status.rotation.as_ref().and_then(|shown| shown.intent.clone());
+        let mirror = mirror.and_then(|text| Intent::parse(&text).ok());
+        let mirror = mirror.filter(|intent| intent.strategy == Strategy::Overlap && !self.is_deleted);
+        let grace = if self.bug == Some(Bug::NoGrace) {
+            SignedDuration::ZERO
+        } else {
+            SignedDuration::from_hours(1)
+        };
+        let handover = Handover {
+            strategy: if self.scenario == Scenario::Beside {
+                Strategy::Overlap
+            } else {
+                Strategy::Reset
+            },
+            grace,
+            ..Handover::default()
+        };
+        let (deleting, has_finalizer) = (self.deleting, self.has_finalizer);
         let settle_window = if self.bug == Some(Bug::NoSettling) {
             SignedDuration::ZERO
         } else {
@@ -402,8 +457,15 @@ impl World {
         let draw = u64::from(self.versions) * 10 + at as u64;
         let (uid, generation) = (self.uid.to_string(), i64::from(self.trigger));
         let trigger = Some(self.trigger.to_string());
+        let is_stacked = self.bug == Some(Bug::Stacked) && self.trigger > 2;
         let pass = self.replicas[at].pass.as_mut().unwrap();
         pass.status_version = status_version;
+        if let Some(intent) = pass.secret.as_mut().and_then(|secret| secret.record.intent.as_mut())
+            && is_stacked
+            && intent.retires().is_some()
+        {
+            intent.step = RotationStep::Retired;
+        }
         pass.observed = Some(Observed {
             limits: Limits {
                 settle_window,
@@ -416,9 +478,9 @@ impl World {
                 name: "name".into(),
                 uid,
                 generation,
-                deleting: is_deleted,
-                held_since: None,
-                has_finalizer: false,
+                deleting: is_deleted || deleting.is_some(),
+                held_since: deleting.filter(|_| has_finalizer && !is_deleted),
+                has_finalizer: has_finalizer && !is_deleted,
                 request: None,
                 adopt: None,
             },
@@ -434,14 +496,14 @@ impl World {
                     name: "secret".into(),
                     key: "appCode".into(),
                 },
-                handover: Handover::default(),
+                handover,
                 layout: Layout::default(),
             }),
             status,
             target: "secret".into(),
             secret: seen(pass.secret.as_ref()),
             former: SecretView::Absent,
-            mirror: None,
+            mirror,
             cloud: Cloud::NotAsked,
             rollouts: None,
             marked: Vec::new(),
@@ -472,8 +534,7 @@ impl World {
         });
     }
 
-    fn write(&mut self, at: usize, record: Record, code: Option<Fingerprint>, is_intent: bool, is_lost: bool) {
-        let intent = record.intent.clone().filter(|_| is_intent);
+    fn write(&mut self, at: usize, record: Record, what: Written, is_lost: bool) {
         let decided_on = self
             .observed(at)
             .secret
@@ -483,48 +544,94 @@ impl World {
         if decided_on != present && self.bug != Some(Bug::NoFence) {
             return self.end(at); // a conflict: all is read again
         }
-        if self.secret.is_none() && self.is_deleted {
+        if self.secret.is_none() && (self.is_deleted || self.deleting.is_some()) {
             return self.end(at); // nothing is made for nobody
         }
         self.versions += 1;
-        let code = code.inspect(|code| self.written.push(*code));
-        let kept = self.secret.as_ref().and_then(|secret| secret.code);
+        let code = match what {
+            Written::Code(code) => {
+                self.written.push(code);
+                let is_new = self
+                    .secret
+                    .as_ref()
+                    .is_some_and(|secret| secret.record.number < record.number);
+                self.persisted = if is_new { self.ticks } else { self.persisted };
+                Some(code)
+            }
+            _ => self.secret.as_ref().and_then(|secret| secret.code),
+        };
         let stored = Stored {
             version: self.versions,
-            record,
-            code: code.or(kept),
+            record: record.clone(),
+            code,
         };
-        if !(is_intent && self.bug == Some(Bug::NoIntent)) {
+        if !(what == Written::Mark && self.bug == Some(Bug::NoIntent)) {
             self.secret = Some(stored.clone());
         }
         if is_lost {
             return self.end(at);
         }
-        let is_code = code.is_some();
         let observed = self.observed(at);
         observed.secret = seen(Some(&stored));
-        match intent {
-            Some(intent) => {
+        match (what, record.intent) {
+            (Written::Mark, Some(intent)) => {
                 observed.memory.not_applied = Some(Attempt::of(&intent));
                 observed.memory.marked = Some(Attempt::of(&intent));
                 observed.memory.settling.clear();
             }
-            None if is_code => {
+            (Written::Code(_), _) => {
                 observed.memory.held = None;
                 observed.memory.settling.clear();
             }
-            None => observed.cloud = Cloud::NotAsked,
+            (Written::Note, Some(intent)) if intent.step == RotationStep::Retired => observed.memory.settling.clear(),
+            (Written::Note, _) => {}
+            _ => observed.cloud = Cloud::NotAsked,
         }
+    }
+
+    /// Puts the finalizer on, or takes it off.
+    fn hold(&mut self, at: usize, is_held: bool, is_lost: bool) {
+        let pass = self.replicas[at].pass.as_ref().unwrap();
+        if pass.status_version != self.status_version || self.is_deleted {
+            return self.end(at);
+        }
+        self.has_finalizer = is_held;
+        self.status_version += 1;
+        self.is_deleted |= !is_held && self.deleting.is_some();
+        if is_lost {
+            return self.end(at);
+        }
+        let version = self.status_version;
+        self.replicas[at].pass.as_mut().unwrap().status_version = version;
+        self.observed(at).resource.has_finalizer = is_held;
+    }
+
+    /// Shows the intent in status, as goes before a code is added beside another. Returns whether it stands there.
+    fn show_in_status(&mut self, at: usize, intent: &Intent) -> bool {
+        if self.replicas[at].pass.as_ref().unwrap().status_version != self.status_version || self.is_deleted {
+            return false;
+        }
+        self.status.rotation = Some(mirror_before_call(intent));
+        self.status_version += 1;
+        let (version, status) = (self.status_version, self.status.clone());
+        self.replicas[at].pass.as_mut().unwrap().status_version = version;
+        let observed = self.observed(at);
+        observed.status = status;
+        observed.mirror = Some(intent.clone());
+        true
     }
 
     fn mutate(&mut self, at: usize, intent: &Intent, fate: Fate) {
         self.observed(at).memory.marked = None;
-        self.observed(at).memory.not_applied = None;
         if !matches!(fate, Fate::Well) {
             self.strike();
         }
+        if intent.strategy == Strategy::Overlap && intent.call == Call::Add && !self.show_in_status(at, intent) {
+            return self.end(at);
+        }
+        self.observed(at).memory.not_applied = None;
         let is_base_live = intent.base.is_some_and(|base| self.codes.contains(&base));
-        let is_gone = intent.call == Call::Reset && !is_base_live;
+        let is_gone = intent.call != Call::Add && !is_base_live;
         match fate {
             Fate::Refused => {}
             Fate::Late => self.in_flight = Some(intent.clone()),
@@ -557,7 +664,7 @@ impl World {
 
     /// What the cloud does with a call.
     fn apply(&mut self, intent: &Intent, fate: Fate) {
-        let (Call::Reset, Some(base)) = (intent.call, intent.base) else {
+        let (Call::Reset | Call::Delete, Some(base)) = (intent.call, intent.base) else {
             self.mutations += 1;
             self.make_code();
             return;
@@ -567,11 +674,23 @@ impl World {
         };
         self.codes.remove(place);
         self.updated_at += 1;
+        if intent.call == Call::Delete {
+            self.judge_deletion(base);
+            return;
+        }
         self.mutations += 1;
         if matches!(fate, Fate::Half) {
             self.halves += 1;
         } else {
             self.make_code();
+        }
+    }
+
+    fn judge_deletion(&mut self, base: Fingerprint) {
+        if !self.written.contains(&base) {
+            self.wrongly_deleted = Some("P5: a code was deleted that was never ours");
+        } else if self.ticks == self.persisted {
+            self.wrongly_deleted = Some("the code before was retired before its grace period was over");
         }
     }
 
@@ -624,17 +743,31 @@ impl World {
             return Some("I3: an older code was written over a newer one".into());
         }
         // Documented limits: a half reset together with a stranger's code, and an added code whose answer was lost.
-        let is_limit = self.halves > 0 || self.scenario == Scenario::Add;
+        let is_limit = self.halves > 0 || self.scenario != Scenario::Reset;
         if !is_limit && self.written.iter().any(|code| self.strangers.contains(code)) {
             return Some("I6: a stranger's code was taken".into());
+        }
+        if let Some(wrong) = self.wrongly_deleted {
+            return Some(wrong.into());
+        }
+        // What was to be retired is forgotten with a resource that is made again.
+        let is_forgotten = self.is_secret_lost || self.uid > 1;
+        if self.scenario == Scenario::Beside && self.ours() > 2 && !is_forgotten {
+            return Some(format!("P2: {} codes of ours at a time", self.ours()));
         }
         let secret = self.secret.as_ref()?;
         let is_live = secret.code.is_none_or(|code| self.codes.contains(&code));
         let is_open = secret
             .record
             .open_intent(self.status.rotation_number.unwrap_or(0))
-            .is_some();
+            .is_some_and(|intent| intent.strategy == Strategy::Reset);
         (!is_live && !is_open && !self.is_secret_lost).then(|| "I1: a dead code and no open intent".into())
+    }
+
+    /// How many codes the app has that no stranger made.
+    fn ours(&self) -> usize {
+        let ours = self.codes.iter().filter(|code| !self.strangers.contains(code));
+        ours.count()
     }
 
     fn is_in_order(&self) -> bool {
@@ -690,6 +823,13 @@ impl World {
         if !is_stopped && world.status.last_handled_trigger != Some(world.trigger.to_string()) {
             return Err(format!("I8: handled {:?}", world.status.last_handled_trigger));
         }
+        if world.has_finalizer {
+            return Err("a finalizer is left behind".into());
+        }
+        let is_forgotten = world.is_secret_lost || world.uid > 1 || !world.strangers.is_empty();
+        if world.scenario == Scenario::Beside && world.ours() > 1 && !is_forgotten {
+            return Err(format!("{} codes of ours are left", world.ours()));
+        }
         let may_stop = world.is_secret_lost || !world.strangers.is_empty();
         if is_stopped && !may_stop {
             return Err(format!("stopped without need: {:?}", world.status.conditions));
@@ -722,6 +862,12 @@ fn named(step: &Step) -> String {
                 .map(|intent| (intent.number, intent.attempt, intent.call));
             format!("writes the intent {attempt:?}")
         }
+        Step::WriteRecord { record, .. } => {
+            let step = record.intent.as_ref().map(|intent| intent.step);
+            format!("notes {step:?}")
+        }
+        Step::Hold => "puts the finalizer on".into(),
+        Step::Release => "takes the finalizer off".into(),
         Step::Mutate(intent) => format!("calls {:?}", intent.call),
         Step::WriteCode { code, why, .. } => format!("writes code {} ({why:?})", code.short()),
         Step::BeginSettling(_) => "begins to settle".into(),

@@ -16,7 +16,10 @@ use crate::support::workloads::{Played, target};
 
 /// A resource that rests with the app's only code and has two workloads that read its Secret.
 async fn settled(change: impl FnOnce(&mut Value)) -> World {
-    let mut world = World::new().await;
+    settled_in(World::new().await, change).await
+}
+
+async fn settled_in(mut world: World, change: impl FnOnce(&mut Value)) -> World {
     for name in ["Deployment/web", "StatefulSet/db"] {
         world.stage.create_workload(&target(name));
     }
@@ -234,6 +237,26 @@ async fn the_restart_waits_for_the_delay() {
     assert_eq!(restarts(&world), (0, 0));
     minutes(&mut world, 2).await;
     assert_eq!(restarts(&world), (1, 1));
+}
+
+#[tokio::test]
+async fn the_restart_comes_though_the_clock_is_set_back_meanwhile() {
+    let mut world = settled_in(World::direct(), |spec| spec["restartDelay"] = json!("5m")).await;
+    world.stage.set_trigger("one");
+    minutes(&mut world, 1).await;
+    world.stage.time.set_skew(SignedDuration::from_hours(-24 * 365));
+    minutes(&mut world, 10).await;
+    assert_eq!(restarts(&world), (1, 1));
+    let before = world.stage.api.asked().len();
+    minutes(&mut world, 60).await;
+    let asked = world.stage.api.asked().len() - before;
+    assert!(
+        asked < 120,
+        "{asked} requests in an hour for workloads that stand still"
+    );
+    roll_out(&world);
+    minutes(&mut world, 10).await;
+    world.assert_ready();
 }
 
 #[tokio::test]

@@ -12,7 +12,10 @@ use crate::support::stage::{NAME, NAMESPACE};
 
 /// A resource that rests with the app's only code, and rotates by overlap with this grace period.
 async fn settled(grace: &str) -> World {
-    let mut world = World::new().await;
+    settled_in(World::new().await, grace).await
+}
+
+async fn settled_in(mut world: World, grace: &str) -> World {
     world.stage.create_rotation(|spec| {
         spec["strategy"] = json!("Overlap");
         spec["overlap"] = json!({ "gracePeriod": grace });
@@ -247,4 +250,24 @@ async fn a_deletion_does_not_wait_for_a_cloud_that_is_down() {
     assert!(world.stage.api.delete(ROTATIONS, NAMESPACE, NAME));
     world.run_for(SignedDuration::from_mins(3)).await;
     assert!(world.stage.api.object(ROTATIONS, NAMESPACE, NAME).is_none());
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_keeps_neither_the_old_code_nor_a_deleted_resource_for_ever() {
+    for is_deleted in [false, true] {
+        // Signatures with such a time would be refused.
+        let mut world = settled_in(World::direct(), "1m").await;
+        world.stage.set_trigger("one");
+        world.run_for(SignedDuration::from_secs(20)).await;
+        assert_eq!(world.live().len(), 2);
+        world.stage.time.set_skew(SignedDuration::from_hours(-24 * 365));
+        if is_deleted {
+            assert!(world.stage.api.delete(ROTATIONS, NAMESPACE, NAME));
+        }
+        world.run_for(SignedDuration::from_hours(3)).await;
+        world.assert_sound();
+        let is_gone = world.stage.api.object(ROTATIONS, NAMESPACE, NAME).is_none();
+        assert_eq!(is_gone, is_deleted);
+        assert_eq!(world.live().len(), 1 + usize::from(is_deleted));
+    }
 }

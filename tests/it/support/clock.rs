@@ -16,6 +16,7 @@ pub struct Time(Arc<Mutex<Inner>>);
 struct Inner {
     truth: Timestamp,
     skew: SignedDuration,
+    was_skewed: bool,
 }
 
 impl Default for Time {
@@ -24,6 +25,7 @@ impl Default for Time {
         Self(Arc::new(Mutex::new(Inner {
             truth,
             skew: SignedDuration::ZERO,
+            was_skewed: false,
         })))
     }
 }
@@ -39,7 +41,14 @@ impl Time {
 
     /// Sets the operator's wall clock wrong.
     pub fn set_skew(&self, skew: SignedDuration) {
-        self.0.lock().unwrap().skew = skew;
+        let mut inner = self.0.lock().unwrap();
+        inner.skew = skew;
+        inner.was_skewed = true;
+    }
+
+    /// Whether the wall clock was ever set wrong.
+    pub fn was_skewed(&self) -> bool {
+        self.0.lock().unwrap().was_skewed
     }
 
     fn wall(&self) -> Timestamp {

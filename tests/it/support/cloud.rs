@@ -41,7 +41,8 @@ pub struct Struck {
 }
 
 impl Struck {
-    async fn enter(&self, operation: Operation) -> Option<Strike> {
+    /// `code`: the one that the call names.
+    async fn enter(&self, operation: Operation, code: Option<&AppCode>) -> Option<Strike> {
         self.stage.gate.pass(self.process, None).await;
         let strike = self.stage.script.enter(script::Call::Cloud(operation));
         self.stage
@@ -50,7 +51,7 @@ impl Struck {
             self.stage.cloud.with(|cloud| cloud.inject(fault.clone()));
         }
         self.stage.strike(self.process, strike.as_ref(), Moment::Before).await;
-        self.stage.judge.sent(operation);
+        self.stage.judge.sent(&self.stage, operation, code.map(AppCode::expose));
         strike
     }
 
@@ -78,28 +79,28 @@ impl AppCodes for Struck {
     }
 
     async fn show_app(&self, target: &Target) -> Result<App, CloudError> {
-        let strike = self.enter(Operation::Show).await;
+        let strike = self.enter(Operation::Show, None).await;
         let answer = self.inner.show_app(target).await;
         self.leave(strike, &answer).await;
         answer
     }
 
     async fn reset_code(&self, target: &Target, code: &AppCode, echo: &Echo) -> Result<App, CloudError> {
-        let strike = self.enter(Operation::Reset).await;
+        let strike = self.enter(Operation::Reset, Some(code)).await;
         let answer = self.inner.reset_code(target, code, echo).await;
         self.leave(strike, &answer).await;
         answer
     }
 
     async fn add_code(&self, target: &Target, echo: &Echo) -> Result<App, CloudError> {
-        let strike = self.enter(Operation::Add).await;
+        let strike = self.enter(Operation::Add, None).await;
         let answer = self.inner.add_code(target, echo).await;
         self.leave(strike, &answer).await;
         answer
     }
 
     async fn delete_code(&self, target: &Target, code: &AppCode) -> Result<App, CloudError> {
-        let strike = self.enter(Operation::Delete).await;
+        let strike = self.enter(Operation::Delete, Some(code)).await;
         let answer = self.inner.delete_code(target, code).await;
         self.leave(strike, &answer).await;
         answer

@@ -1,12 +1,16 @@
 //! The judge of every run: looks at the Secrets and at the cloud's ledger after each call, and never asks the operator.
 
+mod handover;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
+use appcode_operator::ids::{AppId, Fingerprint};
 use cloud_simulator::Operation;
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
+use self::handover::Handovers;
 use super::Stage;
 use super::api_server::{Asked, EVENTS, ROTATIONS, SECRETS};
 use super::gate::ProcessId;
@@ -43,6 +47,9 @@ struct Inner {
     looked_at: Option<(u64, usize)>,
     /// Secrets that resources named when a process read one of them, if that was the last that it asked for.
     just_named: BTreeMap<ProcessId, Vec<(String, String)>>,
+    handovers: Handovers,
+    /// The most codes that the stage's app had at a time.
+    most_live: usize,
 }
 
 impl Judge {
@@ -86,22 +93,54 @@ impl Judge {
         self.inner.lock().unwrap().is_blind = true;
     }
 
-    /// A call is sent to the cloud: one that changes the app has a mark of its own.
-    pub fn sent(&self, operation: Operation) {
-        if matches!(operation, Operation::Reset | Operation::Add) {
-            let mut inner = self.inner.lock().unwrap();
-            inner.sent += 1;
-            let is_marked = inner.sent <= inner.marks.len();
-            drop(inner);
-            if !is_marked {
-                self.accuse("P2: a change was sent that no intent on a Secret stands for".into());
-            }
+    /// A person has changed a grace period: when it is over cannot be told from outside any more.
+    pub fn excuse_grace(&self) {
+        self.inner.lock().unwrap().handovers.is_grace_unknown = true;
+    }
+
+    /// A person has changed workloads: who has the new code cannot be told from outside any more.
+    pub fn excuse_workloads(&self) {
+        self.inner.lock().unwrap().handovers.is_meddled = true;
+    }
+
+    /// Whether a code was deleted while another resource held it.
+    pub fn has_taken(&self) -> bool {
+        !self.inner.lock().unwrap().handovers.taken.is_empty()
+    }
+
+    /// The most codes that the stage's app had at a time.
+    pub fn most_live(&self) -> usize {
+        self.inner.lock().unwrap().most_live
+    }
+
+    /// A code was tried and worked.
+    pub fn worked(&self, code: &str) {
+        self.inner.lock().unwrap().handovers.worked(code);
+    }
+
+    /// A call is sent to the cloud: one that changes the app has a mark of its own. `code`: the one that it names.
+    pub fn sent(&self, stage: &Stage, operation: Operation, code: Option<&str>) {
+        if !matches!(operation, Operation::Reset | Operation::Add | Operation::Delete) {
+            return;
+        }
+        let mut inner = self.inner.lock().unwrap();
+        inner.sent += 1;
+        let is_marked = inner.sent <= inner.marks.len();
+        let code = code.filter(|_| operation == Operation::Delete && !inner.is_blind);
+        let wrong = code.and_then(|code| inner.handovers.deleted(stage, code));
+        drop(inner);
+        if !is_marked {
+            self.accuse("P2: a change was sent that no intent on a Secret stands for".into());
+        }
+        if let Some(wrong) = wrong {
+            self.accuse(wrong);
         }
     }
 
     /// Takes down the attempt that a write to a Secret marks.
     fn note_mark(&self, asked: &Asked) {
-        let Some(intent) = intent_of(&asked.body).filter(is_open) else {
+        let is_mark = |intent: &Value| is_open(intent) || intent["step"] == "Retiring";
+        let Some(intent) = intent_of(&asked.body).filter(is_mark) else {
             return;
         };
         let id = intent["rotationId"].as_str().unwrap_or_default().to_owned();
@@ -124,6 +163,10 @@ impl Judge {
         let before = self.inner.lock().unwrap().just_named.insert(asked.by, named);
         if !asked.verb.is_write() {
             return;
+        }
+        let wrong = self.inner.lock().unwrap().handovers.hear(stage, asked);
+        if let Some(wrong) = wrong.filter(|_| !is_blind) {
+            self.accuse(wrong);
         }
         let mut body = asked.body.clone();
         if asked.resource == SECRETS {
@@ -189,6 +232,12 @@ impl Judge {
         if asked.resource == SECRETS {
             self.note_mark(asked);
         }
+        let mut inner = self.inner.lock().unwrap();
+        let wrong = inner.handovers.done(stage, asked).filter(|_| !inner.is_blind);
+        drop(inner);
+        if let Some(wrong) = wrong {
+            self.accuse(wrong);
+        }
         if asked.resource == SECRETS
             && asked.verb == Verb::Patch
             && let Some(data) = asked.body.get("data").and_then(Value::as_object)
@@ -241,12 +290,16 @@ impl Judge {
         }
     }
 
-    /// I1 at this instant: the code in the Secret of each resource is live, or an open intent stands on it.
+    /// I1 at this instant: the code in the Secret of each resource is live, or an open reset stands on it. A code that
+    /// another one is put beside lives on in any case.
     pub fn look(&self, stage: &Stage) {
         let effects = stage.cloud.with(|cloud| cloud.ledger().effects.len());
         let seen = (stage.api.version(), effects);
         let mut inner = self.inner.lock().unwrap();
         let is_known = inner.looked_at.replace(seen) == Some(seen) || inner.is_blind;
+        if !is_known {
+            inner.most_live = inner.most_live.max(stage.live().len());
+        }
         drop(inner);
         if is_known {
             return;
@@ -266,8 +319,8 @@ impl Judge {
             let app = app.rsplit('/').next().unwrap_or_default();
             let is_live = stage.cloud.with(|cloud| cloud.live_codes(app).contains(&code));
             let is_broken = self.inner.lock().unwrap().broken.contains(&name);
-            if !is_live && !is_broken && !intent_of(&secret).is_some_and(|intent| is_open(&intent)) {
-                self.accuse(format!("I1: Secret {name} held a dead code and no intent was open"));
+            if !is_live && !is_broken && !intent_of(&secret).is_some_and(|intent| is_open_reset(&intent)) {
+                self.accuse(format!("I1: Secret {name} held a dead code and no reset was open"));
             }
         }
     }
@@ -294,6 +347,19 @@ fn intent_of(secret: &Value) -> Option<Value> {
 
 fn is_open(intent: &Value) -> bool {
     intent["step"] == "Started"
+}
+
+fn is_open_reset(intent: &Value) -> bool {
+    is_open(intent) && intent["strategy"] == "Reset"
+}
+
+/// The code that a Secret, or a patch of one, holds for a resource.
+fn code_at(secret: &Value, rotation: &Value) -> Option<String> {
+    code_of(secret, &place(rotation).1)
+}
+
+fn print_of(stage: &Stage, code: &str) -> Fingerprint {
+    Fingerprint::of(&AppId::parse(stage.app.clone()).unwrap(), code)
 }
 
 /// The Secret and the key where a resource's code stands: what status says, since a new target is reached in time.

@@ -6,6 +6,8 @@ use appcode_operator::modelarts::AppCode;
 use appcode_operator::verification::{Probe, Prober, Verification};
 use async_trait::async_trait;
 
+use super::gate::ProcessId;
+use super::script::{Call, Moment, Strike};
 use super::stage::Stage;
 
 /// Host that the operator of the tests may show codes to.
@@ -14,20 +16,23 @@ pub const INFERENCE_HOST: &str = "inference.test";
 /// A service behind the gateway of the stage's cloud. Whatever the URL, it is a service that every app may call.
 pub struct Gateway {
     stage: Arc<Stage>,
+    process: ProcessId,
 }
 
 impl Gateway {
     pub fn of(stage: &Arc<Stage>) -> Self {
         Self {
             stage: Arc::clone(stage),
+            process: 0,
         }
     }
-}
 
-#[async_trait]
-impl Prober for Gateway {
-    async fn probe(&self, verification: &Verification, code: &AppCode) -> Probe {
-        self.stage.tried.lock().unwrap().push(code.expose().to_owned());
+    /// The same for this process.
+    pub fn for_process(self, process: ProcessId) -> Self {
+        Self { process, ..self }
+    }
+
+    fn answer(&self, verification: &Verification, code: &AppCode) -> Probe {
         if let Some(probe) = self.stage.probes.lock().unwrap().pop_front() {
             return probe;
         }
@@ -37,5 +42,26 @@ impl Prober for Gateway {
             .cloud
             .with(|cloud| cloud.infer_status(now, "any-service", code.expose()));
         Probe::of(status, verification, None)
+    }
+}
+
+#[async_trait]
+impl Prober for Gateway {
+    async fn probe(&self, verification: &Verification, code: &AppCode) -> Probe {
+        let (stage, process) = (&self.stage, self.process);
+        stage.gate.pass(process, None).await;
+        let strike = stage.script.enter(Call::Probe);
+        stage.note(process, || format!("try of the code {strike:?}"));
+        stage.strike(process, strike.as_ref(), Moment::Before).await;
+        stage.tried.lock().unwrap().push(code.expose().to_owned());
+        let probe = match &strike {
+            Some(Strike::Probe(probe)) => probe.clone(),
+            _ => self.answer(verification, code),
+        };
+        if probe.is_passed() {
+            stage.judge.worked(code.expose());
+        }
+        stage.strike(process, strike.as_ref(), Moment::After).await;
+        probe
     }
 }

@@ -99,7 +99,7 @@ impl Make {
         let mut ctx = Context::new(
             cluster,
             Arc::new(cloud),
-            Arc::new(Gateway::of(stage)),
+            Arc::new(Gateway::of(stage).for_process(number)),
             clock,
             settings,
             metrics,

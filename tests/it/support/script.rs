@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use appcode_operator::verification::Probe;
 use cloud_simulator::{Fault, Operation};
 
 use super::Stage;
@@ -17,6 +18,8 @@ pub enum Call {
         name: String,
     },
     Cloud(Operation),
+    /// A try of a new code at its service.
+    Probe,
 }
 
 impl fmt::Display for Call {
@@ -24,6 +27,7 @@ impl fmt::Display for Call {
         match self {
             Self::Api { verb, resource, name } => write!(f, "{verb:?} {resource}/{name}"),
             Self::Cloud(operation) => write!(f, "cloud {operation:?}"),
+            Self::Probe => write!(f, "try of the code"),
         }
     }
 }
@@ -89,6 +93,8 @@ impl fmt::Debug for Act {
 pub enum Strike {
     Api(Moment, ApiFault),
     Cloud(Fault),
+    /// What a try of a code gets instead of the service's answer.
+    Probe(Probe),
     Crash(Moment),
     Act(Moment, Act),
     /// The process stands still for so long, as one does that is starved or whose machine sleeps.
@@ -100,8 +106,9 @@ impl Strike {
     fn fits(&self, call: &Call) -> bool {
         match (self, call) {
             (Self::Api(..), Call::Api { verb, .. }) => *verb != Verb::Watch,
-            (Self::Api(..), Call::Cloud(_)) | (Self::Cloud(_), Call::Api { .. }) => false,
             (Self::Cloud(fault), Call::Cloud(operation)) => fault.at.is_empty() || fault.at.contains(operation),
+            (Self::Probe(_), Call::Probe) => true,
+            (Self::Api(..) | Self::Cloud(_) | Self::Probe(_), _) => false,
             (Self::Crash(_) | Self::Act(..) | Self::Pause(..), _) => true,
         }
     }

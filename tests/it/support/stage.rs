@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 use std::future::pending;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use appcode_operator::verification::Probe;
 use cloud_simulator::{Behaviour, Clock, Cloud, NewApp, Options, Simulator, User};
@@ -50,6 +52,8 @@ pub struct Stage {
     pub probes: Mutex<VecDeque<Probe>>,
     /// Codes that were tried.
     pub tried: Mutex<Vec<String>>,
+    /// Whether workloads roll out while time passes.
+    pub is_rolling: AtomicBool,
 }
 
 impl Stage {
@@ -100,6 +104,7 @@ impl Stage {
             crashed: Notify::new(),
             probes: Mutex::default(),
             tried: Mutex::default(),
+            is_rolling: AtomicBool::new(false),
         });
         let user = &stage.user;
         stage.create_secret(CREDENTIALS, &[("accessKey", &user.ak), ("secretKey", &user.sk)]);
@@ -277,6 +282,14 @@ impl Stage {
 
     pub fn annotate(&self, name: &str, key: &str, value: &str) {
         self.edit_rotation(name, |object| object["metadata"]["annotations"][key] = json!(value));
+    }
+
+    /// Lets time pass, in which workloads roll out if they do so by themselves.
+    pub fn wait(&self, time: Duration) {
+        self.time.advance(time);
+        if !time.is_zero() && self.is_rolling.load(Ordering::Relaxed) {
+            self.roll_on();
+        }
     }
 
     /// The codes that the cloud takes now.

@@ -41,7 +41,34 @@ pub fn plural(kind: WorkloadKind) -> &'static str {
     }
 }
 
+/// Whether a workload says that it has rolled out with its present template.
+pub fn is_rolled_out(workload: &Value) -> bool {
+    let status = &workload["status"];
+    let updated = status["updatedReplicas"]
+        .as_i64()
+        .or(status["updatedNumberScheduled"].as_i64());
+    let ready = status["readyReplicas"].as_i64().or(status["numberReady"].as_i64());
+    let all = Some(i64::from(PODS));
+    status["observedGeneration"] == workload["metadata"]["generation"] && (updated, ready) == (all, all)
+}
+
 impl Stage {
+    /// Brings every workload that is not paused one step further, as its controller and its pods do in time.
+    pub fn roll_on(&self) {
+        for kind in WorkloadKind::ALL {
+            for workload in self.api.objects(plural(kind)) {
+                let name = workload["metadata"]["name"].as_str().unwrap_or_default();
+                let target = target(&format!("{kind}/{name}"));
+                let is_seen = workload["status"]["observedGeneration"] == workload["metadata"]["generation"];
+                if !is_seen {
+                    self.play(&target, Played::Replaced(1));
+                } else if workload["spec"]["paused"] != true && !is_rolled_out(&workload) {
+                    self.play(&target, Played::DONE);
+                }
+            }
+        }
+    }
+
     /// Creates a workload of three pods that has rolled out.
     pub fn create_workload(&self, target: &RestartTarget) {
         let labels = json!({"app": target.name});

@@ -131,7 +131,7 @@ impl World {
                 trace.is_at_rest = true;
                 break;
             }
-            self.stage.time.advance(wait.unwrap_or_default());
+            self.stage.wait(wait.unwrap_or_default());
         }
         trace
     }
@@ -143,7 +143,7 @@ impl World {
         loop {
             let left = Duration::try_from(end.duration_since(self.stage.time.truth())).unwrap_or_default();
             if let Some(wait) = self.step(&mut trace).await {
-                self.stage.time.advance(wait.min(left));
+                self.stage.wait(wait.min(left));
             }
             if left.is_zero() || trace.turns > 20 * MOST_TURNS {
                 return trace;

@@ -21,8 +21,18 @@ pub fn masked_is_trusted(inner: Arc<dyn AppCodes>) -> Arc<dyn AppCodes> {
     Arc::new(Mistaken(inner, Mistake::MaskedIsTrusted))
 }
 
+pub fn lost_is_not_applied(inner: Arc<dyn AppCodes>) -> Arc<dyn AppCodes> {
+    Arc::new(Mistaken(inner, Mistake::LostIsNotApplied))
+}
+
+pub fn delete_newest(inner: Arc<dyn AppCodes>) -> Arc<dyn AppCodes> {
+    Arc::new(Mistaken(inner, Mistake::DeleteNewest))
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mistake {
+    LostIsNotApplied,
+    DeleteNewest,
     RetryOnce,
     FailedIsNotApplied,
     LastOnly,
@@ -72,10 +82,23 @@ impl AppCodes for Mistaken {
     }
 
     async fn add_code(&self, target: &Target, echo: &Echo) -> Answer {
-        self.twist(self.0.add_code(target, echo).await)
+        let answer = self.0.add_code(target, echo).await;
+        self.twist(match answer {
+            Err(error) if error.kind == CloudErrorKind::UnknownOutcome && self.1 == Mistake::LostIsNotApplied => {
+                Err(CloudError {
+                    kind: CloudErrorKind::Throttled { retry_after: None },
+                    ..error
+                })
+            }
+            answer => answer,
+        })
     }
 
     async fn delete_code(&self, target: &Target, code: &AppCode) -> Answer {
+        if self.1 == Mistake::DeleteNewest {
+            let codes = self.0.show_app(target).await?.codes;
+            return self.0.delete_code(target, codes.last().unwrap_or(code)).await;
+        }
         self.twist(self.0.delete_code(target, code).await)
     }
 }

@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 
 use super::super::people::NAMES;
 use crate::support::Stage;
-use crate::support::api_server::{Answer, Asked, ROTATIONS, SECRETS};
+use crate::support::api_server::{Answer, Asked, DEPLOYMENTS, ROTATIONS, SECRETS, STATEFUL_SETS};
 use crate::support::gate::ProcessId;
 use crate::support::script::Verb;
 
 const INTENT: &str = "appcode.dev/intent";
+const MARKER: &str = "rotation.appcode.dev/";
 
 fn tamper(stage: &Stage, tamper: impl Fn(&Stage, &mut Asked) -> Option<Answer> + Send + Sync + 'static) {
     assert!(stage.tamper.set(Box::new(tamper)).is_ok());
@@ -20,18 +21,75 @@ fn tamper(stage: &Stage, tamper: impl Fn(&Stage, &mut Asked) -> Option<Answer> +
 
 /// Open intents are left out of what is written, and the operator is told otherwise.
 pub fn drop_intents(stage: &Stage) {
-    tamper(stage, |stage, asked| {
+    drop_marks(stage, "\"Started\"");
+}
+
+/// The same of what marks the deletion of a code.
+pub fn drop_retirements(stage: &Stage) {
+    drop_marks(stage, "\"Retiring\"");
+}
+
+fn drop_marks(stage: &Stage, step: &'static str) {
+    tamper(stage, move |stage, asked| {
         let is_write = matches!(asked.verb, Verb::Create | Verb::Patch) && asked.resource == SECRETS;
         let annotations = asked.body["metadata"]["annotations"]
             .as_object_mut()
             .filter(|_| is_write)?;
         let intent = annotations.remove(INTENT)?;
-        if !intent.as_str()?.contains("\"Started\"") {
+        if !intent.as_str()?.contains(step) {
             annotations.insert(INTENT.into(), intent);
             return None;
         }
         let (code, mut answer) = stage.handle(asked);
         answer["metadata"]["annotations"][INTENT] = intent;
+        Some((code, answer))
+    });
+}
+
+/// A rotation is not shown in status before its code is in the Secret, and the operator is told otherwise.
+pub fn drop_mirrors(stage: &Stage) {
+    tamper(stage, |stage, asked| {
+        if asked.resource != ROTATIONS || asked.verb != Verb::PutStatus {
+            return None;
+        }
+        let status = asked.body["status"].as_object_mut()?;
+        let rotation = status.remove("rotation")?;
+        if rotation["step"] != "Started" {
+            status.insert("rotation".into(), rotation);
+            return None;
+        }
+        let (code, mut answer) = stage.handle(asked);
+        answer["status"]["rotation"] = rotation;
+        Some((code, answer))
+    });
+}
+
+/// A process that was started after another one does not know that one's marks on workloads.
+pub fn forget_restarts(stage: &Stage) {
+    tamper(stage, |stage, asked| {
+        if ![DEPLOYMENTS, STATEFUL_SETS].contains(&asked.resource) || asked.by == 0 {
+            return None;
+        }
+        let own = format!("-of-{}", asked.by);
+        let marks = |object: &mut Value, change: &dyn Fn(&mut String)| {
+            let marks = object["spec"]["template"]["metadata"]["annotations"].as_object_mut();
+            for (_, mark) in marks.into_iter().flatten().filter(|(name, _)| name.starts_with(MARKER)) {
+                if let Value::String(mark) = mark {
+                    change(mark);
+                }
+            }
+        };
+        if asked.verb == Verb::Patch {
+            marks(&mut asked.body, &|mark| mark.push_str(&own));
+        }
+        let (code, mut answer) = stage.handle(asked);
+        if code == 200 {
+            marks(&mut answer, &|mark| {
+                *mark = mark
+                    .strip_suffix(&own)
+                    .map_or_else(|| "of another".to_owned(), str::to_owned);
+            });
+        }
         Some((code, answer))
     });
 }

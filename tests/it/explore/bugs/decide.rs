@@ -6,8 +6,9 @@ use appcode_operator::api::{Outcome, RotationStep};
 use appcode_operator::controller::Decide;
 use appcode_operator::ids::Fingerprint;
 use appcode_operator::intent::{Call, Intent, Reading};
-use appcode_operator::plan::{Cloud, Observed, Step, WriteReason, plan};
+use appcode_operator::plan::{Cloud, Handover, Observed, Step, WriteReason, plan};
 use appcode_operator::secret::{Record, SecretView};
+use jiff::SignedDuration;
 
 use crate::support::gate::ProcessId;
 
@@ -132,6 +133,69 @@ pub fn forget_handled(_: ProcessId) -> Arc<Decide> {
         if let Some(record) = record(observed) {
             record.handled_request = None;
         }
+    })
+}
+
+fn handover(observed: &mut Observed) -> Option<&mut Handover> {
+    observed.wanted.as_mut().ok().map(|wanted| &mut wanted.handover)
+}
+
+pub fn ignore_grace(_: ProcessId) -> Arc<Decide> {
+    seeing(|observed| {
+        if let Some(handover) = handover(observed) {
+            handover.grace = SignedDuration::ZERO;
+        }
+    })
+}
+
+pub fn ignore_rollouts(_: ProcessId) -> Arc<Decide> {
+    seeing(|observed| {
+        if let Some(handover) = handover(observed) {
+            handover.waits_for_rollout = false;
+        }
+    })
+}
+
+pub fn ignore_trials(_: ProcessId) -> Arc<Decide> {
+    seeing(|observed| {
+        if let Some(handover) = handover(observed) {
+            handover.is_verified = false;
+        }
+    })
+}
+
+/// What a rotation is about to retire counts as its own, whoever else holds it.
+pub fn retire_what_others_hold(_: ProcessId) -> Arc<Decide> {
+    seeing(|observed| {
+        let retiring = record(observed).and_then(|record| record.intent.as_ref()?.retires());
+        for sibling in &mut observed.siblings {
+            sibling.holds.retain(|code| Some(*code) != retiring);
+        }
+    })
+}
+
+/// What is asked for during a grace period begins at once.
+pub fn stack_codes(_: ProcessId) -> Arc<Decide> {
+    seeing(|observed| {
+        let wanted = observed.wanted.as_ref().ok().and_then(|wanted| wanted.trigger.clone());
+        let Some(record) = record(observed).filter(|record| record.handled_trigger != wanted) else {
+            return;
+        };
+        if let Some(intent) = record.intent.as_mut().filter(|intent| intent.retires().is_some()) {
+            intent.step = RotationStep::Retired;
+        }
+    })
+}
+
+/// The finalizer is never taken off.
+pub fn keep_finalizer(_: ProcessId) -> Arc<Decide> {
+    Arc::new(|observed, now| match plan(observed, now) {
+        Step::Release => {
+            let mut observed = observed.clone();
+            observed.resource.has_finalizer = false;
+            plan(&observed, now)
+        }
+        step => step,
     })
 }
 

@@ -33,6 +33,7 @@ impl World {
             self.is_secret_lost,
         ));
         key.put((self.written.last(), self.is_in_order(), &self.strangers, self.is_struck));
+        key.put((self.deleting, self.has_finalizer, self.persisted, self.wrongly_deleted));
         key.option(self.in_flight.as_ref(), Key::intent);
         key.option(self.secret.as_ref(), Key::stored);
         key.status(&self.status);
@@ -87,6 +88,8 @@ impl Key {
             intent.updated_at,
             intent.marked_at,
         ));
+        let distribution = intent.distribution.as_ref();
+        self.put((intent.strategy, distribution.map(|it| it.distributed_at)));
     }
 
     fn record(&mut self, record: &Record) {
@@ -97,6 +100,7 @@ impl Key {
             record.seed,
             &record.handled_trigger,
         ));
+        self.put(record.previous);
         self.option(record.intent.as_ref(), Self::intent);
     }
 
@@ -125,6 +129,10 @@ impl Key {
         }
         let shown = status.rotation.as_ref().map(|rotation| rotation.rotation_id.as_str());
         self.put(shown.map(|shown| self.ids.iter().position(|id| id.as_str() == shown)));
+        let rotation = status.rotation.as_ref();
+        self.put(rotation.map(|rotation| (rotation.step, &rotation.replaces)));
+        let mirror = rotation.and_then(|rotation| Intent::parse(rotation.intent.as_deref()?).ok());
+        self.option(mirror.as_ref(), Self::intent);
     }
 
     fn attempt(&mut self, attempt: &Attempt) {
@@ -170,6 +178,8 @@ impl Key {
         });
         let resource = &observed.resource;
         self.put((&resource.uid, resource.generation, resource.deleting, observed.uptime));
+        self.put((resource.held_since, resource.has_finalizer));
+        self.option(observed.mirror.as_ref(), Self::intent);
         self.status(&observed.status);
         self.memory(&observed.memory);
         match &observed.cloud {
