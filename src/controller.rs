@@ -301,7 +301,7 @@ pub async fn reconcile(ctx: &Context, turn: &Turn) -> Result<Option<Next>, Error
         return Ok(None);
     };
     // Plans (pure) and acts (I/O, may fail) until there is nothing to do but wait.
-    let outcome = work(ctx, &mut pass).await;
+    let outcome = Box::pin(work(ctx, &mut pass)).await;
     // What a later pass needs is kept, whatever happened.
     let held_since = pass.settle_memory();
     ctx.remember(&turn.key, pass.remembered());

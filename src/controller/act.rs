@@ -7,14 +7,14 @@ use kube::ResourceExt;
 
 use super::ask::{failed, take_in};
 use super::observe::{Pass, asker, identity, look_again};
-use super::render::{contents, first};
+use super::render::{code_patch, first};
 use super::{Context, Error, cluster::ClusterError};
 use crate::api::{AppCodeRotationStatus, FINALIZER, Outcome, RotationStep, Strategy};
 use crate::ids::Fingerprint;
 use crate::intent::{Call, Intent, Verdict};
 use crate::modelarts::{AppCode, CloudErrorKind, scrub};
 use crate::plan::{Attempt, Cloud, Held, Question, Settling, WriteReason};
-use crate::secret::{Asker, CodeChange, OurSecret, Record, SecretView, new_secret, patch, view};
+use crate::secret::{Asker, OurSecret, Record, SecretView, new_secret, patch, view};
 use crate::status::{Happened, mirror_before_call};
 use crate::telemetry::causes;
 
@@ -315,34 +315,12 @@ pub(super) async fn write_code(
         (None, Some(held), Some((value, _))) if held.code == code => value.clone(),
         _ => return Err(Error::UnknownCode),
     };
-    let SecretView::Ours(secret) = pass.secret(name).clone() else {
+    let SecretView::Ours(OurSecret { code: was, .. }) = pass.secret(name) else {
         return look_again(ctx, pass).await;
     };
-    let was = secret.code;
-    let Some(validated) = pass.validated.clone() else {
-        return Err(Error::UnknownCode);
-    };
-    let is_target = name == validated.target.name;
-    let shown = pass.observed.status.target.clone().filter(|shown| shown.name == name);
-    let shown_key = shown.as_ref().map(|shown| shown.key.as_str());
-    let key = &validated.target.key;
-    // A Secret that spec no longer names keeps all else that its readers know.
-    let contents = is_target.then(|| contents(pass, &validated, &secret, &record, &value));
-    let record = Record {
-        rendered: match &contents {
-            Some(contents) => contents.rendered.clone(),
-            None => secret.record.rendered.clone(),
-        },
-        ..record
-    };
-    let change = CodeChange {
-        // A Secret that spec no longer names keeps the key that its readers know.
-        key: shown_key.filter(|_| !is_target).unwrap_or(key),
-        former_key: shown_key.filter(|_| is_target),
-        code: &value,
-        contents: contents.as_ref(),
-    };
-    let patch = patch(&secret.resource_version, &pass.key.to_string(), &record, Some(change));
+    let was = *was;
+    let (patch, record) = code_patch(pass, name, &value, record).ok_or(Error::UnknownCode)?;
+    let is_target = name == pass.observed.target;
     let mut tries = 0;
     let result = loop {
         let result = ctx.cluster.patch_secret(pass.key.namespace(), name, &patch).await;

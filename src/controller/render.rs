@@ -1,8 +1,10 @@
 //! What a write puts on the target Secret besides the record: the only place where codes and templates meet.
 
+use serde_json::Value;
+
 use super::observe::{Pass, asker};
 use crate::modelarts::AppCode;
-use crate::secret::{Contents, First, OurSecret, Record, Wish};
+use crate::secret::{CodeChange, Contents, First, OurSecret, Record, Wish, patch};
 use crate::template::Values;
 use crate::validate::Validated;
 
@@ -22,15 +24,36 @@ pub(super) fn first(pass: &Pass) -> First {
     First::of(&validated.layout, asker, app_name(pass))
 }
 
+/// The patch that writes `code` into a Secret of ours, and the record as it will stand there then.
+pub(super) fn code_patch(pass: &Pass, name: &str, code: &AppCode, record: Record) -> Option<(Value, Record)> {
+    let validated = pass.validated.as_ref()?;
+    let secret = pass.secret(name).ours()?;
+    let target = &validated.target;
+    let is_target = name == target.name;
+    let shown = pass.observed.status.target.as_ref().filter(|shown| shown.name == name);
+    let shown_key = shown.map(|shown| shown.key.as_str());
+    // A Secret that spec no longer names keeps the key, and all else, that its readers know.
+    let contents = is_target.then(|| contents(pass, validated, secret, &record, code));
+    let record = Record {
+        rendered: match &contents {
+            Some(contents) => contents.rendered.clone(),
+            None => secret.record.rendered.clone(),
+        },
+        ..record
+    };
+    let change = CodeChange {
+        key: shown_key.filter(|_| !is_target).unwrap_or(&target.key),
+        former_key: shown_key.filter(|_| is_target),
+        code,
+        contents: contents.as_ref(),
+    };
+    let patch = patch(&secret.resource_version, &pass.key.to_string(), &record, Some(change));
+    Some((patch, record))
+}
+
 /// What goes with `code` and `record` onto the target Secret. Templates were tried before; should one fail all the same,
 /// the code is written without them.
-pub(super) fn contents(
-    pass: &Pass,
-    validated: &Validated,
-    secret: &OurSecret,
-    record: &Record,
-    code: &AppCode,
-) -> Contents {
+fn contents(pass: &Pass, validated: &Validated, secret: &OurSecret, record: &Record, code: &AppCode) -> Contents {
     let (layout, key) = (&validated.layout, validated.target.key.as_str());
     let app = pass.observed.reading();
     let listed = app.map(|app| app.codes.as_slice()).unwrap_or_default();

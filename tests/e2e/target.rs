@@ -40,7 +40,7 @@ fn with_fields(stage: &Stage, name: &str) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-fn is_ours(path: &String) -> bool {
+fn is_ours(path: &str) -> bool {
     let annotation = path.strip_prefix("metadata.annotations.");
     annotation.is_some_and(|key| key.starts_with("appcode.dev/"))
 }
@@ -71,7 +71,7 @@ async fn only_our_keys_are_ours_in_a_secret_that_others_made() {
         let secret = with_fields(&stage, name);
         let others: Vec<String> = owned(&secret, OPERATOR)
             .into_iter()
-            .filter(|path| !is_ours(path))
+            .filter(|path| !is_ours(path.as_str()))
             .collect();
         let mut expected = vec!["data.appCode", "data.url", "metadata.annotations.example.com/app"];
         if policy == "Adopt" {

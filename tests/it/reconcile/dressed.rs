@@ -92,7 +92,7 @@ async fn a_changed_template_is_rendered_without_a_rotation_and_takes_away_what_i
         object["metadata"]["annotations"]["theirs"] = json!("kept");
     });
     edit_target(&world, |target| {
-        target["template"] = json!({"data": {"url": "https://x/{{ appCode }}"}})
+        target["template"] = json!({"data": {"url": "https://x/{{ appCode }}"}});
     });
     world.run_to_rest().await;
     world.assert_ready();
@@ -203,7 +203,7 @@ async fn a_broken_template_stops_before_any_change() {
         );
         assert_eq!((world.ledger().requests.len(), world.stage.secret(NAME)), (0, None));
         edit_target(&world, |target| {
-            target["template"]["data"]["url"] = json!("{{ appCode }}")
+            target["template"]["data"]["url"] = json!("{{ appCode }}");
         });
         world.run_to_rest().await;
         world.assert_ready();
@@ -267,7 +267,7 @@ async fn a_template_that_fails_with_the_real_code_loses_none() {
     );
 
     edit_target(&world, |target| {
-        target["template"]["data"]["url"] = json!("{{ appCode }}")
+        target["template"]["data"]["url"] = json!("{{ appCode }}");
     });
     world.run_for(SignedDuration::from_hours(1)).await;
     world.assert_ready();

@@ -37,7 +37,7 @@ async fn with_theirs(codes: usize) -> World {
         .stage
         .create_secret(NAME, &[("theirs", "kept"), ("appCode", "stale")]);
     edit(&world, |object| {
-        object["metadata"]["labels"] = json!({"theirs": "kept"})
+        object["metadata"]["labels"] = json!({"theirs": "kept"});
     });
     world
 }
@@ -72,7 +72,7 @@ async fn adopt_takes_over_what_nobody_else_keeps_and_leaves_the_rest() {
         "appcode-operator"
     );
     edit(&world, |object| {
-        object["metadata"]["labels"][MANAGED_BY] = json!("Helm")
+        object["metadata"]["labels"][MANAGED_BY] = json!("Helm");
     });
     world.run_for(SignedDuration::from_hours(2)).await;
     assert_eq!(world.stalled().as_deref(), Some("SecretConflict"));
