@@ -63,6 +63,11 @@ impl Scene {
                 scene.adapt(&mut object);
                 change(&mut object["spec"]);
             }
+            if object["kind"] == "RoleBinding" {
+                // The page gives the right in one namespace.
+                let binding = "clusterrolebinding/appcode-operator-restart";
+                scene.stage.kubectl(&["delete", binding]);
+            }
             scene.stage.apply(&object);
         }
         for (name, app) in scene.rotations.clone() {
