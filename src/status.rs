@@ -446,6 +446,14 @@ fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_new_generat
     }
     match pass.step {
         Step::Stop { reason, message, .. } => set(ConditionType::Stalled, "True", *reason, message),
+        Step::Linger {
+            reason: Reason::RolloutHeld | Reason::VerificationFailed,
+            ..
+        } => {
+            let message =
+                "Nothing is stopped, but the rotation may not end unless a person helps: Reconciling says how.";
+            set(ConditionType::Stalled, "False", Reason::Idle, message);
+        }
         _ => set(ConditionType::Stalled, "False", Reason::Idle, "Nothing needs a person."),
     }
     match &o.cloud {

@@ -218,6 +218,16 @@ impl Scene {
     }
 }
 
+/// The patch with which the page kills a code that has leaked.
+fn without_waiting() -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(CHOOSING);
+    let text = std::fs::read_to_string(path).unwrap();
+    let patches = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("-p '")?.strip_suffix('\''));
+    serde_json::from_str(patches.last().expect("the page has a patch")).unwrap()
+}
+
 fn told(failures: &[Call]) -> String {
     let lines = failures.iter().map(|call| format!("{} {} {}", call.at, call.by, call.status));
     lines.take(10).collect::<Vec<_>>().join("\n")
@@ -330,7 +340,7 @@ async fn with_reset_calls_fail_from_the_reset_until_the_code_is_read_again_and_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rollout_that_is_stuck_keeps_the_old_code_and_a_deletion_never_waits_for_it() {
+async fn a_rollout_that_is_stuck_keeps_the_old_code_and_a_deleted_resource_leaves_it() {
     let scene = Scene::set(CHOOSING, |_| {}).await;
     scene.rotate("search").await;
     let app = scene.app("search");
@@ -358,7 +368,8 @@ async fn a_rollout_that_is_stuck_keeps_the_old_code_and_a_deletion_never_waits_f
     assert_eq!(scene.stage.cloud.data_plane_status(&app.codes[0]), 200);
 
     // Somebody does not want to wait for it.
-    scene.patch(name, &json!({"spec": {"overlap": {"waitForRollout": false}}}));
+    assert!(message(&status, "Stalled").contains("a person"));
+    scene.patch(name, &without_waiting());
     scene
         .stage
         .until("the old code is gone", || {
@@ -400,23 +411,18 @@ async fn a_rollout_that_is_stuck_keeps_the_old_code_and_a_deletion_never_waits_f
         scene.stage.code(NAMESPACE, "recommender-app-code"),
         codes.last().cloned()
     );
+}
 
-    // The whole namespace goes while the cloud is down and a code waits to be deleted.
-    let mut again = manifests(CHOOSING);
-    again.retain(|object| object["metadata"]["name"] == name);
-    let mut object = again.remove(0);
-    let mut spec = scene.stage.rotation(NAMESPACE, name, &app.app_id, &json!({}))["spec"].take();
-    spec["strategy"] = json!("Overlap");
-    spec["target"] = object["spec"]["target"].take();
-    spec["overlap"] = json!({"gracePeriod": "30s"});
-    object["spec"] = spec;
-    scene.stage.apply(&object);
-    scene
-        .stage
-        .until("it goes on from its Secret", || scene.status(name)["phase"] == "Ready")
-        .await;
-    scene.until_retiring(name, "fourth").await;
-    let codes = scene.stage.cloud.live_codes(&app.app_id);
+/// The namespace controller deletes the Secrets first, and the cloud is away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_goes_while_a_code_waits_to_be_deleted_and_the_cloud_is_down() {
+    let scene = Scene::set(CHOOSING, |spec| {
+        spec.as_object_mut().unwrap().remove("restartTargets");
+    })
+    .await;
+    let name = "recommender";
+    let app = scene.app(name);
+    scene.until_retiring(name, "first").await;
     let down = scene.stage.cloud.inject(Fault::cut_before());
     scene.stage.kubectl(&["delete", "namespace", NAMESPACE, "--wait=false"]);
     scene
@@ -426,5 +432,6 @@ async fn a_rollout_that_is_stuck_keeps_the_old_code_and_a_deletion_never_waits_f
         })
         .await;
     scene.stage.cloud.clear(down);
-    assert_eq!(scene.stage.cloud.live_codes(&app.app_id), codes, "nothing was deleted");
+    let live = scene.stage.cloud.live_codes(&app.app_id);
+    assert_eq!((live.len(), &live[0]), (2, &app.codes[0]), "nothing was deleted");
 }
