@@ -424,38 +424,7 @@ fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_new_generat
         ),
     }
 
-    match pass.step {
-        Step::Wait { reason, message, .. } | Step::Linger { reason, message, .. } => {
-            set(ConditionType::Reconciling, "True", *reason, message);
-        }
-        Step::Retry { failure } => set(ConditionType::Reconciling, "True", failure.reason, &failure.message),
-        _ if is_suspended(o) => set(
-            ConditionType::Reconciling,
-            "False",
-            Reason::Suspended,
-            &format!("Changes are held by spec.suspend. {}", next_rotation(o)),
-        ),
-        _ => {
-            let message = if matches!(pass.step, Step::Stop { .. }) {
-                "Nothing is under way.".to_owned()
-            } else {
-                format!("Nothing is under way. {}", next_rotation(o))
-            };
-            set(ConditionType::Reconciling, "False", Reason::Idle, &message);
-        }
-    }
-    match pass.step {
-        Step::Stop { reason, message, .. } => set(ConditionType::Stalled, "True", *reason, message),
-        Step::Linger {
-            reason: Reason::RolloutHeld | Reason::VerificationFailed,
-            ..
-        } => {
-            let message =
-                "Nothing is stopped, but the rotation may not end unless a person helps: Reconciling says how.";
-            set(ConditionType::Stalled, "False", Reason::Idle, message);
-        }
-        _ => set(ConditionType::Stalled, "False", Reason::Idle, "Nothing needs a person."),
-    }
+    under_way(&mut set, pass);
     match &o.cloud {
         // A list that is masked proves no right on the app.
         Cloud::Read(app) if !app.masked => set(
@@ -492,6 +461,43 @@ fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_new_generat
             .retain(|condition| condition.type_ != ConditionType::CodeExposed.as_str());
     }
     workloads(status, o, now);
+}
+
+/// `Reconciling` and `Stalled`.
+fn under_way(set: &mut impl FnMut(ConditionType, &'static str, Reason, &str), pass: Pass<'_>) {
+    let o = pass.observed;
+    match pass.step {
+        Step::Wait { reason, message, .. } | Step::Linger { reason, message, .. } => {
+            set(ConditionType::Reconciling, "True", *reason, message);
+        }
+        Step::Retry { failure } => set(ConditionType::Reconciling, "True", failure.reason, &failure.message),
+        _ if is_suspended(o) => set(
+            ConditionType::Reconciling,
+            "False",
+            Reason::Suspended,
+            &format!("Changes are held by spec.suspend. {}", next_rotation(o)),
+        ),
+        _ => {
+            let message = if matches!(pass.step, Step::Stop { .. }) {
+                "Nothing is under way.".to_owned()
+            } else {
+                format!("Nothing is under way. {}", next_rotation(o))
+            };
+            set(ConditionType::Reconciling, "False", Reason::Idle, &message);
+        }
+    }
+    match pass.step {
+        Step::Stop { reason, message, .. } => set(ConditionType::Stalled, "True", *reason, message),
+        Step::Linger {
+            reason: Reason::RolloutHeld | Reason::VerificationFailed,
+            ..
+        } => {
+            let message =
+                "Nothing is stopped, but the rotation may not end unless a person helps: Reconciling says how.";
+            set(ConditionType::Stalled, "False", Reason::Idle, message);
+        }
+        _ => set(ConditionType::Stalled, "False", Reason::Idle, "Nothing needs a person."),
+    }
 }
 
 /// `WorkloadsReady`: what is known of the workloads that are restarted, kept from the last look.
