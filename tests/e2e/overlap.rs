@@ -211,21 +211,22 @@ impl Scene {
         let told = self.stage.kubectl(&["describe", "acr", "-n", NAMESPACE]);
         println!("--- {when}\n{list}\n{told}");
     }
+}
 
-    fn millis(&self, failures: &[Call], from: Timestamp) -> i128 {
-        let last = failures.iter().map(|call| call.at).max().unwrap_or(from);
-        last.duration_since(from).as_millis()
-    }
+/// From `from` to the last of these calls.
+fn millis(failures: &[Call], from: Timestamp) -> i128 {
+    let last = failures.iter().map(|call| call.at).max().unwrap_or(from);
+    last.duration_since(from).as_millis()
 }
 
 /// The patch with which the page kills a code that has leaked.
 fn without_waiting() -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(CHOOSING);
     let text = std::fs::read_to_string(path).unwrap();
-    let patches = text
+    let mut patches = text
         .lines()
         .filter_map(|line| line.trim().strip_prefix("-p '")?.strip_suffix('\''));
-    serde_json::from_str(patches.last().expect("the page has a patch")).unwrap()
+    serde_json::from_str(patches.next_back().expect("the page has a patch")).unwrap()
 }
 
 fn told(failures: &[Call]) -> String {
@@ -283,7 +284,7 @@ async fn no_call_fails_across_an_overlap_while_every_workload_rolls_out() {
     println!(
         "with {delay:#} of propagation: {} calls of readers failed within {} ms",
         failures.len(),
-        scene.millis(&failures, made)
+        millis(&failures, made)
     );
 }
 
@@ -328,7 +329,7 @@ async fn with_reset_calls_fail_from_the_reset_until_the_code_is_read_again_and_n
             them.cloned().collect::<Vec<Call>>()
         };
         for kind in ["reader", "checkout", "ranking"] {
-            let (failed, millis) = (of(kind).len(), scene.millis(&of(kind), reset));
+            let (failed, millis) = (of(kind).len(), millis(&of(kind), reset));
             println!("Reset of {name}: {failed} calls by {kind} failed, the last {millis} ms after the reset");
         }
         let exposure = scene.status(name)["history"][0]["exposureMillis"].clone();
