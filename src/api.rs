@@ -77,6 +77,7 @@ pub(crate) const BASIC_AUTH_KEYS: &str =
     printcolumn(name = "Last Rotation", type_ = "date", json_path = ".status.lastRotationTime", description = "Time since the last rotation"),
     printcolumn(name = "Next Rotation", type_ = "string", json_path = ".status.nextRotationTime", description = "When the schedule rotates next, as a time in UTC: a column of ages cannot show what is to come"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since creation"),
+    printcolumn(name = "Strategy", type_ = "string", json_path = ".spec.strategy", priority = 1, description = "How a rotation replaces the code; nothing stands for Reset"),
     printcolumn(name = "Fingerprint", type_ = "string", json_path = ".status.current.fingerprint", priority = 1, description = "Stands for the code in the Secret"),
     printcolumn(name = "Secret", type_ = "string", json_path = ".status.target.name", priority = 1, description = "The Secret that holds the code"),
     printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = 1, description = "What is the case, and what to do"),

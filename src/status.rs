@@ -180,7 +180,7 @@ fn publish_trial(status: &mut AppCodeRotationStatus, o: &Observed, now: Timestam
             VerificationOutcome::Failed
         },
         rotation_id: trial.rotation_id.to_string(),
-        message: format!("{}.", trial.outcome.told()),
+        message: sentence(&trial.outcome.told()),
     };
     let is_same = status.verification.as_ref().is_some_and(|old| {
         (old.outcome, &old.rotation_id, &old.message) == (new.outcome, &new.rotation_id, &new.message)
@@ -188,6 +188,12 @@ fn publish_trial(status: &mut AppCodeRotationStatus, o: &Observed, now: Timestam
     if !is_same {
         status.verification = Some(new);
     }
+}
+
+fn sentence(clause: &str) -> String {
+    let mut letters = clause.chars();
+    let first = letters.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(letters).chain(['.']).collect()
 }
 
 /// The rotation as status shows it. What it replaces is carried over from before the call was made, since that is what
@@ -376,7 +382,15 @@ fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_new_generat
     let is_unverified = |ready: &Condition| ready.reason == Reason::NotVerified.as_str();
     let was_unverified = o.status.condition(ConditionType::Ready).is_some_and(is_unverified);
     let was_ready = (o.status.is_true(ConditionType::Ready) || was_unverified) && !is_new_generation;
-    let ready_message = format!("Secret {secret} holds a code that the cloud lists.");
+    let mut ready_message = format!("Secret {secret} holds a code that the cloud lists.");
+    if let Step::Linger { reason, message, .. } = pass.step {
+        // What `kubectl get -o wide` shows of a rotation that is under way.
+        let more = match reason {
+            Reason::RollingOut | Reason::RolloutHeld => "How far its workloads are is told by WorkloadsReady.",
+            _ => message,
+        };
+        ready_message = format!("{ready_message} {more}");
+    }
     let unverified = o.unverified(now).filter(|_| is_in_sync(o));
     match (pass.step, &unverified) {
         (Step::Stop { reason, message, .. }, _) => set(ConditionType::Ready, "False", *reason, message),
@@ -410,30 +424,7 @@ fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_new_generat
         ),
     }
 
-    match pass.step {
-        Step::Wait { reason, message, .. } | Step::Linger { reason, message, .. } => {
-            set(ConditionType::Reconciling, "True", *reason, message);
-        }
-        Step::Retry { failure } => set(ConditionType::Reconciling, "True", failure.reason, &failure.message),
-        _ if is_suspended(o) => set(
-            ConditionType::Reconciling,
-            "False",
-            Reason::Suspended,
-            &format!("Changes are held by spec.suspend. {}", next_rotation(o)),
-        ),
-        _ => {
-            let message = if matches!(pass.step, Step::Stop { .. }) {
-                "Nothing is under way.".to_owned()
-            } else {
-                format!("Nothing is under way. {}", next_rotation(o))
-            };
-            set(ConditionType::Reconciling, "False", Reason::Idle, &message);
-        }
-    }
-    match pass.step {
-        Step::Stop { reason, message, .. } => set(ConditionType::Stalled, "True", *reason, message),
-        _ => set(ConditionType::Stalled, "False", Reason::Idle, "Nothing needs a person."),
-    }
+    under_way(&mut set, pass);
     match &o.cloud {
         // A list that is masked proves no right on the app.
         Cloud::Read(app) if !app.masked => set(
@@ -472,6 +463,43 @@ fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_new_generat
     workloads(status, o, now);
 }
 
+/// `Reconciling` and `Stalled`.
+fn under_way(set: &mut impl FnMut(ConditionType, &'static str, Reason, &str), pass: Pass<'_>) {
+    let o = pass.observed;
+    match pass.step {
+        Step::Wait { reason, message, .. } | Step::Linger { reason, message, .. } => {
+            set(ConditionType::Reconciling, "True", *reason, message);
+        }
+        Step::Retry { failure } => set(ConditionType::Reconciling, "True", failure.reason, &failure.message),
+        _ if is_suspended(o) => set(
+            ConditionType::Reconciling,
+            "False",
+            Reason::Suspended,
+            &format!("Changes are held by spec.suspend. {}", next_rotation(o)),
+        ),
+        _ => {
+            let message = if matches!(pass.step, Step::Stop { .. }) {
+                "Nothing is under way.".to_owned()
+            } else {
+                format!("Nothing is under way. {}", next_rotation(o))
+            };
+            set(ConditionType::Reconciling, "False", Reason::Idle, &message);
+        }
+    }
+    match pass.step {
+        Step::Stop { reason, message, .. } => set(ConditionType::Stalled, "True", *reason, message),
+        Step::Linger {
+            reason: Reason::RolloutHeld | Reason::VerificationFailed,
+            ..
+        } => {
+            let message =
+                "Nothing is stopped, but the rotation may not end unless a person helps: Reconciling says how.";
+            set(ConditionType::Stalled, "False", Reason::Idle, message);
+        }
+        _ => set(ConditionType::Stalled, "False", Reason::Idle, "Nothing needs a person."),
+    }
+}
+
 /// `WorkloadsReady`: what is known of the workloads that are restarted, kept from the last look.
 fn workloads(status: &mut AppCodeRotationStatus, o: &Observed, now: Timestamp) {
     let restarts = o.wanted.as_ref().map(|wanted| wanted.handover.restarts.as_slice());
@@ -485,9 +513,10 @@ fn workloads(status: &mut AppCodeRotationStatus, o: &Observed, now: Timestamp) {
     let last = status.condition(ConditionType::WorkloadsReady);
     let is_stale = last.is_some_and(|last| last.observed_generation != status.observed_generation);
     let is_open = last.is_some_and(|last| last.status == "False");
+    let namespace = &o.resource.namespace;
     let (value, reason, message) = match &o.rollouts {
         Some(rollouts) if rollouts.iter().all(|(_, rollout)| rollout.is_done()) => {
-            ("True", Reason::RolledOut, workload::told(rollouts))
+            ("True", Reason::RolledOut, workload::told(rollouts, namespace))
         }
         Some(rollouts) => {
             let is_held = rollouts.iter().any(|(_, rollout)| rollout.is_held());
@@ -496,7 +525,7 @@ fn workloads(status: &mut AppCodeRotationStatus, o: &Observed, now: Timestamp) {
             } else {
                 Reason::RollingOut
             };
-            ("False", reason, workload::told(rollouts))
+            ("False", reason, workload::told(rollouts, namespace))
         }
         None if is_undistributed && status.is_true(ConditionType::WorkloadsReady) => {
             let message = "The workloads are still to be restarted with the new code.";

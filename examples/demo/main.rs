@@ -2,8 +2,8 @@
 //!
 //! Starts a real etcd and kube-apiserver, a simulated cloud on loopback and the operator's own program under its own
 //! identity, applies an `AppCodeRotation`, and shows what happens: on a terminal one screen that renews itself, elsewhere
-//! a line for each thing that happens. It changes `rotationTrigger` once. It stays until Ctrl-C; with `DEMO_SECONDS` set
-//! it ends by itself, and fails if the rotations that were due did not happen.
+//! a line for each thing that happens. It changes `rotationTrigger` once, and once more with `strategy: Overlap`. It stays
+//! until Ctrl-C; with `DEMO_SECONDS` set it ends by itself, and fails if the rotations that were due did not happen.
 
 mod manifests;
 mod observe;
@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use appcode_operator::api::Strategy;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::observe::Observer;
@@ -23,7 +24,7 @@ use crate::screen::Screen;
 use crate::stage::Stage;
 use crate::story::Story;
 
-/// How long the first rotation is left on the screen before the trigger is changed.
+/// How long a rotation is left on the screen before the trigger is changed.
 const TRIGGER_AFTER: Duration = Duration::from_secs(8);
 const TICK: Duration = Duration::from_millis(700);
 
@@ -93,7 +94,7 @@ fn interruption() -> Result<impl Future<Output = ()>> {
 
 async fn show(stage: &Stage, limit: Option<Duration>, interrupted: impl Future<Output = ()>) -> Result<Ending> {
     tokio::pin!(interrupted);
-    stage.apply_rotation("first")?;
+    stage.apply_rotation("first", Strategy::Reset)?;
     let start = Instant::now();
     let mut observer = Observer::new(stage)?;
     let mut story = Story::new(start, limit);
@@ -102,9 +103,8 @@ async fn show(stage: &Stage, limit: Option<Duration>, interrupted: impl Future<O
         stage.check_operator()?;
         let scene = observer.look().await?;
         story.follow(&scene);
-        if story.wants_trigger(TRIGGER_AFTER) {
-            stage.apply_rotation("second")?;
-            story.triggered();
+        if let Some((trigger, strategy)) = story.next_act(TRIGGER_AFTER) {
+            stage.apply_rotation(trigger, strategy)?;
         }
         screen.show(&scene, &story);
         if story.is_over() {
@@ -120,13 +120,13 @@ async fn show(stage: &Stage, limit: Option<Duration>, interrupted: impl Future<O
     for event in stage.events()? {
         println!("{}", screen::told(&event));
     }
-    let resets = stage.resets();
+    let made = stage.made();
     if limit.is_some()
         && matches!(ending, Ending::InTime)
-        && let Err(problem) = story.judge(resets)
+        && let Err(problem) = story.judge(made)
     {
         bail!("{problem}\n{}", stage.log_tail());
     }
-    println!("\nRotations counted by the simulated cloud: {resets}.");
+    println!("\nRotations counted by the simulated cloud: {made}.");
     Ok(ending)
 }

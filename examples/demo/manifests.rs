@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use appcode_operator::api::Strategy;
 use serde_json::{Value, json};
 
 pub const NAMESPACE: &str = "demo";
@@ -11,6 +12,9 @@ pub const NAME: &str = "recommender";
 pub const SECRET: &str = "recommender-code";
 /// From one completed rotation to the next.
 pub const INTERVAL_SECONDS: u64 = 15;
+
+/// How long an old code goes on working with `Overlap`.
+pub const GRACE_SECONDS: u64 = 8;
 
 /// Namespace and name of the service account that the operator signs in as.
 pub const OPERATOR: (&str, &str) = ("appcode-system", "appcode-operator");
@@ -43,7 +47,7 @@ pub fn tenant(access_key: &str, secret_key: &str) -> Value {
 }
 
 /// The resource that asks for rotations.
-pub fn rotation(endpoint: &str, project: &str, app: &str, trigger: &str) -> Value {
+pub fn rotation(endpoint: &str, project: &str, app: &str, trigger: &str, strategy: Strategy) -> Value {
     json!({
         "apiVersion": "appcode.dev/v1alpha1", "kind": "AppCodeRotation",
         "metadata": {"name": NAME, "namespace": NAMESPACE},
@@ -53,6 +57,8 @@ pub fn rotation(endpoint: &str, project: &str, app: &str, trigger: &str) -> Valu
             "initialRotation": "Immediate",
             "schedule": {"interval": format!("{INTERVAL_SECONDS}s"), "jitter": "1s"},
             "rotationTrigger": trigger,
+            "strategy": strategy.as_str(),
+            "overlap": {"gracePeriod": format!("{GRACE_SECONDS}s")},
             "target": {"name": SECRET},
         },
     })

@@ -245,7 +245,11 @@ fn rotation(seen: &Seen) -> String {
         Trigger::Schedule => "schedule",
     };
     let time = entry.completed_at.0.strftime("%H:%M:%S");
-    format!("  #{:<3} {time}  {}  {why}", entry.number, entry.fingerprint)
+    let strategy = entry.strategy.as_str();
+    format!(
+        "  #{:<3} {time}  {}  {strategy:<7}  {why}",
+        entry.number, entry.fingerprint
+    )
 }
 
 /// An event in two lines.

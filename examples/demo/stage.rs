@@ -9,8 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use appcode_operator::api::AppCodeRotation;
-use cloud_simulator::{App, Seed, Simulator};
+use appcode_operator::api::{AppCodeRotation, Strategy};
+use cloud_simulator::{App, Cause, Seed, Simulator};
 use control_plane::{ControlPlane, Identity};
 use k8s_openapi::api::events::v1::Event;
 use kube::CustomResourceExt;
@@ -94,9 +94,10 @@ impl Stage {
         })
     }
 
-    /// Applies the resource with this `rotationTrigger`.
-    pub fn apply_rotation(&self, trigger: &str) -> Result<()> {
-        let resource = manifests::rotation(&self.cloud.url(), &self.app.project_id, &self.app.app_id, trigger);
+    /// Applies the resource with this `rotationTrigger` and strategy.
+    pub fn apply_rotation(&self, trigger: &str, strategy: Strategy) -> Result<()> {
+        let (url, app) = (self.cloud.url(), &self.app);
+        let resource = manifests::rotation(&url, &app.project_id, &app.app_id, trigger, strategy);
         apply(&self.plane, &resource.to_string())
     }
 
@@ -110,9 +111,10 @@ impl Stage {
         self.cloud.url()
     }
 
-    /// How often the cloud has replaced the code.
-    pub fn resets(&self) -> usize {
-        self.cloud.ledger().resets_applied(&self.app.app_id)
+    /// How often the cloud has made a new code, in the place of another or beside it.
+    pub fn made(&self) -> usize {
+        let ledger = self.cloud.ledger();
+        ledger.resets_applied(&self.app.app_id) + ledger.acts_applied(&self.app.app_id, Cause::Add)
     }
 
     /// The resource and its Secret as far as they exist.

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use appcode_operator::api::{HistoryEntry, Trigger};
+use appcode_operator::api::{HistoryEntry, Strategy, Trigger};
 
-use crate::manifests::INTERVAL_SECONDS;
+use crate::manifests::{GRACE_SECONDS, INTERVAL_SECONDS};
 use crate::observe::Scene;
 
-/// A scheduled rotation is asked for only if this much time was left for it, slow machines considered.
-const SCHEDULE_SLACK: u64 = 15;
+/// What comes later is asked for only if this much time was left for it, slow machines considered.
+const SLACK: u64 = 15;
 
 /// The course of the demo.
 pub struct Story {
@@ -16,8 +16,14 @@ pub struct Story {
     limit: Option<Duration>,
     /// Every rotation seen, oldest first.
     rotations: Vec<Seen>,
-    triggered: Option<Instant>,
+    /// How often the trigger was changed.
+    acts: usize,
+    /// Whether an old code that lived on has gone since.
+    is_retired: bool,
 }
+
+/// What the demo changes, in order: `rotationTrigger` and strategy.
+const ACTS: [(&str, Strategy); 2] = [("second", Strategy::Reset), ("third", Strategy::Overlap)];
 
 /// A completed rotation.
 pub struct Seen {
@@ -32,12 +38,14 @@ impl Story {
             start,
             limit,
             rotations: Vec::new(),
-            triggered: None,
+            acts: 0,
+            is_retired: false,
         }
     }
 
     /// Takes over what is new in the scene.
     pub fn follow(&mut self, scene: &Scene) {
+        self.is_retired |= scene.status.history.iter().any(|entry| entry.retired_at.is_some());
         for entry in scene.status.history.iter().rev() {
             if self
                 .rotations
@@ -52,13 +60,17 @@ impl Story {
         }
     }
 
-    /// Whether it is time to change the trigger: once, when the first rotation has stood for a while.
-    pub fn wants_trigger(&self, after: Duration) -> bool {
-        self.triggered.is_none() && self.rotations.first().is_some_and(|first| first.at.elapsed() >= after)
-    }
-
-    pub fn triggered(&mut self) {
-        self.triggered = Some(Instant::now());
+    /// What is to be changed now: each when what the one before brought about has stood for a while.
+    pub fn next_act(&mut self, after: Duration) -> Option<(&'static str, Strategy)> {
+        let act = ACTS.get(self.acts)?;
+        let before = if self.acts == 0 {
+            self.rotations.first()
+        } else {
+            self.seen(Trigger::Spec)
+        };
+        let is_time = before.is_some_and(|seen| seen.at.elapsed() >= after);
+        self.acts += usize::from(is_time);
+        is_time.then_some(*act)
     }
 
     pub fn rotations(&self) -> &[Seen] {
@@ -75,13 +87,15 @@ impl Story {
 
     /// What a newcomer should know now.
     pub fn caption(&self) -> &'static str {
-        let seen = |trigger| self.seen(trigger).is_some();
-        match (self.triggered.is_some(), seen(Trigger::Spec), seen(Trigger::Schedule)) {
+        match (self.acts, self.seen(Trigger::Spec).is_some(), self.overlap().is_some()) {
             _ if self.rotations.is_empty() => "First sight: the code that the app had is about to be replaced.",
-            (false, _, _) => "The first code is in its Secret. In a moment spec.rotationTrigger is changed.",
-            (true, false, _) => "spec.rotationTrigger was changed: the code is rotated once more.",
-            (true, true, false) => "The changed trigger rotated once. The schedule comes next by itself.",
-            (true, true, true) => "Now the schedule goes on, every 15 seconds. Your turn: try the commands.",
+            (0, ..) => "The first code is in its Secret. In a moment spec.rotationTrigger is changed.",
+            (1, false, _) => "spec.rotationTrigger was changed: the code is rotated once more.",
+            (1, true, _) => "Each time the old code died at once. In a moment: the same with strategy Overlap.",
+            (_, _, false) => "strategy: Overlap: a second code is made beside the first.",
+            (_, _, true) if !self.is_retired => "Both codes are served until the grace period is over.",
+            _ if !self.is_schedule_seen() => "The old code is gone, and nobody was refused. The schedule comes next.",
+            _ => "Now the schedule goes on, every 15 seconds. Your turn: try the commands.",
         }
     }
 
@@ -94,29 +108,39 @@ impl Story {
         )
     }
 
-    /// Whether all happened that had time to happen.
-    pub fn judge(&self, resets: usize) -> Result<(), String> {
+    /// Whether all happened that had time to happen; `made` counts the codes that the cloud made.
+    pub fn judge(&self, made: usize) -> Result<(), String> {
+        let limit = self.limit.unwrap_or_default();
         let missing = |what: &str| {
-            let limit = self.limit.unwrap_or_default().as_secs();
             Err(format!(
-                "{what} within DEMO_SECONDS={limit}; resets counted by the cloud: {resets}"
+                "{what} within DEMO_SECONDS={}; new codes counted by the cloud: {made}",
+                limit.as_secs()
             ))
         };
-        if resets == 0 || self.rotations.is_empty() {
+        let had = |seen: &Seen, seconds: u64| {
+            let left = limit.saturating_sub(seen.at.duration_since(self.start));
+            left >= Duration::from_secs(seconds + SLACK)
+        };
+        if made == 0 || self.rotations.is_empty() {
             return missing("no rotation happened");
         }
         let Some(by_trigger) = self.seen(Trigger::Spec) else {
             return missing("the changed rotationTrigger caused no rotation");
         };
-        let left = self
-            .limit
-            .unwrap_or_default()
-            .saturating_sub(by_trigger.at.duration_since(self.start));
-        let had_time = left >= Duration::from_secs(INTERVAL_SECONDS + SCHEDULE_SLACK);
-        if had_time && self.seen(Trigger::Schedule).is_none() {
+        let Some(overlap) = self.overlap() else {
+            return if had(by_trigger, INTERVAL_SECONDS) {
+                missing("strategy Overlap caused no rotation")
+            } else {
+                Ok(())
+            };
+        };
+        if had(overlap, GRACE_SECONDS) && !self.is_retired {
+            return missing("the old code did not go after its grace period");
+        }
+        if had(overlap, INTERVAL_SECONDS) && !self.is_schedule_seen() {
             return missing("the schedule caused no rotation");
         }
-        if resets < self.rotations.len() {
+        if made < self.rotations.len() {
             return missing("the resource tells of more rotations than the cloud counted");
         }
         Ok(())
@@ -124,5 +148,15 @@ impl Story {
 
     fn seen(&self, trigger: Trigger) -> Option<&Seen> {
         self.rotations.iter().find(|seen| seen.entry.trigger == trigger)
+    }
+
+    fn overlap(&self) -> Option<&Seen> {
+        self.rotations
+            .iter()
+            .find(|seen| seen.entry.strategy == Strategy::Overlap)
+    }
+
+    fn is_schedule_seen(&self) -> bool {
+        self.seen(Trigger::Schedule).is_some()
     }
 }

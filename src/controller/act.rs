@@ -98,9 +98,11 @@ pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, rec
         // replica's, whose call is on its way.
         pass.observed.memory.not_applied = Some(attempt.clone());
         pass.observed.memory.marked = Some(attempt);
-        // What they said was about the rotation before.
-        pass.observed.rollouts = None;
         pass.observed.memory.settling.clear();
+        if intent.is_open() {
+            // What they said was about the rotation before; of the same one it still holds.
+            pass.observed.rollouts = None;
+        }
         pass.happened.extend(left);
         tracing::info!(
             rotation_id = %intent.rotation_id, app_id = %intent.app.app_id, trigger = intent.trigger.as_str(),

@@ -25,12 +25,14 @@ pub(super) async fn verify(ctx: &Context, pass: &mut Pass) -> Result<(), Error> 
     let outcome = ctx.prober.probe(&verification, &code).await;
     tracing::info!(%rotation_id, outcome = outcome.category(), "the new code was tried");
     let before = pass.observed.memory.trial.take();
-    let before = before.filter(|trial| trial.rotation_id == rotation_id);
+    let generation = pass.observed.resource.generation;
+    let before = before.filter(|trial| trial.rotation_id == rotation_id && trial.generation == generation);
     pass.observed.uptime = ctx.uptime();
     pass.observed.memory.trial = Some(Trial {
         since: before.map_or(pass.observed.uptime, |trial| trial.since),
         last: pass.observed.uptime,
         rotation_id,
+        generation,
         outcome,
     });
     Ok(())

@@ -118,7 +118,13 @@ impl Planner<'_> {
             } else {
                 Reason::RollingOut
             };
-            self.linger(reason, told(rollouts))
+            let what_then = if intent.retires().is_some() {
+                " The code before works until then; spec.overlap.waitForRollout: false ends the wait."
+            } else {
+                ""
+            };
+            let told = told(rollouts, &self.o.resource.namespace);
+            self.linger(reason, format!("{told}{what_then}"))
         })
     }
 
@@ -142,9 +148,9 @@ impl Planner<'_> {
             .memory
             .trial
             .as_ref()
-            .filter(|trial| trial.is_of(self.o.intent()))
+            .filter(|trial| trial.is_of(self.o.intent()) && trial.generation == self.o.resource.generation)
         else {
-            return true;
+            return true; // a corrected spec need not wait
         };
         let tried_for = trial.last.saturating_sub(trial.since);
         let pause = (tried_for / 4).clamp(PAUSES.0, PAUSES.1);
@@ -233,9 +239,14 @@ impl Observed {
             Reason::VerificationFailed
         };
         let told = trial.outcome.told();
+        let what_then = if intent.retires().is_some() {
+            " The code before works until it passes."
+        } else {
+            ""
+        };
         Some((
             reason,
-            format!("The new code is in the Secret, but {told}. It is tried again."),
+            format!("The new code is in the Secret, but {told}. It is tried again.{what_then}"),
         ))
     }
 }

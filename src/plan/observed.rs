@@ -336,6 +336,8 @@ pub struct Memory {
 pub struct Trial {
     /// The rotation.
     pub rotation_id: RotationId,
+    /// Generation of the spec that said how to try.
+    pub generation: i64,
     /// Uptime of the first try.
     pub since: SignedDuration,
     /// Uptime of the last one.

@@ -97,9 +97,9 @@ impl Rollout {
         }
     }
 
-    /// For a person: what is the case with `target`, and what to do. The same words as long as it stays so.
-    pub fn told(&self, target: &RestartTarget) -> String {
-        let kubectl = target.for_kubectl();
+    /// For a person: what is the case with `target` in `namespace`, and what to do. The same words as long as it stays so.
+    pub fn told(&self, target: &RestartTarget, namespace: &str) -> String {
+        let kubectl = format!("{} -n {namespace}", target.for_kubectl());
         match self {
             Self::Missing => format!(
                 "{target} does not exist, so there is nothing to restart; create it, or take it out of restartTargets"
@@ -127,8 +127,9 @@ impl Rollout {
     }
 }
 
-/// For a person: what is the case with each workload that has not rolled out, those that need a person first.
-pub fn told(rollouts: &[(RestartTarget, Rollout)]) -> String {
+/// For a person: what is the case with each workload of `namespace` that has not rolled out, those that need a person
+/// first.
+pub fn told(rollouts: &[(RestartTarget, Rollout)], namespace: &str) -> String {
     let is_open = |held: bool| {
         move |of: &&(RestartTarget, Rollout)| {
             let (_, rollout) = of;
@@ -137,7 +138,9 @@ pub fn told(rollouts: &[(RestartTarget, Rollout)]) -> String {
     };
     let held = rollouts.iter().filter(is_open(true));
     let ordered = held.chain(rollouts.iter().filter(is_open(false)));
-    let told: Vec<String> = ordered.map(|(target, rollout)| rollout.told(target)).collect();
+    let told: Vec<String> = ordered
+        .map(|(target, rollout)| rollout.told(target, namespace))
+        .collect();
     if told.is_empty() {
         "Every workload of restartTargets has rolled out.".to_owned()
     } else {

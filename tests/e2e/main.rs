@@ -13,8 +13,11 @@
 mod again;
 mod canary;
 mod chaos;
+mod consumers;
 mod crash;
 mod install;
+mod overlap;
+mod pages;
 mod player;
 mod rights;
 mod runbook;

@@ -5,6 +5,7 @@ mod case;
 mod cloud;
 mod cluster;
 mod code;
+mod consumer;
 mod page;
 
 use std::cell::RefCell;
@@ -52,7 +53,8 @@ impl Suite {
     async fn start() -> Self {
         let is_other = |flag: &&str| !flag.starts_with("--daily-budget");
         let flags: Vec<&str> = FLAGS.iter().copied().filter(is_other).chain([BUDGET]).collect();
-        let mut stage = Stage::set(Path::new(env!("CARGO_BIN_EXE_appcode-operator")), &flags).await;
+        let mut stage = Stage::set_with_controllers(Path::new(env!("CARGO_BIN_EXE_appcode-operator")), &flags).await;
+        stage.allow_restarts();
         stage.start_operator();
         let kubeconfig = Kubeconfig::read_from(stage.plane.admin_kubeconfig()).unwrap();
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
@@ -149,6 +151,7 @@ fn ways() -> Vec<Way> {
         way(Reason::CodesMasked, 0, code::masked),
         way(Reason::CodeNotAddressable, 0, code::not_addressable),
         way(Reason::CapacityExhausted, 0, code::no_room),
+        way(Reason::CapacityExhausted, 1, code::no_room_beside),
         way(Reason::Conflict, 0, code::elder_deleted),
         way(Reason::Conflict, 1, code::another_code),
         way(Reason::Conflict, 2, code::another_secret),
@@ -172,12 +175,21 @@ fn ways() -> Vec<Way> {
         way(Reason::EndpointNotAllowed, 0, cluster::another_endpoint),
         way(Reason::IdentityNotAllowed, 0, cluster::no_credentials),
         way(Reason::BudgetExhausted, 0, cluster::budget_used_up),
+        way(Reason::VerificationFailed, 0, consumer::another_url),
+        way(Reason::VerificationFailed, 1, consumer::no_verification),
+        way(Reason::RolloutHeld, 0, consumer::paused),
+        way(Reason::RolloutHeld, 2, consumer::no_such_workload),
+        way(Reason::RolloutHeld, 3, consumer::not_waited_for),
+        way(Reason::NotRetired, 0, consumer::left_code),
     ]
 }
 
 /// Those that concern the whole operator, one after another.
 fn ways_alone() -> Vec<Way> {
-    vec![way(Reason::SecretNotWritable, 3, cluster::lost_rights)]
+    vec![
+        way(Reason::SecretNotWritable, 3, cluster::lost_rights),
+        way(Reason::RolloutHeld, 1, consumer::no_right_to_restart),
+    ]
 }
 
 #[test]
@@ -207,7 +219,8 @@ async fn each_stop_tells_its_cause_and_following_the_page_ends_it() {
 
 async fn follow_all(suite: Rc<Suite>) {
     let (start, mut failed) = (Instant::now(), Vec::new());
-    for ways in [ways(), ways_alone()] {
+    let alone = ways_alone().into_iter().map(|way| vec![way]);
+    for ways in std::iter::once(ways()).chain(alone) {
         let start = |way: Way| {
             let name = format!("{}, block {}", way.reason.as_str(), way.number);
             let case = Case::new(&suite, way.reason, way.number);

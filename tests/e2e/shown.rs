@@ -93,6 +93,7 @@ async fn a_code_shown_on_purpose_shows_nowhere_else_and_mended_credentials_need_
         "LAST ROTATION",
         "NEXT ROTATION",
         "AGE",
+        "STRATEGY",
         "FINGERPRINT",
         "SECRET",
         "MESSAGE",

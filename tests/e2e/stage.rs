@@ -115,6 +115,7 @@ impl Stage {
         let plane = ControlPlane::start(options).await.expect("the control plane starts");
         let log = plane.dir().join("operator.log");
         let mut all = vec![format!("--allow-endpoint={0}={0}", cloud.url())];
+        all.push(format!("--verification-hosts={}", cloud.address()));
         all.extend(["--allow-insecure-loopback", "--admin-address=127.0.0.1:0"].map(str::to_owned));
         all.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let stage = Self {

@@ -129,7 +129,7 @@ fn people_find_the_resource_by_its_names_and_columns() {
         .map(|column| (column["name"].as_str().unwrap(), column.get("priority").is_some()))
         .collect();
     let narrow = ["App", "Phase", "Ready", "Last Rotation", "Next Rotation", "Age"];
-    let wide = ["Fingerprint", "Secret", "Message"];
+    let wide = ["Strategy", "Fingerprint", "Secret", "Message"];
     let expected: Vec<(&str, bool)> = narrow
         .map(|name| (name, false))
         .into_iter()

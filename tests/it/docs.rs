@@ -2,13 +2,18 @@
 
 #[path = "../e2e/runbook/page.rs"]
 mod page;
+#[path = "../e2e/pages.rs"]
+mod pages;
 
 use std::collections::BTreeSet;
 
-use appcode_operator::api::Reason;
+use appcode_operator::api::{AppCodeRotation, Reason};
+use appcode_operator::args::Args;
+use appcode_operator::validate::validate;
+use clap::Parser;
 
 /// Reasons that need nobody.
-const QUIET: [Reason; 14] = [
+const QUIET: [Reason; 21] = [
     Reason::CodeListed,
     Reason::CredentialsAccepted,
     Reason::Rotated,
@@ -23,6 +28,13 @@ const QUIET: [Reason; 14] = [
     Reason::Retrying,
     Reason::NotVerified,
     Reason::Abandoned,
+    Reason::Distributing,
+    Reason::Verifying,
+    Reason::RollingOut,
+    Reason::RolledOut,
+    Reason::Restarted,
+    Reason::Retiring,
+    Reason::Retired,
 ];
 
 fn headings(text: &str) -> BTreeSet<&str> {
@@ -62,4 +74,21 @@ fn the_runbook_says_what_each_word_in_its_commands_stands_for() {
     let blocks = page::blocks(&text);
     let used: BTreeSet<&str> = blocks.iter().flat_map(|block| words(&block.script)).collect();
     assert_eq!(used, words(&rows.join(" ")));
+}
+
+/// That the API server and the operator do as the pages say is for `tests/e2e` to show.
+#[test]
+fn each_manifest_of_the_docs_is_one_that_the_operator_takes() {
+    let args = Args::parse_from(["appcode-operator", "--verification-hosts=inference.example.com"]);
+    let rules = args.settings().unwrap().rules;
+    for page in ["reset-or-overlap.md", "consuming-the-secret.md"] {
+        let mut objects = pages::manifests(page);
+        objects.retain(|object| object["kind"] == "AppCodeRotation");
+        assert_eq!(objects.len(), 2, "{page}");
+        for object in objects {
+            let rotation: AppCodeRotation = serde_json::from_value(object).unwrap();
+            let refused = validate(&rotation, &rules).err();
+            assert!(refused.is_none(), "{:?}: {refused:?}", rotation.metadata.name);
+        }
+    }
 }

@@ -70,6 +70,7 @@ fn without_restarts(o: &mut Observed) {
 fn tried(o: &mut Observed, since: i64, last: i64, outcome: Probe) {
     o.memory.trial = Some(Trial {
         rotation_id: intent(o).rotation_id.clone(),
+        generation: o.resource.generation,
         since: secs(UPTIME - since),
         last: secs(UPTIME - last),
         outcome,

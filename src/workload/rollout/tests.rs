@@ -357,7 +357,7 @@ fn all() -> Vec<Rollout> {
 fn a_person_is_told_what_is_the_case_and_what_to_do() {
     let target = RestartTarget::parse("StatefulSet/web").unwrap();
     for rollout in all() {
-        let told = rollout.told(&target);
+        let told = rollout.told(&target, "shop");
         assert!(told.starts_with("StatefulSet/web "), "{told}");
         assert!(
             !told.chars().any(|c| c.is_ascii_digit() && c != '0'),
@@ -368,8 +368,8 @@ fn a_person_is_told_what_is_the_case_and_what_to_do() {
     }
     assert!(
         Rollout::Paused
-            .told(&target)
-            .ends_with("kubectl rollout resume statefulset/web")
+            .told(&target, "shop")
+            .ends_with("kubectl rollout resume statefulset/web -n shop")
     );
 }
 
@@ -377,17 +377,18 @@ fn a_person_is_told_what_is_the_case_and_what_to_do() {
 fn a_summary_leaves_out_what_is_done_and_puts_first_what_needs_a_person() {
     let target = |name: &str| RestartTarget::parse(&format!("Deployment/{name}")).unwrap();
     assert_eq!(
-        told(&[(target("a"), DONE)]),
+        told(&[(target("a"), DONE)], "shop"),
         "Every workload of restartTargets has rolled out."
     );
-    let told = told(&[
+    let rollouts = [
         (target("a"), Rollout::NotRestarted),
         (target("b"), DONE),
         (target("c"), Rollout::Paused),
-    ]);
+    ];
+    let told = told(&rollouts, "shop");
     assert_eq!(
         told,
-        "Deployment/c is paused, so its pods keep the earlier code; resume it: kubectl rollout resume deployment/c. \
+        "Deployment/c is paused, so its pods keep the earlier code; resume it: kubectl rollout resume deployment/c -n shop. \
          Deployment/a has not been restarted yet."
     );
 }

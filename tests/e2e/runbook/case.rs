@@ -20,6 +20,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{Suite, page, root};
+use crate::player::Player;
 use crate::stage::PATIENCE;
 
 /// The resource that stops.
@@ -62,6 +63,20 @@ impl Case {
 
     pub fn suite(&self) -> &Suite {
         &self.suite
+    }
+
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// Makes the pods of the namespace ready.
+    pub fn player(&self) -> Player {
+        Player::start(self.suite.client.clone(), &self.namespace)
+    }
+
+    /// What a person reads.
+    pub async fn describe(&self) -> String {
+        self.shell(self.suite.script(None, 0)).await
     }
 
     pub fn api<K>(&self) -> Api<K>
@@ -121,9 +136,12 @@ impl Case {
         api.patch(name, &params, &Patch::Merge(patch)).await.unwrap();
     }
 
-    /// Opens the namespace, makes the resource and waits until it is ready.
+    /// Opens the namespace if need be, makes the resource and waits until it is ready.
     pub async fn start_ready(&self, app: &App, more: Value) {
-        self.open().await;
+        let namespaces: Api<Namespace> = Api::all(self.suite.client.clone());
+        if namespaces.get_opt(&self.namespace).await.unwrap().is_none() {
+            self.open().await;
+        }
         self.rotation(NAME, &app.app_id, more).await;
         self.ready(NAME, NAME, &app.app_id).await;
     }
@@ -180,7 +198,7 @@ impl Case {
             stalled.filter(|it| it.status == "True" && it.reason == self.reason.as_str())
         };
         self.until("the stop", async || stalled().await.is_some()).await;
-        let described = self.shell(self.suite.script(None, 0)).await;
+        let described = self.describe().await;
         let message = stalled().await.expect("the stop stays").message;
         for text in [&message, self.reason.as_str(), "Stalled"] {
             assert!(described.contains(text), "{text} is not in\n{described}");
@@ -226,9 +244,9 @@ impl Case {
         self.word("FINGERPRINT", print.trim());
     }
 
-    /// Runs the commands of the case's block.
-    pub async fn follow(&self) {
-        self.shell(self.suite.script(Some(self.reason), self.number)).await;
+    /// Runs the commands of the case's block; returns what they print.
+    pub async fn follow(&self) -> String {
+        self.shell(self.suite.script(Some(self.reason), self.number)).await
     }
 
     /// Runs commands of the page with its words replaced; returns what they print.

@@ -173,6 +173,22 @@ pub async fn no_room(case: Case) {
     assert_eq!(case.cloud().live_codes(id).len(), 5);
 }
 
+pub async fn no_room_beside(case: Case) {
+    let app = case.app(5);
+    let id = &app.app_id;
+    case.open().await;
+    let more = json!({"strategy": "Overlap", "appCode": app.codes[0]});
+    case.rotation(NAME, id, more).await;
+    case.stops(&[id, "5 codes"], "Delete a code that nobody uses").await;
+    case.assert_unchanged(&app);
+    case.follow().await;
+    case.ends(NAME, NAME, id, 1).await;
+    assert_eq!(
+        (case.suite().stage.resets(id), case.cloud().live_codes(id).len()),
+        (1, 5)
+    );
+}
+
 /// A resource whose creation is earlier by the API server's clock, which counts seconds.
 async fn elder(case: &Case, app: &App, more: Value) {
     case.rotation("elder", &app.app_id, more).await;

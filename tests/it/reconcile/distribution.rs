@@ -11,7 +11,7 @@ use crate::support::World;
 use crate::support::api_server::DEPLOYMENTS;
 use crate::support::prober::INFERENCE_HOST;
 use crate::support::script::Verb;
-use crate::support::stage::NAME;
+use crate::support::stage::{NAME, NAMESPACE};
 use crate::support::workloads::{Played, target};
 
 /// A resource that rests with the app's only code and has two workloads that read its Secret.
@@ -395,4 +395,59 @@ async fn a_lost_answer_of_the_deletion_is_settled_by_reading() {
         let deleted = world.ledger().acts_applied(&world.stage.app, Cause::Delete);
         assert_eq!((world.live().len(), deleted), (1, 1), "{fault:?}");
     }
+}
+
+#[tokio::test]
+async fn what_a_person_has_to_do_is_said_where_people_look() {
+    let mut world = settled(overlap).await;
+    let web = target("Deployment/web");
+    world
+        .stage
+        .edit_workload(&web, |object| object["spec"]["paused"] = json!(true));
+    world.stage.set_trigger("one");
+    minutes(&mut world, 10).await;
+    let (_, reason, message) = world.condition(ConditionType::Reconciling);
+    assert_eq!(reason, "RolloutHeld");
+    for text in [
+        format!("kubectl rollout resume deployment/web -n {NAMESPACE}"),
+        "The code before works until then; spec.overlap.waitForRollout: false ends the wait.".to_owned(),
+    ] {
+        assert!(message.contains(&text), "{text} is not in: {message}");
+    }
+    let (value, _, message) = world.condition(ConditionType::Ready);
+    assert!(value == "True" && message.contains("WorkloadsReady"), "{message}");
+    let (value, _, message) = world.condition(ConditionType::Stalled);
+    assert!(
+        value == "False" && message.contains("unless a person helps"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn a_corrected_verification_is_tried_at_once() {
+    let mut world = settled(|spec| {
+        overlap(spec);
+        verified(spec);
+    })
+    .await;
+    let refused = Probe::Refused { status: 403 };
+    world.stage.probes.lock().unwrap().extend(vec![refused; 1000]);
+    world.stage.set_trigger("one");
+    minutes(&mut world, 300).await;
+    assert_eq!(world.condition(ConditionType::Ready).1, "VerificationFailed");
+    let said = world.status().verification.unwrap().message;
+    assert!(said.starts_with("The verification was refused with HTTP 403"), "{said}");
+    let tries = world.stage.tried.lock().unwrap().len();
+    world.run_for(SignedDuration::from_secs(1)).await;
+    assert_eq!(world.stage.tried.lock().unwrap().len(), tries, "it has become rare");
+
+    world.stage.probes.lock().unwrap().clear();
+    world.stage.edit_rotation(NAME, |object| {
+        object["spec"]["verification"]["url"] = json!(format!("https://{INFERENCE_HOST}/v1/infers/another"));
+    });
+    world.run_for(SignedDuration::from_secs(5)).await;
+    assert_eq!(
+        world.status().verification.unwrap().outcome,
+        VerificationOutcome::Passed
+    );
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::support::World;
 use crate::support::api_server::{ROTATIONS, SECRETS};
 use crate::support::stage::{NAME, NAMESPACE};
+use crate::support::workloads::{Played, target};
 
 /// A resource that rests with the app's only code, and rotates by overlap with this grace period.
 async fn settled(grace: &str) -> World {
@@ -270,4 +271,28 @@ async fn a_clock_that_is_set_back_keeps_neither_the_old_code_nor_a_deleted_resou
         assert_eq!(is_gone, is_deleted);
         assert_eq!(world.live().len(), 1 + usize::from(is_deleted));
     }
+}
+
+/// What waited for the retirement may start in the very pass that ended it, after workloads were looked at.
+#[tokio::test]
+async fn a_rotation_that_follows_at_once_restarts_the_workloads_again() {
+    let mut world = settled("0s").await;
+    let web = target("Deployment/web");
+    world.stage.create_workload(&web);
+    world.stage.edit_rotation(NAME, |spec| {
+        spec["spec"]["restartTargets"] = json!([{"kind": "Deployment", "name": "web"}]);
+    });
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_mins(20)).await;
+    world.stage.set_trigger("two"); // waits for web
+    world.run_for(SignedDuration::from_mins(20)).await;
+    assert_eq!((world.mutations(), world.stage.changes_of(&web)), (1, 1));
+    world.stage.play(&web, Played::DONE);
+    world.run_for(SignedDuration::from_mins(20)).await;
+    assert_eq!((world.mutations(), world.stage.changes_of(&web)), (2, 2));
+    world.stage.play(&web, Played::DONE);
+    world.run_for(SignedDuration::from_mins(20)).await;
+    world.assert_ready();
+    assert_eq!(world.condition(ConditionType::WorkloadsReady).0, "True");
+    assert_eq!(world.live(), vec![world.code().unwrap()]);
 }
