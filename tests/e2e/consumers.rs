@@ -141,10 +141,7 @@ impl Consumers {
     pub fn of(client: Client, namespace: &str, cloud: &Simulator, service: &str) -> Self {
         let shop = Shop {
             secrets: Api::namespaced(client, namespace),
-            http: reqwest::Client::builder()
-                .no_proxy()
-                .build()
-                .expect("a client is made"),
+            http: reqwest::Client::builder().no_proxy().build().expect("a client is made"),
             cloud: cloud.clone(),
             service: service.to_owned(),
             calls: Arc::default(),

@@ -123,8 +123,7 @@ impl Scene {
     /// Asks for a rotation and waits until all of it is over.
     async fn rotate(&self, name: &str) {
         let before = self.status(name)["rotationNumber"].as_i64().unwrap_or(0);
-        self.stage
-            .request_rotation(NAMESPACE, name, &format!("after-{before}"));
+        self.stage.request_rotation(NAMESPACE, name, &format!("after-{before}"));
         self.stage
             .until(&format!("{name} is rotated"), || {
                 self.status(name)["rotationNumber"].as_i64() > Some(before)
@@ -230,7 +229,9 @@ fn without_waiting() -> Value {
 }
 
 fn told(failures: &[Call]) -> String {
-    let lines = failures.iter().map(|call| format!("{} {} {}", call.at, call.by, call.status));
+    let lines = failures
+        .iter()
+        .map(|call| format!("{} {} {}", call.at, call.by, call.status));
     lines.take(10).collect::<Vec<_>>().join("\n")
 }
 
@@ -256,11 +257,18 @@ async fn no_call_fails_across_an_overlap_while_every_workload_rolls_out() {
         assert_eq!((&effects[2].code, scene.stage.cloud.data_plane_status(new)), (old, 200));
         let calls = scene.consumers.calls();
         let of = |code: &String| calls.iter().filter(|call| call.code == *code).count();
-        println!("{name}: {} calls with the old code, {} with the new one", of(old), of(new));
+        println!(
+            "{name}: {} calls with the old code, {} with the new one",
+            of(old),
+            of(new)
+        );
         assert!(of(old) > 0 && of(new) > 0);
         let retired = scene.time(app, old, Change::Removed);
         assert!(calls.iter().all(|call| call.code != *old || call.at <= retired));
-        println!("{name}: the old code worked for {} more", retired.duration_since(effects[1].time));
+        println!(
+            "{name}: the old code worked for {} more",
+            retired.duration_since(effects[1].time)
+        );
     }
     let status = scene.status("checkout");
     assert_eq!(condition(&status, "WorkloadsReady"), "True", "{status:#}");
@@ -321,11 +329,16 @@ async fn with_reset_calls_fail_from_the_reset_until_the_code_is_read_again_and_n
         let calls: Vec<Call> = calls.filter(|call| call.code == old || call.code == new).collect();
         for call in &calls {
             // Whoever has the new code is served; whoever has the old one was served until the reset.
-            assert!(!call.is_failed() || (call.code == old && call.until >= reset), "{call:?}");
+            assert!(
+                !call.is_failed() || (call.code == old && call.until >= reset),
+                "{call:?}"
+            );
             assert!(call.is_failed() || call.code == new || call.at <= reset, "{call:?}");
         }
         let of = |kind: &str| {
-            let them = calls.iter().filter(|call| call.is_failed() && call.by.starts_with(kind));
+            let them = calls
+                .iter()
+                .filter(|call| call.is_failed() && call.by.starts_with(kind));
             them.cloned().collect::<Vec<Call>>()
         };
         for kind in ["reader", "checkout", "ranking"] {
