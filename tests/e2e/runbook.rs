@@ -189,6 +189,7 @@ fn ways_alone() -> Vec<Way> {
     vec![
         way(Reason::SecretNotWritable, 3, cluster::lost_rights),
         way(Reason::RolloutHeld, 1, consumer::no_right_to_restart),
+        way(Reason::FinalizerRefused, 0, consumer::no_right_to_hold),
     ]
 }
 

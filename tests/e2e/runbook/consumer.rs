@@ -3,9 +3,9 @@
 use appcode_operator::api::{AppCodeRotation, AppCodeRotationStatus, ConditionType, Phase};
 use cloud_simulator::App;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::Api;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::case::{Case, NAME};
@@ -141,6 +141,25 @@ pub async fn no_right_to_restart(case: Case) {
     case.follow().await;
     ends(&case, &app).await;
     assert!(case.status(NAME).await.is_true(ConditionType::WorkloadsReady));
+}
+
+/// As above: the role is as it was before there was a finalizer.
+pub async fn no_right_to_hold(case: Case) {
+    let roles: Api<ClusterRole> = Api::all(case.suite().client.clone());
+    let mut role = roles.get("appcode-operator").await.unwrap();
+    let is_on_it = |resources: &Option<Vec<String>>| resources.iter().flatten().any(|it| it == "appcoderotations");
+    for rule in role.rules.iter_mut().flatten().filter(|rule| is_on_it(&rule.resources)) {
+        rule.verbs.retain(|verb| verb != "patch");
+    }
+    let patch = Patch::Merge(json!({"rules": role.rules}));
+    let params = PatchParams::default();
+    roles.patch("appcode-operator", &params, &patch).await.unwrap();
+    let app = rotated(&case, json!({})).await;
+    case.stops(&["finalizer", "forbidden"], "kubectl apply -f deploy/rbac.yaml")
+        .await;
+    case.assert_unchanged(&app);
+    case.follow().await;
+    ends(&case, &app).await;
 }
 
 pub async fn left_code(mut case: Case) {

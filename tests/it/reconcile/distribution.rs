@@ -437,10 +437,6 @@ async fn a_corrected_verification_is_tried_at_once() {
     assert_eq!(world.condition(ConditionType::Ready).1, "VerificationFailed");
     let said = world.status().verification.unwrap().message;
     assert!(said.starts_with("The verification was refused with HTTP 403"), "{said}");
-    let tries = world.stage.tried.lock().unwrap().len();
-    world.run_for(SignedDuration::from_secs(1)).await;
-    assert_eq!(world.stage.tried.lock().unwrap().len(), tries, "it has become rare");
-
     world.stage.probes.lock().unwrap().clear();
     world.stage.edit_rotation(NAME, |object| {
         object["spec"]["verification"]["url"] = json!(format!("https://{INFERENCE_HOST}/v1/infers/another"));
