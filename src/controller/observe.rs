@@ -221,13 +221,9 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         .filter(|name| *name != target);
     let secret = see(&target);
     // Only what this resource put there: the status must not show what somebody else keeps in a Secret.
-    let in_secret = validated
-        .as_ref()
-        .filter(|_| secret.own().is_some_and(OurSecret::is_in_sync))
-        .and_then(|validated| {
-            let secret = secrets.get(&target)?.as_ref().ok()?.as_ref()?;
-            code_in(secret, &validated.target.key)
-        });
+    let is_own = secret.own().is_some_and(OurSecret::is_in_sync);
+    let holder = validated.as_ref().zip(at_target).filter(|_| is_own);
+    let in_secret = holder.and_then(|(validated, secret)| code_in(secret, &validated.target.key));
     let observed = Observed {
         mirror: mirror(&status),
         limits: limits(ctx, key),

@@ -188,7 +188,7 @@ fn put_off(o: &Observed) -> Option<SignedDuration> {
     };
     let after = SignedDuration::try_from(after).ok()?;
     let left = after.saturating_sub(o.uptime.saturating_sub(trial.last));
-    Some(left).filter(|left| left.is_positive())
+    Some(left).filter(SignedDuration::is_positive)
 }
 
 impl Step {
