@@ -94,7 +94,8 @@ impl Stage {
 async fn the_manifests_install_as_they_are_written_and_a_second_time_changes_nothing() {
     let stage = Stage::set(Path::new(env!("CARGO_BIN_EXE_appcode-operator")), FLAGS).await;
     stage.allow_restarts();
-    let mut written = objects(&root().join("deploy"));
+    let mut written = objects(&root().join("deploy/kustomize/base"));
+    written.extend(objects(&root().join("deploy/kustomize/components/restart")));
     written.extend(objects(&root().join("crds")));
     assert_eq!(
         names(&written),
@@ -106,6 +107,7 @@ async fn the_manifests_install_as_they_are_written_and_a_second_time_changes_not
             "CustomResourceDefinition appcoderotations.appcode.dev",
             "Deployment appcode-operator",
             "Namespace appcode-system",
+            "Service appcode-operator",
             "ServiceAccount appcode-operator",
         ]
     );

@@ -30,9 +30,9 @@ pub fn requests(stage: &Stage) -> Vec<(String, String)> {
     .collect()
 }
 
-/// What the role in a file of `deploy/` grants, in the same words.
+/// What the role in a file of `deploy/kustomize/` grants, in the same words.
 pub fn granted(file: &str) -> BTreeSet<(String, String)> {
-    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kustomize");
     let text = std::fs::read_to_string(deploy.join(file)).unwrap();
     let role: Value = serde_saphyr::from_str(text.split("\n---\n").next().unwrap()).unwrap();
     let mut granted = BTreeSet::new();
@@ -106,5 +106,5 @@ async fn a_rotation_costs_three_writes_and_one_event_and_every_granted_right_is_
         })
         .await;
     let used: BTreeSet<_> = requests(&stage).into_iter().collect();
-    assert_eq!(used, granted("rbac.yaml"), "used and granted are the same");
+    assert_eq!(used, granted("base/rbac.yaml"), "used and granted are the same");
 }

@@ -141,14 +141,9 @@ impl Stage {
         if self.kubectl_minor().is_none_or(|minor| minor >= FIRST_WITH_FOLDERS) {
             apply.extend(["-k".to_owned(), deploy.display().to_string()]);
         } else {
-            for file in [
-                "../crds/appcoderotations",
-                "namespace",
-                "serviceaccount",
-                "rbac",
-                "deployment",
-            ] {
-                apply.push(format!("-f={}/{file}.yaml", deploy.display()));
+            apply.push(format!("-f={}/../crds/appcoderotations.yaml", deploy.display()));
+            for file in ["namespace", "serviceaccount", "rbac", "service", "deployment"] {
+                apply.push(format!("-f={}/kustomize/base/{file}.yaml", deploy.display()));
             }
         }
         self.kubectl(&apply.iter().map(String::as_str).collect::<Vec<_>>());
@@ -162,7 +157,7 @@ impl Stage {
 
     /// Gives the operator the optional right to restart workloads, as a user does.
     pub fn allow_restarts(&self) {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/rbac-restart.yaml");
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kustomize/components/restart/rbac-restart.yaml");
         let file = file.display().to_string();
         self.kubectl(&["apply", "--validate=false", "-f", &file]);
     }

@@ -169,7 +169,7 @@ pub async fn lost_rights(case: Case) {
         .await
         .unwrap();
     case.request_rotation("now").await;
-    case.stops(&["Secret one", "forbidden"], "kubectl apply -f deploy/rbac.yaml")
+    case.stops(&["Secret one", "forbidden"], "kubectl apply -f deploy/kustomize/base/rbac.yaml")
         .await;
     case.assert_unchanged(&app);
     case.follow().await;
