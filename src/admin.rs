@@ -92,7 +92,10 @@ fn status_line(address: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&socket, ANSWER_WITHIN)?;
     stream.set_read_timeout(Some(ANSWER_WITHIN))?;
     stream.set_write_timeout(Some(ANSWER_WITHIN))?;
-    write!(stream, "GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    )?;
     let mut answer = Vec::new();
     stream.take(1 << 10).read_to_end(&mut answer)?;
     let text = String::from_utf8_lossy(&answer);

@@ -43,7 +43,9 @@ impl Deployed {
         }));
         let mut args: Vec<String> = list(&container["args"]).map(|arg| text(arg).to_owned()).collect();
         for mount in list(&container["volumeMounts"]) {
-            let volume = list(&pod["volumes"]).find(|volume| volume["name"] == mount["name"]).unwrap();
+            let volume = list(&pod["volumes"])
+                .find(|volume| volume["name"] == mount["name"])
+                .unwrap();
             let folder = files(stage, namespace, volume).display().to_string();
             for arg in &mut args {
                 *arg = arg.replace(&format!("={}", text(&mount["mountPath"])), &format!("={folder}"));
@@ -75,8 +77,7 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
 /// A kubeconfig with a token of the pod's service account, as the server makes one for a pod.
 async fn sign_in(stage: &Stage, namespace: &str, pod: &Value) -> String {
     let account = text(&pod["serviceAccountName"]);
-    let accounts: Api<ServiceAccount> =
-        Api::namespaced(Stage::client(stage.plane.admin_kubeconfig()).await, namespace);
+    let accounts: Api<ServiceAccount> = Api::namespaced(Stage::client(stage.plane.admin_kubeconfig()).await, namespace);
     let made = accounts
         .create_token_request(account, &PostParams::default(), &TokenRequest::default())
         .await;

@@ -248,7 +248,15 @@ fn without_references(mut pod: Value) -> Value {
 /// What the server would store.
 fn dry_run(stage: &Stage, objects: &[Value]) -> Vec<Value> {
     let list = json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
-    let create = ["create", "--dry-run=server", "--validate=false", "-o", "json", "-f", "-"];
+    let create = [
+        "create",
+        "--dry-run=server",
+        "--validate=false",
+        "-o",
+        "json",
+        "-f",
+        "-",
+    ];
     // One document after the other.
     let answer = stage.send(&create, &list);
     let objects = serde_json::Deserializer::from_str(&answer).into_iter::<Value>();
@@ -272,7 +280,10 @@ fn values_that_contradict_each_other_are_refused_in_words() {
             "set it above 90",
         ),
         (json!({"serviceAccount": {"create": false}}), "serviceAccount.name"),
-        (json!({"defaultIdentity": {"allow": ["a=b"]}}), "defaultIdentity.secretName"),
+        (
+            json!({"defaultIdentity": {"allow": ["a=b"]}}),
+            "defaultIdentity.secretName",
+        ),
         (
             json!({"extraCA": {"configMapName": "a", "secretName": "b"}}),
             "at most one of extraCA",
@@ -281,8 +292,14 @@ fn values_that_contradict_each_other_are_refused_in_words() {
             json!({"proxy": {"url": "http://a", "secretName": "b"}}),
             "at most one of proxy",
         ),
-        (json!({"networkPolicy": {"enabled": true}}), "networkPolicy.apiServer.cidrs"),
-        (json!({"podDisruptionBudget": {"enabled": true, "maxUnavailable": 0}}), "maxUnavailable"),
+        (
+            json!({"networkPolicy": {"enabled": true}}),
+            "networkPolicy.apiServer.cidrs",
+        ),
+        (
+            json!({"podDisruptionBudget": {"enabled": true, "maxUnavailable": 0}}),
+            "maxUnavailable",
+        ),
     ];
     let ask = |values: &Value| json!({"do": "render", "chart": chart(), "name": RELEASE, "namespace": NAMESPACE, "values": values});
     let asks: Vec<Value> = cases.iter().map(|(values, _)| ask(values)).collect();
@@ -328,17 +345,30 @@ async fn kustomize_renders_what_the_chart_renders() {
             "kustomize/overlays/namespaced",
             json!({"rbac": {"scope": "Namespaces"}, "watchNamespaces": ["inference"]}),
         ),
-        ("kustomize/overlays/no-create", json!({"rbac": {"createSecrets": false}})),
-        ("kustomize/overlays/restart", json!({"rbac": {"restartWorkloads": true}})),
+        (
+            "kustomize/overlays/no-create",
+            json!({"rbac": {"createSecrets": false}}),
+        ),
+        (
+            "kustomize/overlays/restart",
+            json!({"rbac": {"restartWorkloads": true}}),
+        ),
     ];
     let kubectl = Binaries::obtain().await.unwrap().kubectl;
     let kubectl = |args: &[&str]| {
         let output = Command::new(&kubectl).args(args).output().unwrap();
-        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap()
     };
     let version: Value = serde_json::from_str(&kubectl(&["version", "--client", "-o", "json"])).unwrap();
-    let minor = version["clientVersion"]["minor"].as_str().unwrap().trim_end_matches('+');
+    let minor = version["clientVersion"]["minor"]
+        .as_str()
+        .unwrap()
+        .trim_end_matches('+');
     let is_old = minor.parse::<u32>().is_ok_and(|minor| minor < FIRST_WITH_KIND_CHANGES);
     let values: Vec<Value> = cases.iter().map(|(_, values)| values.clone()).collect();
     for ((folder, _), rendered) in cases.iter().zip(render(&values)) {
@@ -348,10 +378,16 @@ async fn kustomize_renders_what_the_chart_renders() {
             if *folder != "kustomize/base" {
                 continue;
             }
-            let mut files: Vec<PathBuf> = std::fs::read_dir(&path).unwrap().map(|file| file.unwrap().path()).collect();
+            let mut files: Vec<PathBuf> = std::fs::read_dir(&path)
+                .unwrap()
+                .map(|file| file.unwrap().path())
+                .collect();
             files.retain(|file| !file.ends_with("kustomization.yaml"));
             files.push(root().join("crds/appcoderotations.yaml"));
-            let texts: Vec<String> = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+            let texts: Vec<String> = files
+                .iter()
+                .map(|file| std::fs::read_to_string(file).unwrap())
+                .collect();
             texts.join("\n---\n")
         } else {
             kubectl(&["kustomize", &path.display().to_string()])

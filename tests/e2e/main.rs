@@ -17,6 +17,7 @@ mod crash;
 mod deployed;
 mod helm;
 mod install;
+mod modes;
 mod player;
 mod release;
 mod restricted;

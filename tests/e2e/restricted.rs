@@ -48,7 +48,10 @@ pub fn broken(pod: &Value) -> Vec<String> {
             let own = &container["securityContext"];
             rule(!own["privileged"].as_bool().unwrap_or(false), "privileged");
             rule(own["allowPrivilegeEscalation"] == false, "allowPrivilegeEscalation");
-            rule(list(&own["capabilities"]["drop"]).any(|name| name == "ALL"), "capabilities.drop");
+            rule(
+                list(&own["capabilities"]["drop"]).any(|name| name == "ALL"),
+                "capabilities.drop",
+            );
             rule(
                 list(&own["capabilities"]["add"]).all(|name| name == "NET_BIND_SERVICE"),
                 "capabilities.add",
@@ -61,7 +64,10 @@ pub fn broken(pod: &Value) -> Vec<String> {
             rule(said(pod, container, "appArmorProfile").is_null(), "appArmorProfile");
             let seccomp = &said(pod, container, "seccompProfile")["type"];
             rule(seccomp == "RuntimeDefault" || seccomp == "Localhost", "seccompProfile");
-            rule(list(&container["ports"]).all(|port| port["hostPort"].is_null()), "hostPort");
+            rule(
+                list(&container["ports"]).all(|port| port["hostPort"].is_null()),
+                "hostPort",
+            );
         }
     }
     broken

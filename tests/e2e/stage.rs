@@ -212,14 +212,20 @@ impl Stage {
     /// Runs the operator's program beside others, with this kubeconfig. All share one log.
     pub fn run_operator(&self, kubeconfig: &Path) -> Operator {
         let mut command = Command::new("setpriv"); // so that it ends with us, however we end
-        command.args(["--pdeathsig", "KILL"]).arg(&self.program).args(&self.flags);
+        command
+            .args(["--pdeathsig", "KILL"])
+            .arg(&self.program)
+            .args(&self.flags);
         self.spawn(command.env("KUBECONFIG", kubeconfig))
     }
 
     /// Starts what a Deployment says, in place of a kubelet: see [`crate::deployed`].
     pub fn start_deployed(&mut self, deployed: &Deployed) {
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL"]).arg(&self.program).args(&deployed.args);
+        command
+            .args(["--pdeathsig", "KILL"])
+            .arg(&self.program)
+            .args(&deployed.args);
         // What stands in no manifest is not there.
         command.env_clear().envs(deployed.env.iter().cloned());
         self.operator = Some(self.spawn(&mut command));
@@ -268,6 +274,11 @@ impl Stage {
     /// Sends the operator a signal.
     pub fn signal_operator(&self, signal: &str) {
         self.operator.as_ref().expect("the operator was started").signal(signal);
+    }
+
+    /// The process id of the operator.
+    pub fn operator_id(&self) -> u32 {
+        self.operator.as_ref().expect("the operator was started").0.id()
     }
 
     /// Waits for the operator's end; returns its exit code, if it has one.

@@ -8,6 +8,9 @@ use appcode_operator::validate::validate;
 use clap::{CommandFactory, Parser};
 use serde_json::{Value, json};
 
+#[path = "../e2e/restricted.rs"]
+mod restricted;
+
 fn deploy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy")
 }
@@ -78,7 +81,9 @@ fn the_role_grants_this_and_no_more() {
 
 #[test]
 fn the_optional_role_lets_workloads_be_restarted_and_no_more() {
-    let [role, binding] = documents(&deploy().join("kustomize/components/restart/rbac-restart.yaml")).try_into().unwrap();
+    let [role, binding] = documents(&deploy().join("kustomize/components/restart/rbac-restart.yaml"))
+        .try_into()
+        .unwrap();
     let grant = |resource: &str| json!({"apiGroups": ["apps"], "resources": [resource], "verbs": ["get", "patch"]});
     assert_eq!(
         role["rules"],
@@ -91,33 +96,43 @@ fn the_optional_role_lets_workloads_be_restarted_and_no_more() {
     assert_ne!(binding["metadata"]["name"], other["metadata"]["name"]);
 }
 
-/// The rules of the Pod Security Standard "restricted", as the Kubernetes documentation lists them.
 #[test]
-fn the_pod_meets_the_restricted_standard() {
+fn the_pod_meets_the_restricted_standard_and_more() {
     let deployment = document("base/deployment.yaml");
     let pod = &deployment["spec"]["template"]["spec"];
-    for field in ["hostNetwork", "hostPID", "hostIPC", "volumes"] {
-        assert!(pod[field].is_null(), "{field}");
-    }
-    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
-    assert_ne!(pod["securityContext"]["runAsUser"], 0);
-    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+    assert_eq!(restricted::broken(pod), Vec::<String>::new());
+    assert!(pod["volumes"].is_null());
     for container in pod["containers"].as_array().unwrap() {
         let context = &container["securityContext"];
-        assert_eq!(context["allowPrivilegeEscalation"], false);
         assert_eq!(context["readOnlyRootFilesystem"], true);
         assert_eq!(context["capabilities"], json!({"drop": ["ALL"]}));
-        assert!(context["privileged"].is_null());
-        assert!(
-            container["ports"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .all(|port| port["hostPort"].is_null())
-        );
         assert!(container["resources"]["limits"]["memory"].is_string());
         let image = container["image"].as_str().unwrap();
         assert!(image.contains(':') && !image.ends_with(":latest"), "{image}");
+    }
+}
+
+#[test]
+fn the_rules_of_the_standard_find_what_breaks_them() {
+    let deployment = document("base/deployment.yaml");
+    let good = &deployment["spec"]["template"]["spec"];
+    let cases = [
+        ("/hostNetwork", json!(true), "hostNetwork"),
+        ("/volumes", json!([{"name": "x", "hostPath": {"path": "/"}}]), "hostPath"),
+        ("/securityContext/runAsNonRoot", json!(null), "runAsNonRoot"),
+        ("/securityContext/runAsUser", json!(0), "runAsUser"),
+        ("/securityContext/seccompProfile", json!({"type": "Unconfined"}), "seccompProfile"),
+        ("/containers/0/securityContext/capabilities", json!({"drop": ["ALL"], "add": ["SYS_ADMIN"]}), "capabilities.add"),
+        ("/containers/0/securityContext/capabilities", json!({}), "capabilities.drop"),
+        ("/containers/0/securityContext/allowPrivilegeEscalation", json!(null), "allowPrivilegeEscalation"),
+        ("/containers/0/securityContext/privileged", json!(true), "privileged"),
+        ("/containers/0/ports/0/hostPort", json!(80), "hostPort"),
+    ];
+    for (place, value, rule) in cases {
+        let mut pod = good.clone();
+        let (parent, name) = place.rsplit_once('/').unwrap();
+        pod.pointer_mut(parent).unwrap()[name] = value;
+        assert_eq!(restricted::broken(&pod), [rule]);
     }
 }
 
@@ -186,4 +201,35 @@ fn the_chart_brings_the_definition_as_it_was_generated() {
         read(root.join("crds/appcoderotations.yaml")),
         "make generate"
     );
+}
+
+/// The values and their schema name the same things, and the schema is closed wherever the names are ours.
+#[test]
+fn the_schema_knows_each_value_of_the_chart_and_no_other() {
+    let chart = deploy().join("helm/appcode-operator");
+    let values = documents(&chart.join("values.yaml")).remove(0);
+    let schema = std::fs::read_to_string(chart.join("values.schema.json")).unwrap();
+    let mut schema: Value = serde_json::from_str(&schema).unwrap();
+    let global = schema["properties"].as_object_mut().unwrap().remove("global");
+    assert!(global.is_some(), "a parent chart hands it down unasked");
+    assert_same_names(&values, &schema, "values");
+}
+
+fn assert_same_names(values: &Value, schema: &Value, place: &str) {
+    let (Some(values), Some(known)) = (values.as_object(), schema["properties"].as_object()) else {
+        return; // a list, a text, or a map whose names are Kubernetes' or a person's
+    };
+    assert_eq!(schema["additionalProperties"], false, "{place}");
+    let names = |map: &serde_json::Map<String, Value>| {
+        let mut names: Vec<String> = map.keys().cloned().collect();
+        names.sort();
+        names
+    };
+    // What a person may give besides the defaults.
+    if !["values.affinity", "values.resources"].contains(&place) {
+        assert_eq!(names(values), names(known), "{place}");
+    }
+    for (name, value) in values {
+        assert_same_names(value, &known[name], &format!("{place}.{name}"));
+    }
 }

@@ -1,0 +1,167 @@
+//! The rights that the chart gives in each mode, held against what the operator asks of the API server by the server's own
+//! audit log: what is granted and not used is too much, what is used and not granted fails.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::helm::{NAMESPACE, RELEASE, chart, documents, render};
+use crate::rights::{lines, requests, rules_of};
+use crate::stage::Stage;
+
+const USER: &str = "system:serviceaccount:appcode-system:appcode-operator";
+
+/// Values that change rights, each mode with the name of its resource.
+fn modes() -> [(&'static str, Value); 5] {
+    let scoped = json!({"scope": "Namespaces", "createSecrets": false, "restartWorkloads": true});
+    [
+        ("cluster", json!({})),
+        (
+            "namespaces",
+            json!({"rbac": {"scope": "Namespaces"}, "watchNamespaces": ["a"]}),
+        ),
+        ("no-create", json!({"rbac": {"createSecrets": false}})),
+        ("restarts", json!({"rbac": {"restartWorkloads": true}})),
+        ("all-of-it", json!({"rbac": scoped, "watchNamespaces": ["a"]})),
+    ]
+}
+
+type Rights = BTreeSet<(String, String)>;
+
+/// What the chart grants, and in which namespaces; none means everywhere.
+fn granted(values: &Value) -> (Rights, Option<BTreeSet<String>>) {
+    let objects = render(std::slice::from_ref(values)).remove(0);
+    let roles: Vec<&Value> = objects.iter().filter(|object| object["rules"].is_array()).collect();
+    let rights = roles.iter().flat_map(|role| rules_of(role)).collect();
+    let places: BTreeSet<String> = roles
+        .iter()
+        .filter_map(|role| role["metadata"]["namespace"].as_str().map(str::to_owned))
+        .collect();
+    let is_cluster = roles.iter().any(|role| role["kind"] == "ClusterRole");
+    assert_ne!(is_cluster, !places.is_empty(), "one or the other");
+    (rights, (!is_cluster).then_some(places))
+}
+
+/// A target made beforehand, as the chart's README shows one.
+fn target(stage: &Stage, name: &str, app: &str) -> Value {
+    let readme = std::fs::read_to_string(chart().join("README.md")).unwrap();
+    let block = readme.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    let mut secret = documents(block).remove(0);
+    secret["metadata"]["name"] = json!(name);
+    secret["metadata"]["namespace"] = json!("a");
+    let annotations = &mut secret["metadata"]["annotations"];
+    annotations["appcode.dev/resource"] = json!(format!("a/{name}"));
+    annotations["appcode.dev/app"] = json!(format!("{}/{}/{app}", stage.cloud.url(), stage.project));
+    assert_eq!(annotations.as_object().unwrap().len(), 2);
+    secret
+}
+
+/// One workload of each kind; nothing runs them.
+fn workloads() -> [Value; 3] {
+    ["Deployment", "StatefulSet", "DaemonSet"].map(|kind| {
+        let mut spec = json!({
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}},
+                "spec": {"containers": [{"name": "main", "image": "images.example/web:1"}]},
+            },
+        });
+        if kind == "StatefulSet" {
+            spec["serviceName"] = json!("web");
+        }
+        json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "web", "namespace": "a"}, "spec": spec})
+    })
+}
+
+/// A resource in `a` that uses every right there is: taken over, rotated, told of.
+async fn story(stage: &Stage, mode: &str, rights: &Rights) {
+    let has = |verb: &str, what: &str| rights.contains(&(verb.to_owned(), what.to_owned()));
+    let app = stage.app(1);
+    if !has("create", ":secrets") {
+        stage.apply(&target(stage, mode, &app.app_id));
+    }
+    let targets = ["Deployment", "StatefulSet", "DaemonSet"].map(|kind| json!({"kind": kind, "name": "web"}));
+    let restarts = has("patch", "apps:deployments");
+    let more = if restarts {
+        json!({"restartTargets": targets})
+    } else {
+        json!({})
+    };
+    stage.apply(&stage.rotation("a", mode, &app.app_id, &more));
+    stage.until_ready("a", mode, &app.app_id).await;
+    let with = |name: &str, value: Value| {
+        let mut more = more.clone();
+        more[name] = value;
+        more
+    };
+    let trigger = stage.rotation("a", mode, &app.app_id, &with("rotationTrigger", json!("x")));
+    stage.apply(&trigger);
+    stage
+        .until("the trigger is handled", || {
+            stage.status("a", mode)["lastHandledTrigger"] == "x"
+        })
+        .await;
+    assert_eq!(stage.resets(&app.app_id), 1);
+    stage.until_ready("a", mode, &app.app_id).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_each_mode_of_the_chart_every_right_that_it_grants_is_used_and_no_other() {
+    let mut stage = Stage::bare(Path::new(env!("CARGO_BIN_EXE_appcode-operator"))).await;
+    stage.namespace("a");
+    stage.namespace("b");
+    workloads().iter().for_each(|workload| stage.apply(workload));
+    for (mode, values) in modes() {
+        println!("mode {mode}");
+        let (rights, places) = granted(&values);
+        let begin = requests(&stage).len();
+        let values = stage.values(&values);
+        stage.helm("install", &json!({"values": values})).unwrap();
+        for verb in ["list", "watch", "delete", "update", "deletecollection"] {
+            let who = format!("--as={USER}");
+            let (is_allowed, ..) = stage.run(&["auth", "can-i", verb, "secrets", "-n", "a", &who], "");
+            assert!(!is_allowed, "{mode}: {verb} secrets");
+        }
+        stage.start_release().await;
+        if places.is_some() {
+            // Nobody looks there.
+            stage.apply(&stage.rotation(
+                "b",
+                mode,
+                &stage.app(1).app_id,
+                &json!({"initialRotation": "Immediate"}),
+            ));
+        }
+        story(&stage, mode, &rights).await;
+        let used = || -> Rights { requests(&stage)[begin..].iter().cloned().collect() };
+        let is_all = || {
+            rights
+                .iter()
+                .filter(|right| right.0 != "watch")
+                .all(|right| used().contains(right))
+        };
+        stage.until(&format!("{mode}: every right is used"), is_all).await;
+        // A watch is written down when it ends.
+        assert_eq!(stage.end_operator("TERM"), Some(0));
+        let is_over = || used().iter().any(|(verb, _)| verb == "watch");
+        stage.until("the end of the watch", is_over).await;
+        assert_eq!(used(), rights, "{mode}: used and granted");
+        if let Some(places) = places {
+            let ours = lines(&stage)
+                .into_iter()
+                .filter(|line| line["objectRef"]["resource"].is_string());
+            let asked: BTreeSet<String> = ours
+                .skip(begin)
+                .map(|line| line["objectRef"]["namespace"].as_str().unwrap_or_default().to_owned())
+                .collect();
+            assert_eq!(asked, places, "{mode}");
+            assert!(stage.status("b", mode).is_null());
+        }
+        stage.helm("uninstall", &json!({})).unwrap();
+        for namespace in ["a", "b"] {
+            stage.kubectl(&["delete", "acr", "--all", "-n", namespace]);
+        }
+        assert!(stage.get(NAMESPACE, "deployment", RELEASE).is_null());
+    }
+}
