@@ -309,6 +309,18 @@ fn values_that_contradict_each_other_are_refused_in_words() {
     }
 }
 
+#[test]
+fn a_packaged_chart_renders_what_its_folder_renders() {
+    let into = tempfile::tempdir().unwrap();
+    let asks = json!([{"do": "package", "chart": chart(), "into": into.path()}]);
+    let packaged = helm(&asks).remove(0).unwrap();
+    let ask =
+        |chart: &Value| json!({"do": "render", "chart": chart, "name": RELEASE, "namespace": NAMESPACE, "values": {}});
+    let rendered = helm(&json!([ask(&packaged), ask(&json!(chart()))]));
+    assert_eq!(rendered[0], rendered[1]);
+    assert!(!objects(rendered[0].as_ref().unwrap()).is_empty());
+}
+
 /// Takes away what only Helm writes, and what only Kustomize brings along.
 fn alike(mut objects: Vec<Value>) -> Vec<Value> {
     let helms = [

@@ -3,6 +3,8 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, Patch, PatchParams};
@@ -12,6 +14,7 @@ use crate::deployed::{Deployed, run_pod};
 use crate::helm::{NAMESPACE, RELEASE, chart, helm};
 use crate::install::{FIRST_WITH_RULES, without_rules};
 use crate::stage::Stage;
+use crate::{condition, message};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_appcode-operator");
 const CRD: &str = "appcoderotations.appcode.dev";
@@ -214,9 +217,9 @@ async fn passes_its_test(stage: &Stage, port: u64) {
                 assert_eq!(target, json!(port));
                 let output = run_pod(Path::new(PROGRAM), &pod, &service, "127.0.0.1");
                 assert!(output.status.success(), "{output:?}");
-                let done = json!({"status": {"phase": "Succeeded"}});
-                let done = pods.patch_status(&name, &PatchParams::default(), &Patch::Merge(done));
-                done.await.unwrap();
+                let done = Patch::Merge(json!({"status": {"phase": "Succeeded"}}));
+                let patched = pods.patch_status(&name, &PatchParams::default(), &done).await;
+                patched.unwrap();
             };
             tokio::runtime::Handle::current().block_on(kubelet);
             test.join().unwrap().unwrap();
@@ -224,10 +227,10 @@ async fn passes_its_test(stage: &Stage, port: u64) {
     });
 }
 
-/// A cluster whose definition was applied by hand, by the words of the chart's README.
+/// By the words of the chart's README.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_definition_that_was_applied_by_hand_is_given_to_a_release() {
-    let stage = Stage::bare(Path::new(PROGRAM)).await;
+async fn an_operator_that_was_installed_by_kustomize_makes_way_for_a_release() {
+    let stage = Stage::set(Path::new(PROGRAM), &[]).await;
     let file = chart().join("files/appcoderotations.yaml");
     let mut definition: Value = serde_saphyr::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
     if stage
@@ -241,21 +244,27 @@ async fn a_definition_that_was_applied_by_hand_is_given_to_a_release() {
     let mut older = definition.clone();
     older["spec"]["versions"][0]["additionalPrinterColumns"][5]["description"] = json!("old");
     stage.apply(&older);
-    assert_eq!(column(&stage), "old");
+    stage.namespace("a");
+    let rotation = stage.rotation("a", "one", "app", &json!({}));
+    stage.apply(&rotation);
+    let uid = || stage.get("a", "acr", "one")["metadata"]["uid"].clone();
+    let before = uid();
     let refused = stage.helm("install", &json!({})).unwrap_err();
     assert!(refused.contains("invalid ownership metadata"), "{refused}");
 
     let readme = std::fs::read_to_string(chart().join("README.md")).unwrap();
-    let (_, block) = readme.split_once("is given to the release first").unwrap();
+    let (_, block) = readme
+        .split_once("only the definition is given to the release")
+        .unwrap();
     let block = block.split("```").nth(1).unwrap().replace("\\\n", " ");
     let commands: Vec<&str> = block
         .lines()
         .filter_map(|line| line.strip_prefix("$ kubectl "))
         .collect();
-    assert_eq!(commands.len(), 3);
+    assert_eq!(commands.len(), 5);
     for command in commands {
         let mut words: Vec<&str> = command.split_whitespace().collect();
-        // This library writes under the name of its program, python, as helm does under its own.
+        // The library writes under the name of its program, which is python here and helm elsewhere.
         let by_name = words.iter_mut().find(|word| **word == "--field-manager=helm");
         if let Some(word) = by_name {
             *word = "--field-manager=python";
@@ -268,4 +277,73 @@ async fn a_definition_that_was_applied_by_hand_is_given_to_a_release() {
     }
     stage.helm("install", &json!({})).unwrap();
     assert_eq!(column(&stage), "Time since creation");
+    assert_eq!(uid(), before);
+}
+
+/// Passes on what it gets to `to`, as a proxy for plain http may; counts connections.
+async fn proxy(to: String, seen: Arc<AtomicUsize>) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            seen.fetch_add(1, Ordering::Relaxed);
+            let mut server = tokio::net::TcpStream::connect(&to).await.unwrap();
+            tokio::spawn(async move {
+                // Either side may end it.
+                drop(tokio::io::copy_bidirectional(&mut client, &mut server).await);
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_chart_mounts_and_names_reaches_the_operator() {
+    let mut stage = Stage::bare(Path::new(PROGRAM)).await;
+    let seen = Arc::new(AtomicUsize::new(0));
+    let cloud = stage.cloud.url().trim_start_matches("http://").to_owned();
+    let proxy = proxy(cloud, Arc::clone(&seen)).await;
+    let app = stage.app(1);
+    let authority = std::fs::read_to_string(stage.plane.dir().join("ca.crt")).unwrap();
+    stage.namespace("a");
+    for object in [
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}),
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "own", "namespace": NAMESPACE},
+            "stringData": {"accessKey": stage.user.ak, "secretKey": stage.user.sk}}),
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "proxy", "namespace": NAMESPACE},
+            "stringData": {"url": format!("http://{proxy}")}}),
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "trust", "namespace": NAMESPACE},
+            "data": {"ca.crt": authority}}),
+    ] {
+        stage.apply(&object);
+    }
+    let values = stage.values(&json!({
+        "defaultIdentity": {"secretName": "own", "allow": [format!("a={}", app.app_id)]},
+        "proxy": {"secretName": "proxy"}, "extraCA": {"configMapName": "trust"},
+    }));
+    stage.helm("install", &json!({"values": values})).unwrap();
+    let deployed = stage.start_release().await;
+    // Certificates that cannot be read end the program, so it has read these.
+    let file = deployed.args.iter().find_map(|arg| arg.strip_prefix("--ca-file="));
+    assert_eq!(std::fs::read_to_string(file.unwrap()).unwrap(), authority);
+
+    let without_credentials = |name: &str, app: &str| {
+        let mut rotation = stage.rotation("a", name, app, &json!({}));
+        rotation["spec"].as_object_mut().unwrap().remove("credentialsRef");
+        rotation
+    };
+    stage.apply(&without_credentials("one", &app.app_id));
+    stage.until_ready("a", "one", &app.app_id).await;
+    assert!(seen.load(Ordering::Relaxed) > 0, "the cloud was called by the proxy");
+
+    let other = stage.app(1);
+    stage.apply(&without_credentials("other", &other.app_id));
+    stage
+        .until("the app that is not on the list is refused", || {
+            condition(&stage.status("a", "other"), "Ready") == "False"
+        })
+        .await;
+    let why = message(&stage.status("a", "other"), "Ready");
+    assert!(why.contains("allow-default-identity"), "{why}");
+    assert_eq!(stage.end_operator("TERM"), Some(0));
 }

@@ -27,6 +27,10 @@ def render(ask):
         return chart.render(ask["values"], name=ask["name"], namespace=ask["namespace"])
 
 
+def package(ask):
+    return charts.package(ask["chart"], destination=ask["into"])
+
+
 def install(config, ask):
     return config.install(ask["chart"], ask["name"], ask["values"], create_namespace=True, timeout=SECONDS)
 
@@ -47,7 +51,7 @@ def test(config, ask):
     return config.test(ask["name"], timeout=SECONDS)
 
 
-OFFLINE = {action.__name__: action for action in (lint, render)}
+OFFLINE = {action.__name__: action for action in (lint, render, package)}
 ONLINE = {action.__name__: action for action in (install, upgrade, rollback, uninstall, test)}
 
 

@@ -118,13 +118,33 @@ fn the_rules_of_the_standard_find_what_breaks_them() {
     let good = &deployment["spec"]["template"]["spec"];
     let cases = [
         ("/hostNetwork", json!(true), "hostNetwork"),
-        ("/volumes", json!([{"name": "x", "hostPath": {"path": "/"}}]), "hostPath"),
+        (
+            "/volumes",
+            json!([{"name": "x", "hostPath": {"path": "/"}}]),
+            "hostPath",
+        ),
         ("/securityContext/runAsNonRoot", json!(null), "runAsNonRoot"),
         ("/securityContext/runAsUser", json!(0), "runAsUser"),
-        ("/securityContext/seccompProfile", json!({"type": "Unconfined"}), "seccompProfile"),
-        ("/containers/0/securityContext/capabilities", json!({"drop": ["ALL"], "add": ["SYS_ADMIN"]}), "capabilities.add"),
-        ("/containers/0/securityContext/capabilities", json!({}), "capabilities.drop"),
-        ("/containers/0/securityContext/allowPrivilegeEscalation", json!(null), "allowPrivilegeEscalation"),
+        (
+            "/securityContext/seccompProfile",
+            json!({"type": "Unconfined"}),
+            "seccompProfile",
+        ),
+        (
+            "/containers/0/securityContext/capabilities",
+            json!({"drop": ["ALL"], "add": ["SYS_ADMIN"]}),
+            "capabilities.add",
+        ),
+        (
+            "/containers/0/securityContext/capabilities",
+            json!({}),
+            "capabilities.drop",
+        ),
+        (
+            "/containers/0/securityContext/allowPrivilegeEscalation",
+            json!(null),
+            "allowPrivilegeEscalation",
+        ),
         ("/containers/0/securityContext/privileged", json!(true), "privileged"),
         ("/containers/0/ports/0/hostPort", json!(80), "hostPort"),
     ];

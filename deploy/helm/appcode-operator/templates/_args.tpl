@@ -37,7 +37,7 @@
 {{- if .Values.settings.forbidPlaintextStatus -}}
 {{- $args = append $args "--forbid-plaintext-status" -}}
 {{- end -}}
-{{- $args = append $args (printf "--admin-address=0.0.0.0:%d" (int64 .Values.port)) -}}
+{{- $args = append $args (printf "--admin-address=%s:%d" .Values.listenAddress (int64 .Values.port)) -}}
 {{- $args = append $args (printf "--log-format=%s" .Values.log.format) -}}
 {{- $args = append $args (printf "--log=%s" .Values.log.filter) -}}
 {{- toYaml (concat $args .Values.extraArgs) -}}
