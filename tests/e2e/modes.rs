@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::helm::{RELEASE, chart, documents, render};
+use crate::helm::{RELEASE, render};
 use crate::rights::{lines, requests, rules_of};
 use crate::stage::Stage;
 
@@ -43,20 +43,6 @@ fn granted(values: &Value) -> (Rights, Option<BTreeSet<String>>) {
     (rights, (!is_cluster).then_some(places))
 }
 
-/// A target made beforehand, as the chart's README shows one.
-fn target(stage: &Stage, name: &str, app: &str) -> Value {
-    let readme = std::fs::read_to_string(chart().join("README.md")).unwrap();
-    let block = readme.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
-    let mut secret = documents(block).remove(0);
-    secret["metadata"]["name"] = json!(name);
-    secret["metadata"]["namespace"] = json!("a");
-    let annotations = &mut secret["metadata"]["annotations"];
-    annotations["appcode.dev/resource"] = json!(format!("a/{name}"));
-    annotations["appcode.dev/app"] = json!(format!("{}/{}/{app}", stage.cloud.url(), stage.project));
-    assert_eq!(annotations.as_object().unwrap().len(), 2);
-    secret
-}
-
 /// One workload of each kind; nothing runs them.
 fn workloads() -> [Value; 3] {
     ["Deployment", "StatefulSet", "DaemonSet"].map(|kind| {
@@ -74,36 +60,40 @@ fn workloads() -> [Value; 3] {
     })
 }
 
-/// A resource in `a` that uses every right there is: taken over, rotated, told of.
+/// A resource in `a` that uses every right there is: taken over, rotated in both ways, told of.
 async fn story(stage: &Stage, mode: &str, rights: &Rights) {
     let has = |verb: &str, what: &str| rights.contains(&(verb.to_owned(), what.to_owned()));
     let app = stage.app(1);
+    let mut target = json!({});
     if !has("create", ":secrets") {
-        stage.apply(&target(stage, mode, &app.app_id));
+        // As the chart's README says.
+        stage.kubectl(&["create", "secret", "generic", mode, "-n", "a"]);
+        target = json!({"creationPolicy": "Merge"});
     }
-    let targets = ["Deployment", "StatefulSet", "DaemonSet"].map(|kind| json!({"kind": kind, "name": "web"}));
-    let restarts = has("patch", "apps:deployments");
-    let more = if restarts {
-        json!({"restartTargets": targets})
-    } else {
-        json!({})
-    };
-    stage.apply(&stage.rotation("a", mode, &app.app_id, &more));
+    stage.apply(&stage.rotation("a", mode, &app.app_id, &json!({"target": target})));
     stage.until_ready("a", mode, &app.app_id).await;
-    let with = |name: &str, value: Value| {
-        let mut more = more.clone();
-        more[name] = value;
-        more
-    };
-    let trigger = stage.rotation("a", mode, &app.app_id, &with("rotationTrigger", json!("x")));
-    stage.apply(&trigger);
-    stage
-        .until("the trigger is handled", || {
-            stage.status("a", mode)["lastHandledTrigger"] == "x"
-        })
-        .await;
-    assert_eq!(stage.resets(&app.app_id), 1);
-    stage.until_ready("a", mode, &app.app_id).await;
+    let mut steps = vec![
+        json!({"strategy": "Overlap", "overlap": {"gracePeriod": "0s"}}),
+        json!({}),
+    ];
+    if has("patch", "apps:deployments") {
+        let kinds = ["Deployment", "StatefulSet", "DaemonSet"];
+        steps[1]["restartTargets"] = json!(kinds.map(|kind| json!({"kind": kind, "name": "web"})));
+    }
+    for (number, mut more) in steps.into_iter().enumerate() {
+        let trigger = format!("trigger-{number}");
+        more["rotationTrigger"] = json!(trigger);
+        more["target"] = target.clone();
+        stage.apply(&stage.rotation("a", mode, &app.app_id, &more));
+        let is_handled = || stage.status("a", mode)["lastHandledTrigger"] == trigger;
+        stage.until(&format!("{mode}: {trigger} is handled"), is_handled).await;
+        stage.until_ready("a", mode, &app.app_id).await;
+        let is_held = || !stage.get("a", "acr", mode)["metadata"]["finalizers"].is_null();
+        stage
+            .until(&format!("{mode}: the finalizer is gone"), || !is_held())
+            .await;
+    }
+    assert_eq!(stage.resets(&app.app_id), 1, "the other one was an overlap");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -114,6 +114,21 @@ async fn a_rotation_costs_three_writes_and_one_event_and_every_granted_right_is_
     assert!(of("get", ":secrets") + of("get", "appcode.dev:appcoderotations") <= 4);
     assert_eq!(of("list", "appcode.dev:appcoderotations"), 0);
 
+    // The finalizer comes and goes with a code that is to be deleted.
+    let overlap = json!({"rotationTrigger": "y", "strategy": "Overlap", "overlap": {"gracePeriod": "0s"}});
+    stage.apply(&stage.rotation("a", "one", &app.app_id, &overlap));
+    stage
+        .until("the code before is gone", || {
+            let status = stage.status("a", "one");
+            status["lastHandledTrigger"] == "y" && status["phase"] == "Ready"
+        })
+        .await;
+    assert!(stage.get("a", "acr", "one")["metadata"]["finalizers"].is_null());
+    let status = stage.status("a", "one");
+    assert_eq!(status["history"][0]["strategy"], "Overlap");
+    assert!(status["history"][0]["retiredAt"].is_string(), "{status:#}");
+    assert_eq!(stage.cloud.live_codes(&app.app_id).len(), 1);
+
     // A watch is written down when it ends.
     assert_eq!(stage.end_operator("TERM"), Some(0));
     stage

@@ -71,7 +71,7 @@ fn the_examples_make_the_namespaces_that_they_use_first() {
 fn the_role_grants_this_and_no_more() {
     let granted = document("base/rbac.yaml")["rules"].clone();
     let expected = json!([
-        {"apiGroups": ["appcode.dev"], "resources": ["appcoderotations"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": ["appcode.dev"], "resources": ["appcoderotations"], "verbs": ["get", "list", "watch", "patch"]},
         {"apiGroups": ["appcode.dev"], "resources": ["appcoderotations/status"], "verbs": ["update"]},
         {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "create", "patch"]},
         {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
