@@ -65,9 +65,10 @@ bench: assets ## Memory at rest for RESOURCES=1000,10000, with the release build
 	cargo build --release --locked --bin appcode-operator
 	OPERATOR=$(abspath $(TARGET))/release/appcode-operator cargo bench --locked --profile dev --bench idle
 
-generate: ## Rewrite what is derived from the code: the CRD
+generate: ## Rewrite what is derived: the CRD from the code, the chart's copy of it, the table of the chart's values
 	cargo run --quiet --locked --bin crdgen > crds/appcoderotations.yaml.new
 	mv crds/appcoderotations.yaml.new crds/appcoderotations.yaml
+	python3 deploy/helm/generate.py
 
 clean: ## Remove what was built
 	cargo clean

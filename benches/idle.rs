@@ -157,9 +157,9 @@ fn install(plane: &ControlPlane) -> Result<()> {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/");
     let files = [
         "crds/appcoderotations",
-        "deploy/namespace",
-        "deploy/serviceaccount",
-        "deploy/rbac",
+        "deploy/kustomize/base/namespace",
+        "deploy/kustomize/base/serviceaccount",
+        "deploy/kustomize/base/rbac",
     ];
     let mut create = vec!["create".to_owned(), "--validate=false".to_owned()];
     create.extend(files.map(|file| format!("-f={root}{file}.yaml")));

@@ -125,6 +125,11 @@ pub struct Args {
     #[arg(long, env = "APPCODE_ADMIN_ADDRESS", default_value = "0.0.0.0:8080")]
     pub admin_address: SocketAddr,
 
+    /// Asks another operator at its admin address whether it is ready, for a minute at most, and ends: with code 0 if it
+    /// is. Changes nothing and needs no API server; for `helm test`.
+    #[arg(long, env = "APPCODE_ASK_READY", value_name = "HOST:PORT")]
+    pub ask_ready: Option<String>,
+
     /// How log lines are written.
     #[arg(long, env = "APPCODE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,

@@ -15,8 +15,8 @@
 //! Pure: [`validate`] (spec to checked types), [`intent`] and [`secret`] (the log on the Secret), [`schedule`],
 //! [`template`] (what else the Secret holds), [`limits`], [`status`] (the fold of a pass), [`workload`] (what is
 //! restarted, and how far it is), [`endpoint`], [`ids`]. At the edges: [`modelarts`] (the cloud), [`verification`] (a
-//! code tried as its consumer would),
-//! [`controller`] (the API server), [`clock`], [`admin`], [`metrics`], [`telemetry`], [`args`].
+//! code tried as its consumer would), [`controller`] (the API server), [`clock`], [`admin`], [`metrics`],
+//! [`telemetry`], [`args`], [`hardening`] (what the process takes from itself).
 #![cfg_attr(
     test,
     allow(
@@ -34,6 +34,7 @@ pub mod args;
 pub mod clock;
 pub mod controller;
 pub mod endpoint;
+pub mod hardening;
 pub mod identity;
 pub mod ids;
 pub mod intent;

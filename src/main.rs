@@ -1,6 +1,7 @@
 //! The operator's program: flags, logs, clients, and then the controller until it is asked to stop.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use appcode_operator::args::Args;
@@ -9,15 +10,22 @@ use appcode_operator::controller::{Cluster, Context, Health, run};
 use appcode_operator::metrics::Metrics;
 use appcode_operator::modelarts::{GuardedAppCodes, HttpAppCodes, MeasuredAppCodes};
 use appcode_operator::verification::HttpProber;
-use appcode_operator::{admin, telemetry};
+use appcode_operator::{admin, hardening, telemetry};
 use clap::Parser;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+/// How long `--ask-ready` asks: a pod that has just been made is being started.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
 #[tokio::main(worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
+    hardening::forbid_core_dumps().context("core dumps could not be turned off")?;
     let args = Args::parse();
+    if let Some(address) = &args.ask_ready {
+        return Ok(admin::ask_ready(address, READY_WITHIN)?);
+    }
     telemetry::start(args.log_format, &args.log).context("--log cannot be read")?;
     let settings = args.settings()?;
 

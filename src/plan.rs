@@ -265,7 +265,7 @@ impl Planner<'_> {
                 Reason::SecretNotWritable,
                 format!(
                     "The operator may not read Secret {name}: {why}; nothing more is changed. Give it its rights back: \
-                     kubectl apply -f deploy/rbac.yaml."
+                     kubectl apply -f deploy/kustomize/base/rbac.yaml, or helm upgrade."
                 ),
                 LOCAL_RETRY,
             )),
@@ -309,7 +309,8 @@ impl Planner<'_> {
                     Reason::SecretNotWritable,
                     format!(
                         "The API server refuses to write Secret {name}: {why}; nothing more is changed. Mend the policy, or \
-                         give the operator its rights back: kubectl apply -f deploy/rbac.yaml."
+                         give the operator its rights back: kubectl apply -f deploy/kustomize/base/rbac.yaml, or \
+                         helm upgrade."
                     ),
                     LOCAL_RETRY,
                 )

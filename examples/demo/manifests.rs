@@ -19,12 +19,12 @@ pub const GRACE_SECONDS: u64 = 8;
 /// Namespace and name of the service account that the operator signs in as.
 pub const OPERATOR: (&str, &str) = ("appcode-system", "appcode-operator");
 
-/// What stands in `deploy/`, so that the demo runs under the rights that users grant; nothing else decides them.
+/// What `kubectl apply -k deploy` installs, so that the demo runs under the rights that users grant; nothing else decides them.
 const INSTALLED: [&str; 3] = ["namespace.yaml", "serviceaccount.yaml", "rbac.yaml"];
 
 /// The operator's namespace, identity and rights.
 pub fn installation() -> Result<String> {
-    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kustomize/base");
     let mut all = String::new();
     for name in INSTALLED {
         let path = deploy.join(name);

@@ -57,7 +57,7 @@ impl Planner<'_> {
         let why = self.o.finalizer_refused.as_ref()?;
         let message = format!(
             "The operator may not set or remove its finalizer on this resource: {why}; nothing more is changed. Give it its \
-             rights back: kubectl apply -f deploy/rbac.yaml."
+             rights back: kubectl apply -f deploy/kustomize/base/rbac.yaml, or helm upgrade."
         );
         Some(stop(Reason::FinalizerRefused, message, LOCAL_RETRY))
     }

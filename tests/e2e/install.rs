@@ -9,7 +9,7 @@ use crate::FLAGS;
 use crate::stage::Stage;
 
 /// The first release whose definitions have rules in CEL; earlier ones drop them.
-const FIRST_WITH_RULES: u32 = 25;
+pub const FIRST_WITH_RULES: u32 = 25;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
@@ -36,7 +36,7 @@ fn names(objects: &[Value]) -> Vec<String> {
     names
 }
 
-fn without_rules(value: &mut Value) {
+pub fn without_rules(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             fields.remove("x-kubernetes-validations");
@@ -48,7 +48,7 @@ fn without_rules(value: &mut Value) {
 }
 
 /// Checks that `stored` says what `written` says; a server adds defaults.
-fn assert_holds(stored: &Value, written: &Value, place: &str) {
+pub fn assert_holds(stored: &Value, written: &Value, place: &str) {
     match (stored, written) {
         (Value::Object(stored), Value::Object(written)) => {
             for (name, value) in written {
@@ -94,7 +94,8 @@ impl Stage {
 async fn the_manifests_install_as_they_are_written_and_a_second_time_changes_nothing() {
     let stage = Stage::set(Path::new(env!("CARGO_BIN_EXE_appcode-operator")), FLAGS).await;
     stage.allow_restarts();
-    let mut written = objects(&root().join("deploy"));
+    let mut written = objects(&root().join("deploy/kustomize/base"));
+    written.extend(objects(&root().join("deploy/kustomize/components/restart")));
     written.extend(objects(&root().join("crds")));
     assert_eq!(
         names(&written),
@@ -106,6 +107,7 @@ async fn the_manifests_install_as_they_are_written_and_a_second_time_changes_not
             "CustomResourceDefinition appcoderotations.appcode.dev",
             "Deployment appcode-operator",
             "Namespace appcode-system",
+            "Service appcode-operator",
             "ServiceAccount appcode-operator",
         ]
     );

@@ -9,13 +9,19 @@ use crate::stage::Stage;
 
 const USER: &str = "system:serviceaccount:appcode-system:appcode-operator";
 
-/// Every answered request of the operator: verb, and resource with its subresource.
-pub fn requests(stage: &Stage) -> Vec<(String, String)> {
+/// Every answered request of the operator, as the audit log has it.
+pub fn lines(stage: &Stage) -> Vec<Value> {
     let log = std::fs::read_to_string(stage.plane.audit_log().unwrap()).unwrap();
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let ours = lines.filter(|line| line["user"]["username"] == USER && line["stage"] != "RequestReceived");
     // A watch has a line when it starts and one when it ends.
-    let ours = ours.filter(|line| line["stage"] != "ResponseStarted" || line["verb"] == "watch");
+    ours.filter(|line| line["stage"] != "ResponseStarted" || line["verb"] == "watch")
+        .collect()
+}
+
+/// The same as verb, and resource with its subresource.
+pub fn requests(stage: &Stage) -> Vec<(String, String)> {
+    let ours = lines(stage).into_iter();
     ours.filter_map(|line| {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (group, resource) = (
@@ -30,13 +36,23 @@ pub fn requests(stage: &Stage) -> Vec<(String, String)> {
     .collect()
 }
 
-/// What the role in a file of `deploy/` grants, in the same words.
+/// What the role in a file of `deploy/kustomize/` grants, in the same words.
 pub fn granted(file: &str) -> BTreeSet<(String, String)> {
-    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kustomize");
     let text = std::fs::read_to_string(deploy.join(file)).unwrap();
     let role: Value = serde_saphyr::from_str(text.split("\n---\n").next().unwrap()).unwrap();
+    rules_of(&role)
+}
+
+/// What a role grants, in the same words.
+pub fn rules_of(role: &Value) -> BTreeSet<(String, String)> {
     let mut granted = BTreeSet::new();
     for rule in role["rules"].as_array().unwrap() {
+        assert_eq!(rule.as_object().unwrap().len(), 3, "{rule}");
+        assert_eq!(
+            [&rule["apiGroups"], &rule["resources"]].map(|list| list.as_array().unwrap().len()),
+            [1, 1]
+        );
         for verb in rule["verbs"].as_array().unwrap() {
             let (group, resource) = (
                 rule["apiGroups"][0].as_str().unwrap(),
@@ -121,5 +137,5 @@ async fn a_rotation_costs_three_writes_and_one_event_and_every_granted_right_is_
         })
         .await;
     let used: BTreeSet<_> = requests(&stage).into_iter().collect();
-    assert_eq!(used, granted("rbac.yaml"), "used and granted are the same");
+    assert_eq!(used, granted("base/rbac.yaml"), "used and granted are the same");
 }

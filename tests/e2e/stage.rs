@@ -13,6 +13,8 @@ use kube::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 
+use crate::deployed::Deployed;
+
 /// The operator's identity, as `deploy/` names it.
 const NAMESPACE: &str = "appcode-system";
 const ACCOUNT: &str = "appcode-operator";
@@ -80,6 +82,15 @@ impl Stage {
         Self::on(cloud, user, project, program, flags, false).await
     }
 
+    /// The same with nothing installed.
+    pub async fn bare(program: &Path) -> Self {
+        let cloud = Simulator::start(cloud_simulator::Options::default())
+            .await
+            .expect("the cloud starts");
+        let (user, project) = cloud.add_tenant("tenant");
+        Self::empty(cloud, user, project, program, &[], false).await
+    }
+
     /// The same with Kubernetes' own controllers: workloads get pods, namespaces end, garbage is collected. See
     /// [`Player`](crate::player::Player) for what makes the pods ready.
     pub async fn set_with_controllers(program: &Path, flags: &[&str]) -> Self {
@@ -106,6 +117,19 @@ impl Stage {
         flags: &[&str],
         has_controllers: bool,
     ) -> Self {
+        let stage = Self::empty(cloud, user, project, program, flags, has_controllers).await;
+        stage.install();
+        stage
+    }
+
+    async fn empty(
+        cloud: Simulator,
+        user: User,
+        project: String,
+        program: &Path,
+        flags: &[&str],
+        has_controllers: bool,
+    ) -> Self {
         let options = Options {
             identities: vec![Identity::service_account(NAMESPACE, ACCOUNT)],
             audit: true,
@@ -118,7 +142,7 @@ impl Stage {
         all.push(format!("--verification-hosts={}", cloud.address()));
         all.extend(["--allow-insecure-loopback", "--admin-address=127.0.0.1:0"].map(str::to_owned));
         all.extend(flags.iter().map(|flag| (*flag).to_owned()));
-        let stage = Self {
+        Self {
             plane,
             cloud,
             user,
@@ -129,9 +153,7 @@ impl Stage {
             given: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             operator: None,
             has_controllers,
-        };
-        stage.install();
-        stage
+        }
     }
 
     /// Installs `deploy/` as the README says. Nothing runs the Deployment: there are no nodes.
@@ -142,14 +164,9 @@ impl Stage {
         if self.kubectl_minor().is_none_or(|minor| minor >= FIRST_WITH_FOLDERS) {
             apply.extend(["-k".to_owned(), deploy.display().to_string()]);
         } else {
-            for file in [
-                "../crds/appcoderotations",
-                "namespace",
-                "serviceaccount",
-                "rbac",
-                "deployment",
-            ] {
-                apply.push(format!("-f={}/{file}.yaml", deploy.display()));
+            apply.push(format!("-f={}/../crds/appcoderotations.yaml", deploy.display()));
+            for file in ["namespace", "serviceaccount", "rbac", "service", "deployment"] {
+                apply.push(format!("-f={}/kustomize/base/{file}.yaml", deploy.display()));
             }
         }
         self.kubectl(&apply.iter().map(String::as_str).collect::<Vec<_>>());
@@ -163,7 +180,7 @@ impl Stage {
 
     /// Gives the operator the optional right to restart workloads, as a user does.
     pub fn allow_restarts(&self) {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/rbac-restart.yaml");
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kustomize/components/restart/rbac-restart.yaml");
         let file = file.display().to_string();
         self.kubectl(&["apply", "--validate=false", "-f", &file]);
     }
@@ -195,16 +212,33 @@ impl Stage {
 
     /// Runs the operator's program beside others, with this kubeconfig. All share one log.
     pub fn run_operator(&self, kubeconfig: &Path) -> Operator {
+        let mut command = Command::new("setpriv"); // so that it ends with us, however we end
+        command
+            .args(["--pdeathsig", "KILL"])
+            .arg(&self.program)
+            .args(&self.flags);
+        self.spawn(command.env("KUBECONFIG", kubeconfig))
+    }
+
+    /// Starts what a Deployment says, in place of a kubelet: see [`crate::deployed`].
+    pub fn start_deployed(&mut self, deployed: &Deployed) {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "KILL"])
+            .arg(&self.program)
+            .args(&deployed.args);
+        // What stands in no manifest is not there.
+        command.env_clear().envs(deployed.env.iter().cloned());
+        self.operator = Some(self.spawn(&mut command));
+    }
+
+    fn spawn(&self, command: &mut Command) -> Operator {
         let log = File::options()
             .create(true)
             .append(true)
             .open(&self.log)
             .expect("the log can be written");
-        let operator = Command::new("setpriv") // so that it ends with us, however we end
-            .args(["--pdeathsig", "KILL"])
-            .arg(&self.program)
-            .args(&self.flags)
-            .env("KUBECONFIG", kubeconfig)
+        let operator = command
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("the log can be shared"))
             .stderr(log)
@@ -241,6 +275,11 @@ impl Stage {
     /// Sends the operator a signal.
     pub fn signal_operator(&self, signal: &str) {
         self.operator.as_ref().expect("the operator was started").signal(signal);
+    }
+
+    /// The process id of the operator.
+    pub fn operator_id(&self) -> u32 {
+        self.operator.as_ref().expect("the operator was started").0.id()
     }
 
     /// Waits for the operator's end; returns its exit code, if it has one.

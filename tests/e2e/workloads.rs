@@ -264,7 +264,7 @@ async fn each_kind_is_restarted_with_the_optional_role_and_followed_to_its_end()
         let requests = requests(&scene.stage).into_iter();
         requests.filter(|(_, what)| what.starts_with("apps:")).collect()
     };
-    let granted = granted("rbac-restart.yaml");
+    let granted = granted("components/restart/rbac-restart.yaml");
     scene
         .stage
         .until("the log has every kind of request", || used().len() >= granted.len())

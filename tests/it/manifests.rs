@@ -8,6 +8,9 @@ use appcode_operator::validate::validate;
 use clap::{CommandFactory, Parser};
 use serde_json::{Value, json};
 
+#[path = "../e2e/restricted.rs"]
+mod restricted;
+
 fn deploy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy")
 }
@@ -20,7 +23,7 @@ fn documents(path: &Path) -> Vec<Value> {
 }
 
 fn document(name: &str) -> Value {
-    documents(&deploy().join(name)).remove(0)
+    documents(&deploy().join("kustomize").join(name)).remove(0)
 }
 
 #[test]
@@ -66,7 +69,7 @@ fn the_examples_make_the_namespaces_that_they_use_first() {
 
 #[test]
 fn the_role_grants_this_and_no_more() {
-    let granted = document("rbac.yaml")["rules"].clone();
+    let granted = document("base/rbac.yaml")["rules"].clone();
     let expected = json!([
         {"apiGroups": ["appcode.dev"], "resources": ["appcoderotations"], "verbs": ["get", "list", "watch", "patch"]},
         {"apiGroups": ["appcode.dev"], "resources": ["appcoderotations/status"], "verbs": ["update"]},
@@ -76,12 +79,11 @@ fn the_role_grants_this_and_no_more() {
     assert_eq!(granted, expected);
 }
 
-/// Files that `kubectl apply -k deploy` leaves out: an administrator applies them by choice.
-const OPTIONAL: [&str; 1] = ["rbac-restart.yaml"];
-
 #[test]
 fn the_optional_role_lets_workloads_be_restarted_and_no_more() {
-    let [role, binding] = documents(&deploy().join("rbac-restart.yaml")).try_into().unwrap();
+    let [role, binding] = documents(&deploy().join("kustomize/components/restart/rbac-restart.yaml"))
+        .try_into()
+        .unwrap();
     let grant = |resource: &str| json!({"apiGroups": ["apps"], "resources": [resource], "verbs": ["get", "patch"]});
     assert_eq!(
         role["rules"],
@@ -89,35 +91,21 @@ fn the_optional_role_lets_workloads_be_restarted_and_no_more() {
     );
     assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"]);
     // To the account that has the other rights.
-    let other = documents(&deploy().join("rbac.yaml")).remove(1);
+    let other = documents(&deploy().join("kustomize/base/rbac.yaml")).remove(1);
     assert_eq!(binding["subjects"], other["subjects"]);
     assert_ne!(binding["metadata"]["name"], other["metadata"]["name"]);
 }
 
-/// The rules of the Pod Security Standard "restricted", as the Kubernetes documentation lists them.
 #[test]
-fn the_pod_meets_the_restricted_standard() {
-    let deployment = document("deployment.yaml");
+fn the_pod_meets_the_restricted_standard_and_more() {
+    let deployment = document("base/deployment.yaml");
     let pod = &deployment["spec"]["template"]["spec"];
-    for field in ["hostNetwork", "hostPID", "hostIPC", "volumes"] {
-        assert!(pod[field].is_null(), "{field}");
-    }
-    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
-    assert_ne!(pod["securityContext"]["runAsUser"], 0);
-    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+    assert_eq!(restricted::broken(pod), Vec::<String>::new());
+    assert!(pod["volumes"].is_null());
     for container in pod["containers"].as_array().unwrap() {
         let context = &container["securityContext"];
-        assert_eq!(context["allowPrivilegeEscalation"], false);
         assert_eq!(context["readOnlyRootFilesystem"], true);
         assert_eq!(context["capabilities"], json!({"drop": ["ALL"]}));
-        assert!(context["privileged"].is_null());
-        assert!(
-            container["ports"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .all(|port| port["hostPort"].is_null())
-        );
         assert!(container["resources"]["limits"]["memory"].is_string());
         let image = container["image"].as_str().unwrap();
         assert!(image.contains(':') && !image.ends_with(":latest"), "{image}");
@@ -125,9 +113,53 @@ fn the_pod_meets_the_restricted_standard() {
 }
 
 #[test]
+fn the_rules_of_the_standard_find_what_breaks_them() {
+    let deployment = document("base/deployment.yaml");
+    let good = &deployment["spec"]["template"]["spec"];
+    let cases = [
+        ("/hostNetwork", json!(true), "hostNetwork"),
+        (
+            "/volumes",
+            json!([{"name": "x", "hostPath": {"path": "/"}}]),
+            "hostPath",
+        ),
+        ("/securityContext/runAsNonRoot", json!(null), "runAsNonRoot"),
+        ("/securityContext/runAsUser", json!(0), "runAsUser"),
+        (
+            "/securityContext/seccompProfile",
+            json!({"type": "Unconfined"}),
+            "seccompProfile",
+        ),
+        (
+            "/containers/0/securityContext/capabilities",
+            json!({"drop": ["ALL"], "add": ["SYS_ADMIN"]}),
+            "capabilities.add",
+        ),
+        (
+            "/containers/0/securityContext/capabilities",
+            json!({}),
+            "capabilities.drop",
+        ),
+        (
+            "/containers/0/securityContext/allowPrivilegeEscalation",
+            json!(null),
+            "allowPrivilegeEscalation",
+        ),
+        ("/containers/0/securityContext/privileged", json!(true), "privileged"),
+        ("/containers/0/ports/0/hostPort", json!(80), "hostPort"),
+    ];
+    for (place, value, rule) in cases {
+        let mut pod = good.clone();
+        let (parent, name) = place.rsplit_once('/').unwrap();
+        pod.pointer_mut(parent).unwrap()[name] = value;
+        assert_eq!(restricted::broken(&pod), [rule]);
+    }
+}
+
+#[test]
 fn the_pod_outlives_a_call_and_the_saving_of_its_code() {
     let args = Args::parse_from(["appcode-operator"]);
-    let deployment = document("deployment.yaml");
+    let deployment = document("base/deployment.yaml");
     let grace = deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
         .as_i64()
         .unwrap();
@@ -139,35 +171,85 @@ fn the_pod_outlives_a_call_and_the_saving_of_its_code() {
 }
 
 #[test]
-fn each_variable_of_the_pod_is_one_that_the_program_reads() {
-    let deployment = document("deployment.yaml");
-    let command = Args::command();
-    let known: Vec<_> = command
-        .get_arguments()
-        .filter_map(|arg| arg.get_env()?.to_str())
-        .collect();
-    for variable in deployment["spec"]["template"]["spec"]["containers"][0]["env"]
-        .as_array()
-        .unwrap()
-    {
-        assert!(known.contains(&variable["name"].as_str().unwrap()), "{variable}");
+fn the_program_takes_the_flags_of_the_pod_and_means_by_them_what_it_means_without() {
+    let deployment = document("base/deployment.yaml");
+    let flags = deployment["spec"]["template"]["spec"]["containers"][0]["args"].clone();
+    let flags: Vec<String> = serde_json::from_value(flags).unwrap();
+    let with = Args::try_parse_from(std::iter::once("appcode-operator".to_owned()).chain(flags)).unwrap();
+    let without = Args::parse_from(["appcode-operator"]);
+    assert_eq!(format!("{with:?}"), format!("{without:?}"));
+}
+
+#[test]
+fn the_base_names_every_manifest() {
+    let named = document("base/kustomization.yaml")["resources"].clone();
+    let named: Vec<&str> = named.as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    for file in std::fs::read_dir(deploy().join("kustomize/base")).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        assert!(named.contains(&name.as_str()) || name == "kustomization.yaml", "{name}");
+    }
+    assert!(named.contains(&"../../../crds"));
+    let documents = documents(&deploy().join("kustomization.yaml"));
+    assert_eq!(documents[0]["resources"], json!(["kustomize/base"]));
+}
+
+/// Each flag of the program, so that none is forgotten in the chart.
+#[test]
+fn the_chart_has_a_value_for_each_flag() {
+    let chart = deploy().join("helm/appcode-operator/templates");
+    let read = |file: &str| std::fs::read_to_string(chart.join(file)).unwrap();
+    let text = read("_args.tpl") + &read("deployment.yaml") + &read("tests/ready.yaml");
+    for arg in Args::command().get_arguments() {
+        let (Some(flag), Some(variable)) = (arg.get_long(), arg.get_env().and_then(|name| name.to_str())) else {
+            continue; // help and version
+        };
+        // For a simulated cloud on the same machine only: by extraArgs.
+        let is_left_out = flag == "allow-insecure-loopback";
+        let is_there = text.contains(&format!("--{flag}"))
+            || text.contains(&format!("(list \"{flag}\" "))
+            || text.contains(variable);
+        assert_ne!(is_there, is_left_out, "--{flag}");
     }
 }
 
 #[test]
-fn the_kustomization_names_every_manifest() {
-    let named = document("kustomization.yaml")["resources"].clone();
-    let named: Vec<&str> = named.as_array().unwrap().iter().filter_map(Value::as_str).collect();
-    for file in std::fs::read_dir(deploy()).unwrap() {
-        let file = file.unwrap();
-        let name = file.file_name().into_string().unwrap();
-        if file.path().is_file() && name != "kustomization.yaml" {
-            assert_ne!(
-                named.contains(&name.as_str()),
-                OPTIONAL.contains(&name.as_str()),
-                "{name}"
-            );
-        }
+fn the_chart_brings_the_definition_as_it_was_generated() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: PathBuf| std::fs::read_to_string(path).unwrap();
+    assert_eq!(
+        read(deploy().join("helm/appcode-operator/files/appcoderotations.yaml")),
+        read(root.join("crds/appcoderotations.yaml")),
+        "make generate"
+    );
+}
+
+/// The values and their schema name the same things, and the schema is closed wherever the names are ours.
+#[test]
+fn the_schema_knows_each_value_of_the_chart_and_no_other() {
+    let chart = deploy().join("helm/appcode-operator");
+    let values = documents(&chart.join("values.yaml")).remove(0);
+    let schema = std::fs::read_to_string(chart.join("values.schema.json")).unwrap();
+    let mut schema: Value = serde_json::from_str(&schema).unwrap();
+    let global = schema["properties"].as_object_mut().unwrap().remove("global");
+    assert!(global.is_some(), "a parent chart hands it down unasked");
+    assert_same_names(&values, &schema, "values");
+}
+
+fn assert_same_names(values: &Value, schema: &Value, place: &str) {
+    let (Some(values), Some(known)) = (values.as_object(), schema["properties"].as_object()) else {
+        return; // a list, a text, or a map whose names are Kubernetes' or a person's
+    };
+    assert_eq!(schema["additionalProperties"], false, "{place}");
+    let names = |map: &serde_json::Map<String, Value>| {
+        let mut names: Vec<String> = map.keys().cloned().collect();
+        names.sort();
+        names
+    };
+    // What a person may give besides the defaults.
+    if !["values.affinity", "values.resources"].contains(&place) {
+        assert_eq!(names(values), names(known), "{place}");
     }
-    assert!(named.contains(&"../crds"));
+    for (name, value) in values {
+        assert_same_names(value, &known[name], &format!("{place}.{name}"));
+    }
 }

@@ -169,8 +169,11 @@ pub async fn lost_rights(case: Case) {
         .await
         .unwrap();
     case.request_rotation("now").await;
-    case.stops(&["Secret one", "forbidden"], "kubectl apply -f deploy/rbac.yaml")
-        .await;
+    case.stops(
+        &["Secret one", "forbidden"],
+        "kubectl apply -f deploy/kustomize/base/rbac.yaml",
+    )
+    .await;
     case.assert_unchanged(&app);
     case.follow().await;
     case.ends(NAME, NAME, &app.app_id, 1).await;

@@ -1,0 +1,44 @@
+{{/* The program's flags. What is empty is left to the program's own default. */}}
+{{- define "appcode-operator.args" -}}
+{{- $args := list -}}
+{{- range .Values.watchNamespaces -}}
+{{- $args = append $args (printf "--watch-namespace=%s" .) -}}
+{{- end -}}
+{{- range .Values.cloud.allowEndpoints -}}
+{{- $args = append $args (printf "--allow-endpoint=%s" .) -}}
+{{- end -}}
+{{- range .Values.cloud.verificationHosts -}}
+{{- $args = append $args (printf "--verification-hosts=%s" .) -}}
+{{- end -}}
+{{- with .Values.defaultIdentity -}}
+{{- if .secretName -}}
+{{- $args = append $args "--default-credentials-dir=/etc/appcode/credentials" -}}
+{{- end -}}
+{{- range .allow -}}
+{{- $args = append $args (printf "--allow-default-identity=%s" .) -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.extraCA -}}
+{{- if or .configMapName .secretName -}}
+{{- $args = append $args (printf "--ca-file=/etc/appcode/ca/%s" .key) -}}
+{{- end -}}
+{{- end -}}
+{{- $flags := list
+  (list "minimum-interval" "minimumInterval") (list "daily-budget" "dailyBudget") (list "settle-window" "settleWindow")
+  (list "check-period" "checkPeriod") (list "request-deadline" "requestDeadline") (list "connect-timeout" "connectTimeout")
+  (list "caller-rate" "callerRate") (list "total-rate" "totalRate") (list "concurrency" "concurrency")
+  (list "api-deadline" "apiDeadline") (list "shutdown-grace" "shutdownGrace") -}}
+{{- range $flags -}}
+{{- $value := get $.Values.settings (last .) -}}
+{{- if not (or (kindIs "invalid" $value) (eq (toString $value) "")) -}}
+{{- $args = append $args (printf "--%s=%v" (first .) $value) -}}
+{{- end -}}
+{{- end -}}
+{{- if .Values.settings.forbidPlaintextStatus -}}
+{{- $args = append $args "--forbid-plaintext-status" -}}
+{{- end -}}
+{{- $args = append $args (printf "--admin-address=%s:%d" .Values.listenAddress (int64 .Values.port)) -}}
+{{- $args = append $args (printf "--log-format=%s" .Values.log.format) -}}
+{{- $args = append $args (printf "--log=%s" .Values.log.filter) -}}
+{{- toYaml (concat $args .Values.extraArgs) -}}
+{{- end -}}

@@ -1,0 +1,81 @@
+{{/* Exactly the verbs that are used. Secrets are never listed or watched: who may do that reads them all. */}}
+{{- define "appcode-operator.rules" -}}
+# list and watch: to know when to look at a resource. get: what decides is read live. patch: for the finalizer
+# appcode.dev/retirement only, under the resourceVersion, while a code of the resource is still to be deleted in the cloud
+# (strategy Overlap). Rights cannot be given for one field; the spec is never written.
+- apiGroups: [appcode.dev]
+  resources: [appcoderotations]
+  verbs: [get, list, watch, patch]
+# update: status is replaced as a whole, under its resourceVersion.
+- apiGroups: [appcode.dev]
+  resources: [appcoderotations/status]
+  verbs: [update]
+{{- if .Values.rbac.createSecrets }}
+# get: credentials, seeds and targets, each by the name that a resource in the same namespace gives. create and patch:
+# the target Secret, under its resourceVersion.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, create, patch]
+{{- else }}
+# get: credentials, seeds and targets, each by the name that a resource in the same namespace gives. patch: the target
+# Secret, under its resourceVersion; somebody else has made it.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, patch]
+{{- end }}
+# create: one event for each thing that a person would want to know.
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create]
+{{- end -}}
+
+{{/* Optional, since whoever may patch a workload may change all of it. */}}
+{{- define "appcode-operator.restartRules" -}}
+# get: which rotation a workload was restarted for, and how far it has rolled out, by the name that a resource in the
+# same namespace gives. patch: one annotation on its pod template, under its resourceVersion. Never listed or watched.
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, patch]
+# The same.
+- apiGroups: [apps]
+  resources: [statefulsets]
+  verbs: [get, patch]
+# The same.
+- apiGroups: [apps]
+  resources: [daemonsets]
+  verbs: [get, patch]
+{{- end -}}
+
+{{/* A role and its binding. Takes the root, the name, the name of the rules, and the namespace or none for the cluster. */}}
+{{- define "appcode-operator.grant" -}}
+{{- $prefix := ternary "" "Cluster" (not (empty .namespace)) -}}
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ $prefix }}Role
+metadata:
+  name: {{ .name }}
+  {{- with .namespace }}
+  namespace: {{ . }}
+  {{- end }}
+  labels:
+    {{- include "appcode-operator.labels" .root | nindent 4 }}
+rules:
+  {{- include .rules .root | nindent 2 }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ $prefix }}RoleBinding
+metadata:
+  name: {{ .name }}
+  {{- with .namespace }}
+  namespace: {{ . }}
+  {{- end }}
+  labels:
+    {{- include "appcode-operator.labels" .root | nindent 4 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: {{ $prefix }}Role
+  name: {{ .name }}
+subjects:
+  - kind: ServiceAccount
+    name: {{ include "appcode-operator.serviceAccountName" .root }}
+    namespace: {{ .root.Release.Namespace }}
+{{- end -}}
