@@ -15,6 +15,7 @@ mod canary;
 mod chaos;
 mod consumers;
 mod crash;
+mod gitops;
 mod install;
 mod overlap;
 mod pages;
