@@ -25,6 +25,7 @@ mod runbook;
 mod shown;
 mod stage;
 mod target;
+mod upgrade;
 mod user;
 mod workloads;
 
