@@ -140,7 +140,9 @@ fn the_image_runs_as_the_user_of_the_pod_and_is_labelled_with_the_version() {
     assert!(last.contains("\nENTRYPOINT [\"/usr/bin/appcode-operator\"]"));
     assert!(last.contains(&format!("\nARG VERSION={}\n", env!("CARGO_PKG_VERSION"))));
     assert!(dockerfile.contains("cargo build --release --locked"));
-    let text = read("deploy/deployment.yaml");
+    let path = ["deploy/kustomize/base/deployment.yaml", "deploy/deployment.yaml"];
+    let path = path.into_iter().find(|path| root().join(path).exists()).unwrap();
+    let text = read(path);
     let deployment: Value = serde_saphyr::from_str(text.split("\n---\n").next().unwrap()).unwrap();
     let context = &deployment["spec"]["template"]["spec"]["securityContext"];
     assert_eq!(
