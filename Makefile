@@ -7,7 +7,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BUILD := cargo build --locked --workspace --all-targets
 RUN_TESTS := $(shell command -v cargo-nextest >/dev/null && echo 'cargo nextest run --locked --workspace --no-fail-fast' || echo 'cargo test --locked --workspace')
 
-.PHONY: build assets demo test soak fuzz mutants fmt lint deny doc bench generate e2e e2e-chaos clean
+.PHONY: build assets demo test soak fuzz mutants fmt lint deny doc bench image generate e2e e2e-chaos clean
 
 build: ## Compile everything
 	$(BUILD)
@@ -47,10 +47,11 @@ mutants: ## Every small change of what decides, which a unit test has to notice 
 fmt: ## Format the code
 	cargo fmt --all
 
-lint: ## Format check, clippy, shellcheck, dependencies
+lint: ## Format check, clippy, shellcheck, actionlint, dependencies
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	@if command -v shellcheck >/dev/null; then shellcheck .ci/run $$(git ls-files '*.sh'); else echo 'lint: shellcheck is not installed, scripts were not checked'; fi
+	@if command -v actionlint >/dev/null; then actionlint; else echo 'lint: actionlint is not installed, workflows were not checked'; fi
 	@$(MAKE) --no-print-directory deny
 
 deny: ## Licences, advisories and bans, where cargo-deny and its database are reachable
@@ -64,6 +65,11 @@ doc: ## The API docs, without warnings
 bench: assets ## Memory at rest for RESOURCES=1000,10000, with the release build
 	cargo build --release --locked --bin appcode-operator
 	OPERATOR=$(abspath $(TARGET))/release/appcode-operator cargo bench --locked --profile dev --bench idle
+
+IMAGE := appcode-operator:$(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml | head -n 1)
+image: ## The container image, by docker, podman or buildah
+	@tool=$$(command -v docker || command -v podman || command -v buildah) || { echo 'image: install docker, podman or buildah'; exit 1; }; \
+	set -x; $$tool build --tag $(IMAGE) .
 
 generate: ## Rewrite what is derived: the CRD from the code, the chart's copy of it, the table of the chart's values
 	cargo run --quiet --locked --bin crdgen > crds/appcoderotations.yaml.new

@@ -17,6 +17,7 @@ mod consumers;
 mod crash;
 mod deployed;
 mod helm;
+mod gitops;
 mod install;
 mod modes;
 mod overlap;
@@ -29,6 +30,7 @@ mod runbook;
 mod shown;
 mod stage;
 mod target;
+mod upgrade;
 mod user;
 mod workloads;
 

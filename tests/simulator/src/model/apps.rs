@@ -63,6 +63,9 @@ pub struct NewApp {
     /// The workspace.
     #[serde(default = "default_workspace")]
     pub workspace: String,
+    /// Its id, or one as the service makes up.
+    #[serde(default)]
+    pub app_id: Option<String>,
     /// A name, or one as the console makes up.
     #[serde(default)]
     pub app_name: Option<String>,
@@ -88,6 +91,7 @@ impl NewApp {
             owner: user_id.to_owned(),
             project: project_id.to_owned(),
             workspace: default_workspace(),
+            app_id: None,
             app_name: None,
             app_remark: String::new(),
             app_type: AppType::default(),
@@ -109,6 +113,13 @@ impl NewApp {
             Codes::Given(codes) => codes.push(code.to_owned()),
             Codes::Count(_) => self.codes = Codes::Given(vec![code.to_owned()]),
         }
+        self
+    }
+
+    /// Sets the id, which must be free, for an app that is known from elsewhere.
+    #[must_use]
+    pub fn id(mut self, app_id: &str) -> Self {
+        self.app_id = Some(app_id.to_owned());
         self
     }
 
@@ -190,10 +201,10 @@ impl Cloud {
 
     pub(super) fn store_app(&mut self, now: Timestamp, new: &NewApp) -> String {
         let id = self.new_uuid();
-        let app_id = match new.app_type {
+        let app_id = new.app_id.clone().unwrap_or_else(|| match new.app_type {
             AppType::DedicateApig => format!("logic-app-{}", hyphenated(&id)),
             AppType::Apig | AppType::Apic => id,
-        };
+        });
         let name = new
             .app_name
             .clone()
