@@ -21,7 +21,8 @@ impl Planner<'_> {
     pub(super) fn unfinished(&self) -> Option<&Intent> {
         let intent = self.o.intent()?;
         // Where no code is current none was ever persisted, whatever a record says.
-        let is_last = intent.number == self.story.number && !self.is_start() && !intent.is_open();
+        let is_ours = self.book().is_none_or(|book| book.record.app == self.wanted.app);
+        let is_last = is_ours && intent.number == self.story.number && !self.is_start() && !intent.is_open();
         (is_last && intent.is_unfinished()).then_some(intent)
     }
 

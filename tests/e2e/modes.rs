@@ -101,7 +101,9 @@ async fn in_each_mode_of_the_chart_every_right_that_it_grants_is_used_and_no_oth
     let mut stage = Stage::bare(Path::new(env!("CARGO_BIN_EXE_appcode-operator"))).await;
     stage.namespace("a");
     stage.namespace("b");
-    workloads().iter().for_each(|workload| stage.apply(workload));
+    for workload in &workloads() {
+        stage.apply(workload);
+    }
     for (mode, values) in modes() {
         println!("mode {mode}");
         let (rights, places) = granted(&values);

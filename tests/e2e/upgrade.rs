@@ -51,6 +51,31 @@ impl Stage {
     }
 }
 
+/// What was handled stays handled, and numbers, times and histories go on.
+fn assert_handled(stage: &Stage, recording: &Recording) {
+    for name in ["taken", "rotated", "seeded", "extended"] {
+        let (old, new) = (recording.status(name), stage.status(NAMESPACE, name));
+        assert_eq!(condition(&new, "Ready"), "True", "{name}");
+        for field in [
+            "rotationNumber",
+            "lastHandledTrigger",
+            "lastHandledRequest",
+            "phase",
+            "history",
+        ] {
+            let of = |status: &Value| status[field].clone();
+            if field != "history" {
+                assert_eq!(of(&new), of(old), "{name}: {field}");
+            }
+            assert_eq!(
+                of(&new).as_array().map(Vec::len),
+                of(old).as_array().map(Vec::len),
+                "{name}: {field}"
+            );
+        }
+    }
+}
+
 /// Brings a recorded state into a fresh cluster and cloud, upgrades, and checks what comes of each resource.
 async fn take_over(recording: &Recording) {
     let mut stage = Stage::set(program(), FLAGS).await;
@@ -104,28 +129,7 @@ async fn take_over(recording: &Recording) {
     }
     assert_eq!(mutating_calls(&stage), 0);
 
-    // What was handled stays handled, and numbers, times and histories go on.
-    for name in ["taken", "rotated", "seeded", "extended"] {
-        let (old, new) = (recording.status(name), stage.status(NAMESPACE, name));
-        assert_eq!(condition(&new, "Ready"), "True", "{name}");
-        for field in [
-            "rotationNumber",
-            "lastHandledTrigger",
-            "lastHandledRequest",
-            "phase",
-            "history",
-        ] {
-            let of = |status: &Value| status[field].clone();
-            if field != "history" {
-                assert_eq!(of(&new), of(&old), "{name}: {field}");
-            }
-            assert_eq!(
-                of(&new).as_array().map(Vec::len),
-                of(&old).as_array().map(Vec::len),
-                "{name}: {field}"
-            );
-        }
-    }
+    assert_handled(&stage, recording);
     // A code whose answer the version before never got.
     let status = stage.status(NAMESPACE, "lost");
     assert_eq!(status["history"][0]["outcome"], "Recovered");

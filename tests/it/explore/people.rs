@@ -231,8 +231,8 @@ pub fn make_workload(stage: &Stage, at: usize) {
 
 /// Sets what holds workloads back right again. Of those that were changed by hand nobody expects the new code any more.
 pub fn mend_workloads(stage: &Stage, is_meddled: bool) {
-    for at in 0..WORKLOADS.len() {
-        stage.edit_workload(&target(WORKLOADS[at]), |object| {
+    for (at, workload) in WORKLOADS.iter().enumerate() {
+        stage.edit_workload(&target(workload), |object| {
             object["spec"].as_object_mut().unwrap().remove("paused");
         });
         if is_meddled {

@@ -34,6 +34,7 @@ pub enum Order {
 
 /// The world before anything goes wrong.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is one free choice")]
 pub struct Setting {
     /// Codes of the app.
     pub codes: usize,

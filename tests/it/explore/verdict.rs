@@ -125,11 +125,11 @@ impl Verdict {
         let is_ours = |code: &String| {
             let written = names().any(|name| stage.judge.written(&name).contains(code));
             // A person may name any code.
-            let named = NAMES.iter().any(|name| {
+            let is_adopted = NAMES.iter().any(|name| {
                 let object = rotation(stage, name).unwrap_or_default();
                 object["metadata"]["annotations"][ADOPT_FINGERPRINT] == print_of(stage, code).to_string()
             });
-            written || named || ever.iter().take(story.setting.codes).any(|first| first == code)
+            written || is_adopted || ever.iter().take(story.setting.codes).any(|first| first == code)
         };
         let gone = |effect: &&Effect| effect.cause == Cause::Delete && effect.app == stage.app;
         let is_named = may_go_back(story);

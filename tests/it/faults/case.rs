@@ -323,9 +323,9 @@ impl Case {
             format!("I2: {} changes", world.mutations()),
         );
         must(is_in_order(world), "I3: the Secret went back to an older code".into());
-        let most = self.scenario.codes() + mutations.end();
+        let limit = self.scenario.codes() + mutations.end();
         must(
-            world.stage.judge.most_live() <= most,
+            world.stage.judge.most_live() <= limit,
             format!("P2: {} codes at a time", world.stage.judge.most_live()),
         );
         if !matches!(end, End::AtNextCheck(_)) {

@@ -60,9 +60,8 @@ fn openings_beyond(calls: &[Call]) -> Vec<(usize, Strike, usize)> {
 /// What leaves the outcome of the change at `at` open, and how many changes there are in the end.
 fn openings(scenario: Scenario, calls: &[Call]) -> Vec<(usize, Strike, usize)> {
     let change = calls.iter().position(is_change).unwrap();
-    let operation = match calls[change] {
-        Call::Cloud(operation) => operation,
-        _ => unreachable!(),
+    let Call::Cloud(operation) = calls[change] else {
+        unreachable!()
     };
     let cloud = |fault: Fault| Strike::Cloud(fault.at(operation).once());
     let late = Fault::late(Some(Duration::from_secs(60)), LostAnswer::Cut);

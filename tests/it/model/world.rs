@@ -98,6 +98,7 @@ enum Fate {
     Half,
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "each is one free choice")]
 #[derive(Clone)]
 pub struct World {
     scenario: Scenario,

@@ -107,9 +107,8 @@ impl Strike {
         match (self, call) {
             (Self::Api(..), Call::Api { verb, .. }) => *verb != Verb::Watch,
             (Self::Cloud(fault), Call::Cloud(operation)) => fault.at.is_empty() || fault.at.contains(operation),
-            (Self::Probe(_), Call::Probe) => true,
+            (Self::Probe(_), Call::Probe) | (Self::Crash(_) | Self::Act(..) | Self::Pause(..), _) => true,
             (Self::Api(..) | Self::Cloud(_) | Self::Probe(_), _) => false,
-            (Self::Crash(_) | Self::Act(..) | Self::Pause(..), _) => true,
         }
     }
 }
