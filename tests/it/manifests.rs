@@ -216,11 +216,8 @@ fn the_chart_has_a_value_for_each_flag() {
 fn the_chart_brings_the_definition_as_it_was_generated() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |path: PathBuf| std::fs::read_to_string(path).unwrap();
-    assert_eq!(
-        read(deploy().join("helm/appcode-operator/files/appcoderotations.yaml")),
-        read(root.join("crds/appcoderotations.yaml")),
-        "make generate"
-    );
+    let copy = read(deploy().join("helm/appcode-operator/files/appcoderotations.yaml"));
+    assert!(copy == read(root.join("crds/appcoderotations.yaml")), "make generate");
 }
 
 /// The values and their schema name the same things, and the schema is closed wherever the names are ours.

@@ -155,8 +155,11 @@ pub async fn no_right_to_hold(case: Case) {
     let params = PatchParams::default();
     roles.patch("appcode-operator", &params, &patch).await.unwrap();
     let app = rotated(&case, json!({})).await;
-    case.stops(&["finalizer", "forbidden"], "kubectl apply -f deploy/rbac.yaml")
-        .await;
+    case.stops(
+        &["finalizer", "forbidden"],
+        "kubectl apply -f deploy/kustomize/base/rbac.yaml",
+    )
+    .await;
     case.assert_unchanged(&app);
     case.follow().await;
     ends(&case, &app).await;
