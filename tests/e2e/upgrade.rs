@@ -4,6 +4,7 @@
 //! `tests/e2e/upgrade/VERSION` holds what a version left in a cluster: the definition, resources with their status, Secrets
 //! with annotations and intents in each step. The version wrote it itself:
 //! `UPGRADE_RECORD=tests/e2e/upgrade/1.2.3 cargo test --test e2e upgrade::this`, to be done for each release and committed.
+//! With `UPGRADE_OTHER=PROGRAM` the way back ends with that program, an earlier release, instead of a restart of this one.
 
 mod recording;
 mod scene;
@@ -161,11 +162,14 @@ async fn take_over(recording: &Recording) {
     assert_eq!(stage.resets(recording.app("rotated")), 1);
     assert_eq!(mutating_calls(&stage), 1);
 
-    // And back: the definition of that version takes what this one has stored, and the spec with it.
+    // And back: the definition of that version takes what this one has stored, and its program, where there is one to run,
+    // changes nothing either.
     assert_eq!(stage.end_operator("TERM"), Some(0));
     recording.apply_definition(&stage);
     assert_eq!(specs(&stage), before);
-    // A start after that, as after a program that was rolled back and forth, changes nothing either.
+    if let Some(other) = std::env::var_os("UPGRADE_OTHER") {
+        stage.use_program(Path::new(&other));
+    }
     stage.start_operator();
     let checked = stage.status(NAMESPACE, "rotated")["lastVerifiedTime"].clone();
     stage
