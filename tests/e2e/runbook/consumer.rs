@@ -155,7 +155,7 @@ pub async fn no_right_to_hold(case: Case) {
     let params = PatchParams::default();
     roles.patch("appcode-operator", &params, &patch).await.unwrap();
     let app = rotated(&case, json!({})).await;
-    case.stops(&["finalizer", "forbidden"], "kubectl apply -f deploy/rbac.yaml")
+    case.stops(&["finalizer", "forbidden"], "kubectl apply -f deploy/kustomize/base/rbac.yaml")
         .await;
     case.assert_unchanged(&app);
     case.follow().await;
