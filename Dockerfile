@@ -27,7 +27,7 @@ RUN dpkg-query --show ca-certificates >/dev/null 2>&1 || \
 COPY --from=build /out /out
 RUN set -eu; cd /out; \
     ldd usr/bin/appcode-operator | awk '$2 == "=>" { print $3 } $1 ~ /^\// { print $1 }' | sort -u > /libraries; \
-    ! grep -q 'not found' /libraries; \
+    if grep -qxv '/.*' /libraries; then echo 'a library is missing here'; exit 1; fi; \
     while read -r library; do mkdir -p ".${library%/*}"; cp -L "$library" ".$library"; done < /libraries; \
     mkdir -p etc/ssl/certs usr/share/doc var/lib/dpkg/status.d; \
     cp /etc/ssl/certs/ca-certificates.crt etc/ssl/certs/; \

@@ -192,6 +192,11 @@ impl Stage {
         minor.trim_end_matches('+').parse().ok()
     }
 
+    /// From the next start on another build of the program is run.
+    pub fn use_program(&mut self, program: &Path) {
+        program.clone_into(&mut self.program);
+    }
+
     /// Starts the operator's program under its own identity. Its log goes on in the same file.
     pub fn start_operator(&mut self) {
         self.operator = Some(self.run_operator(self.operator_kubeconfig()));

@@ -4,6 +4,7 @@
 //! `tests/e2e/upgrade/VERSION` holds what a version left in a cluster: the definition, resources with their status, Secrets
 //! with annotations and intents in each step. The version wrote it itself:
 //! `UPGRADE_RECORD=tests/e2e/upgrade/1.2.3 cargo test --test e2e upgrade::this`, to be done for each release and committed.
+//! With `UPGRADE_OTHER=PROGRAM` the way back ends with that program, an earlier release, instead of a restart of this one.
 
 mod recording;
 mod scene;
@@ -51,65 +52,21 @@ impl Stage {
     }
 }
 
-/// What was handled stays handled, and numbers, times and histories go on.
-fn assert_handled(stage: &Stage, recording: &Recording) {
-    for name in ["taken", "rotated", "seeded", "extended"] {
-        let (old, new) = (recording.status(name), stage.status(NAMESPACE, name));
-        assert_eq!(condition(&new, "Ready"), "True", "{name}");
-        for field in [
-            "rotationNumber",
-            "lastHandledTrigger",
-            "lastHandledRequest",
-            "phase",
-            "history",
-        ] {
-            let of = |status: &Value| status[field].clone();
-            if field != "history" {
-                assert_eq!(of(&new), of(old), "{name}: {field}");
-            }
-            assert_eq!(
-                of(&new).as_array().map(Vec::len),
-                of(old).as_array().map(Vec::len),
-                "{name}: {field}"
-            );
-        }
-    }
+/// When each resource was last verified.
+fn seen(stage: &Stage, recording: &Recording) -> Vec<Value> {
+    let of = |name: &String| stage.status(NAMESPACE, name)["lastVerifiedTime"].clone();
+    recording.resources().iter().map(of).collect()
 }
 
-/// Brings a recorded state into a fresh cluster and cloud, upgrades, and checks what comes of each resource.
-async fn take_over(recording: &Recording) {
-    let mut stage = Stage::set(program(), FLAGS).await;
-    stage.namespace(NAMESPACE);
-    recording.load(&stage);
-    let specs = |stage: &Stage| -> Vec<Value> {
-        let names = recording.resources();
-        names.iter().map(|name| stage.resource(name)["spec"].clone()).collect()
-    };
-    let before = specs(&stage);
-    let foreign = stage.target("newer");
-
+async fn until_all_were_looked_at(stage: &Stage, recording: &Recording, loaded: &[Value]) {
     let names = recording.resources();
-    let seen = |stage: &Stage| -> Vec<Value> {
-        let of = |name: &String| stage.status(NAMESPACE, name)["lastVerifiedTime"].clone();
-        names.iter().map(of).collect()
-    };
-    let loaded = seen(&stage);
-
-    // The upgrade: the definition and all else that `deploy/` installs, and the program.
-    stage.install();
-    assert_eq!(
-        specs(&stage),
-        before,
-        "the definition takes what was stored under the one before"
-    );
-    stage.start_operator();
     // Of an open rotation nothing is verified, and what is not understood is not looked at.
     let is_looked_at = |(name, (old, new)): (&String, (&Value, &Value))| {
         ["newer", "unmade"].contains(&name.as_str()) || (new.is_string() && old != new)
     };
     stage
         .until("all were looked at", || {
-            let now = seen(&stage);
+            let now = seen(stage, recording);
             names.iter().zip(loaded.iter().zip(&now)).all(is_looked_at)
                 && stage.status(NAMESPACE, "unmade")["phase"] == "Suspended"
         })
@@ -119,17 +76,20 @@ async fn take_over(recording: &Recording) {
             message(&stage.status(NAMESPACE, "newer"), "Stalled").starts_with("UnknownIntentFormat")
         })
         .await;
+}
 
-    // Each Secret holds a code that works, and nobody was asked to change one.
-    for name in &names {
-        let app = recording.app(name);
-        let live = stage.cloud.live_codes(app);
-        let code = stage.code(NAMESPACE, name).expect("the Secret has a code");
-        assert!(live.contains(&code), "{name}");
+/// Numbers, times and histories go on, and so does what was under way.
+fn assert_all_went_on(stage: &Stage, recording: &Recording) {
+    // What was handled stays handled, and numbers, times and histories go on.
+    for name in ["taken", "rotated", "seeded", "extended"] {
+        let (old, new) = (recording.status(name), stage.status(NAMESPACE, name));
+        assert_eq!(condition(&new, "Ready"), "True", "{name}");
+        let past = |status: &Value| status["history"].as_array().map(Vec::len);
+        assert_eq!(past(&new), past(old), "{name}");
+        for field in ["rotationNumber", "lastHandledTrigger", "lastHandledRequest", "phase"] {
+            assert_eq!(new[field], old[field], "{name}: {field}");
+        }
     }
-    assert_eq!(mutating_calls(&stage), 0);
-
-    assert_handled(&stage, recording);
     // A code whose answer the version before never got.
     let status = stage.status(NAMESPACE, "lost");
     assert_eq!(status["history"][0]["outcome"], "Recovered");
@@ -148,6 +108,42 @@ async fn take_over(recording: &Recording) {
         );
         assert_eq!(stage.cloud.live_codes(recording.app(name)).len(), 2, "{name}");
     }
+}
+
+/// Brings a recorded state into a fresh cluster and cloud, upgrades, and checks what comes of each resource.
+async fn take_over(recording: &Recording) {
+    let mut stage = Stage::set(program(), FLAGS).await;
+    stage.namespace(NAMESPACE);
+    recording.load(&stage);
+    let specs = |stage: &Stage| -> Vec<Value> {
+        let names = recording.resources();
+        names.iter().map(|name| stage.resource(name)["spec"].clone()).collect()
+    };
+    let before = specs(&stage);
+    let foreign = stage.target("newer");
+
+    let loaded = seen(&stage, recording);
+
+    // The upgrade: the definition and all else that `deploy/` installs, and the program.
+    stage.install();
+    assert_eq!(
+        specs(&stage),
+        before,
+        "the definition takes what was stored under the one before"
+    );
+    stage.start_operator();
+    until_all_were_looked_at(&stage, recording, &loaded).await;
+
+    // Each Secret holds a code that works, and nobody was asked to change one.
+    for name in &recording.resources() {
+        let app = recording.app(name);
+        let live = stage.cloud.live_codes(app);
+        let code = stage.code(NAMESPACE, name).expect("the Secret has a code");
+        assert!(live.contains(&code), "{name}");
+    }
+    assert_eq!(mutating_calls(&stage), 0);
+
+    assert_all_went_on(&stage, recording);
     // A later version's format: not one byte of the Secret is changed, and a person is told.
     assert_eq!(stage.target("newer"), foreign);
     let said = message(&stage.status(NAMESPACE, "newer"), "Stalled");
@@ -166,11 +162,14 @@ async fn take_over(recording: &Recording) {
     assert_eq!(stage.resets(recording.app("rotated")), 1);
     assert_eq!(mutating_calls(&stage), 1);
 
-    // And back: the definition of that version takes what this one has stored, and the spec with it.
+    // And back: the definition of that version takes what this one has stored, and its program, where there is one to run,
+    // changes nothing either.
     assert_eq!(stage.end_operator("TERM"), Some(0));
     recording.apply_definition(&stage);
     assert_eq!(specs(&stage), before);
-    // A start after that, as after a program that was rolled back and forth, changes nothing either.
+    if let Some(other) = std::env::var_os("UPGRADE_OTHER") {
+        stage.use_program(Path::new(&other));
+    }
     stage.start_operator();
     let checked = stage.status(NAMESPACE, "rotated")["lastVerifiedTime"].clone();
     stage
