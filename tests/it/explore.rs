@@ -20,7 +20,7 @@ use self::shrink::{shrink, tell};
 use self::story::Story;
 
 /// Stories in `make test`.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 1_600;
 /// Failures after which no more are looked for.
 const MOST_FAILED: usize = 3;
 

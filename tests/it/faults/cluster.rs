@@ -12,7 +12,14 @@ fn api_strikes(scenario: Scenario, call: &Call) -> Vec<(Strike, Expected)> {
     if !matches!(call, Call::Api { .. }) {
         return Vec::new();
     }
-    let mut faults: Vec<ApiFault> = [500, 503, 504, 429, 409, 403, 422].map(ApiFault::Status).to_vec();
+    // Those that are treated alike strike the other scenarios.
+    let is_beyond = scenario.is_beside() || scenario.is_distributed();
+    let statuses: &[u16] = if is_beyond {
+        &[500, 409, 403, 404]
+    } else {
+        &[500, 503, 504, 429, 409, 403, 422]
+    };
+    let mut faults: Vec<ApiFault> = statuses.iter().copied().map(ApiFault::Status).collect();
     faults.extend([ApiFault::Cut, ApiFault::Hang]);
     let mut strikes = Vec::new();
     for fault in faults {

@@ -94,7 +94,8 @@ impl Handovers {
             let workload = stage.api.object(plural(wanted.kind), NAMESPACE, &wanted.name);
             workload.is_none_or(|it| {
                 let mark = &it["spec"]["template"]["metadata"]["annotations"][&marker];
-                *mark != intent["rotationId"] || !is_rolled_out(&it)
+                let id = text(&intent["rotationId"]);
+                !text(mark).starts_with(&id) || !is_rolled_out(&it)
             })
         };
         let mut targets = spec["restartTargets"].as_array().into_iter().flatten();
