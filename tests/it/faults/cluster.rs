@@ -15,7 +15,7 @@ fn api_strikes(scenario: Scenario, call: &Call) -> Vec<(Strike, Expected)> {
     // Those that are treated alike strike the other scenarios.
     let is_beyond = scenario.is_beside() || scenario.is_distributed();
     let statuses: &[u16] = if is_beyond {
-        &[500, 409, 403, 404]
+        &[500, 409, 403, 422]
     } else {
         &[500, 503, 504, 429, 409, 403, 422]
     };
