@@ -28,7 +28,7 @@ fn explore(scenario: Scenario, budget: Budget, bug: Option<Bug>) -> Result<usize
     let mut open = vec![start];
     while let Some(world) = open.pop() {
         for next in world.successors() {
-            if !seen.insert(next.key()) {
+            if next.is_unfair() || !seen.insert(next.key()) {
                 continue;
             }
             // The last fault has struck: from here on there is peace.

@@ -20,6 +20,9 @@ use jiff::{SignedDuration, Timestamp};
 /// One tick is longer than every pause of the operator.
 const TICK: SignedDuration = SignedDuration::from_hours(5);
 
+/// An attempt is begun again when the other replica writes status between the intent and the call: the call is not made.
+const MOST_ATTEMPTS: u32 = 3;
+
 /// What the model starts with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
@@ -207,6 +210,12 @@ impl World {
 
     pub fn faults_left(&self) -> u8 {
         self.faults + self.acts
+    }
+
+    /// One replica has lost the same race again and again. Nothing forbids it, and there is no end to such traces.
+    pub fn is_unfair(&self) -> bool {
+        let intent = self.secret.as_ref().and_then(|secret| secret.record.intent.as_ref());
+        intent.is_some_and(|intent| intent.attempt > MOST_ATTEMPTS)
     }
 
     /// What led here, in words.
