@@ -14,8 +14,20 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::controller::{Context, Health};
+use crate::controller::Context;
+use crate::health::Health;
+use crate::leader::Standing;
 use crate::metrics::Format;
+
+/// Longest time for finding out how the process is; a lock that is not had by then is held for ever.
+const LOOK_WITHIN: Duration = Duration::from_secs(2);
+
+/// What the endpoints tell of.
+#[derive(Clone)]
+struct Told {
+    ctx: Arc<Context>,
+    health: Arc<Health>,
+}
 
 /// Answers until `shutdown`.
 ///
@@ -28,25 +40,52 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let router = Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready).with_state(health))
-        .route("/metrics", get(metrics).with_state(ctx));
+        .route("/livez", get(live))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(Told { ctx, health });
     axum::serve(listener, router)
         .with_graceful_shutdown(shutdown.cancelled_owned())
         .await
 }
 
-async fn ready(State(health): State<Arc<Health>>) -> (StatusCode, &'static str) {
-    if !health.is_ready() {
-        (StatusCode::SERVICE_UNAVAILABLE, "the resources are not listed yet\n")
-    } else if !health.is_watching() {
-        (StatusCode::SERVICE_UNAVAILABLE, "the watch is down\n")
-    } else {
-        (StatusCode::OK, "ok\n")
+type Answer = (StatusCode, String);
+
+/// Whether a restart would help. A code that only this process has is not thrown away for that.
+async fn live(State(told): State<Told>) -> Answer {
+    let look = tokio::task::spawn_blocking(move || {
+        let mut stuck = told.ctx.stuck();
+        if told.ctx.held().is_empty() {
+            stuck.extend(told.health.stuck());
+        }
+        stuck
+    });
+    match tokio::time::timeout(LOOK_WITHIN, look).await {
+        Ok(Ok(stuck)) if stuck.is_empty() => (StatusCode::OK, "ok\n".to_owned()),
+        Ok(Ok(stuck)) => refused(&stuck),
+        Ok(Err(_)) | Err(_) => refused(&["the queue does not answer".to_owned()]),
     }
 }
 
-async fn metrics(State(ctx): State<Arc<Context>>, headers: HeaderMap) -> impl IntoResponse {
+/// Whether this replica does its part: it leads, or knows who does and could take over.
+async fn ready(State(Told { ctx, health }): State<Told>) -> Answer {
+    let mut missing = health.troubles();
+    missing.extend(ctx.leadership.trouble().map(str::to_owned));
+    if !missing.is_empty() {
+        return refused(&missing);
+    }
+    let part = match ctx.leadership.standing() {
+        Standing::Follows { leader, .. } => format!("ok: stands by for {leader}\n"),
+        Standing::Leads { .. } | Standing::Unknown => "ok: leads\n".to_owned(),
+    };
+    (StatusCode::OK, part)
+}
+
+fn refused(why: &[String]) -> Answer {
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", why.join("\n")))
+}
+
+async fn metrics(State(Told { ctx, .. }): State<Told>, headers: HeaderMap) -> impl IntoResponse {
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
     let format = Format::accepted(accept.unwrap_or_default());
     ([(CONTENT_TYPE, format.content_type())], ctx.scrape(format))

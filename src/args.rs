@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{ArgAction, Parser, ValueEnum};
 use jiff::SignedDuration;
 use secrecy::SecretString;
 
 use crate::controller::Settings;
 use crate::endpoint::{Endpoint, EndpointRules};
 use crate::identity::{Allowance, Identity};
+use crate::leader::LeaseTimes;
 use crate::modelarts::{Credentials, GuardOptions, HttpOptions};
 use crate::plan::Limits;
 use crate::validate::Rules;
@@ -115,6 +116,34 @@ pub struct Args {
     /// Longest time for one request to the API server.
     #[arg(long, env = "APPCODE_API_DEADLINE", default_value = "15s", value_name = "DURATION", value_parser = duration)]
     pub api_deadline: SignedDuration,
+
+    /// Longest time for one request of the watch on resources; the next one follows. A watch that has had no answer for
+    /// three times as long counts as stuck.
+    #[arg(long, env = "APPCODE_WATCH_REQUEST", default_value = "4m", value_name = "DURATION", value_parser = duration)]
+    pub watch_request: SignedDuration,
+
+    /// Whether replicas elect a leader by a Lease, so that one works and the others stand by. Without it there must be one
+    /// process only.
+    #[arg(long, env = "APPCODE_LEADER_ELECTION", default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]
+    pub leader_election: bool,
+
+    /// Name of the Lease.
+    #[arg(
+        long,
+        env = "APPCODE_LEASE_NAME",
+        default_value = "appcode-operator",
+        value_name = "NAME"
+    )]
+    pub lease_name: String,
+
+    /// Namespace of the Lease. Default: that of the pod, or of the kubeconfig's context.
+    #[arg(long, env = "APPCODE_LEASE_NAMESPACE", value_name = "NAMESPACE")]
+    pub lease_namespace: Option<String>,
+
+    /// How long a Lease that is not renewed keeps other replicas from leading. It is renewed three times as often, and who
+    /// cannot renew it stops after two thirds of this.
+    #[arg(long, env = "APPCODE_LEASE_DURATION", default_value = "30s", value_name = "DURATION", value_parser = duration)]
+    pub lease_duration: SignedDuration,
 
     /// Longest time for saving a code that is not in its Secret yet, once the process was asked to stop. The pod's
     /// terminationGracePeriodSeconds must be longer than this and the request deadline together.
@@ -271,6 +300,7 @@ impl Args {
             concurrency: usize::from(self.concurrency),
             grace: self.shutdown_grace.unsigned_abs(),
             prompt: self.prompt(),
+            watch_request: self.watch_request.unsigned_abs(),
         })
     }
 
@@ -312,6 +342,15 @@ impl Args {
             allow_insecure_loopback: self.allow_insecure_loopback,
             ..HttpOptions::default()
         })
+    }
+
+    /// The times of the election.
+    pub fn lease_times(&self) -> LeaseTimes {
+        // The Lease tells whole seconds, and not less than one.
+        let seconds = self.lease_duration.unsigned_abs().as_secs().max(1);
+        LeaseTimes {
+            duration: Duration::from_secs(seconds),
+        }
     }
 
     /// How fast the cloud is called.

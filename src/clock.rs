@@ -1,9 +1,10 @@
 //! The only place that asks what time it is. Everything that decides takes the time as an argument.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
 
 /// Time as the operator sees it; tests bring their own.
 #[async_trait]
@@ -11,7 +12,8 @@ pub trait Clock: Send + Sync {
     /// The wall clock, which may jump. Schedules and records are written in it.
     fn now(&self) -> Timestamp;
 
-    /// Time since this process started, which only grows. Waiting and settling are measured by it.
+    /// Time since this process started, which only grows, and goes on while the machine is suspended. Waiting, settling and
+    /// the lead are measured by it.
     fn uptime(&self) -> Duration;
 
     /// Returns once `time` has passed on the clock of [`Clock::uptime`].
@@ -21,16 +23,19 @@ pub trait Clock: Send + Sync {
 /// The clocks of the machine.
 #[derive(Clone, Debug)]
 pub struct SystemClock {
-    started: Instant,
+    started: Duration,
 }
 
 impl SystemClock {
     /// A clock whose uptime starts now.
     pub fn start() -> Self {
-        Self {
-            started: Instant::now(),
-        }
+        Self { started: since_boot() }
     }
+}
+
+fn since_boot() -> Duration {
+    // Neither field is ever negative on this clock.
+    Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
 }
 
 #[async_trait]
@@ -40,7 +45,7 @@ impl Clock for SystemClock {
     }
 
     fn uptime(&self) -> Duration {
-        self.started.elapsed()
+        since_boot().saturating_sub(self.started)
     }
 
     async fn sleep(&self, time: Duration) {

@@ -27,10 +27,11 @@ use rand::{Rng, RngExt, SeedableRng};
 pub use self::cluster::{Cluster, ClusterError};
 pub use self::notice::Notice;
 pub use self::queue::{Key, Neighbour, Neighbours, Queue, Turn};
-pub use self::run::{Health, run, take_turn};
+pub use self::run::{run, take_turn};
 use crate::clock::Clock;
 use crate::identity::Identity;
 use crate::ids::AppIdentity;
+use crate::leader::Leadership;
 use crate::metrics::{Format, Levels, Metrics};
 use crate::modelarts::{AppCode, AppCodes};
 use crate::plan::{Cloud, Limits, Memory, Observed, Step, plan};
@@ -42,6 +43,12 @@ use crate::verification::Prober;
 const MOST_STEPS: usize = 32;
 /// How soon a pass is repeated while a code is held in memory only: at first, and when that has gone on for long.
 const HELD_RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+
+/// A pass waits for the cloud, the API server and the passes over other resources of its app, each of which is bounded; one
+/// that takes longer than this has met a fault of ours.
+const MOST_TURN: Duration = Duration::from_secs(30 * 60);
+/// Workers ask for turns once a minute even if nothing is due.
+const MOST_IDLE: Duration = Duration::from_secs(5 * 60);
 
 /// How soon a resource is looked for again that was not found. One that is gone leaves the queue by the watch; but an API
 /// server that has just started may not know the kind yet, and the watch tells nothing of that.
@@ -64,6 +71,8 @@ pub struct Settings {
     pub grace: Duration,
     /// Longest that a call may take to start after its mark; later it is not made.
     pub prompt: Duration,
+    /// Longest time for one request of the watch; the next one follows.
+    pub watch_request: Duration,
 }
 
 /// From what was observed to the one next step.
@@ -85,6 +94,8 @@ pub struct Context {
     pub queue: Arc<Queue>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Whether this process may start changes: it leads for ever, unless an election says otherwise.
+    pub leadership: Leadership,
     /// What decides: [`plan`], unless a test plants a mistake.
     pub decide: Arc<Decide>,
     random: Mutex<rand::rngs::StdRng>,
@@ -123,6 +134,7 @@ impl Context {
             cloud,
             prober,
             queue: Arc::new(Queue::new(Arc::clone(&clock))),
+            leadership: Leadership::alone(Arc::clone(&clock)),
             clock,
             settings,
             metrics,
@@ -140,7 +152,29 @@ impl Context {
     }
 
     fn may_mutate(&self) -> bool {
-        !self.stopping.load(Ordering::SeqCst)
+        !self.stopping.load(Ordering::SeqCst) && self.leadership.is_held()
+    }
+
+    /// What shows that this process no longer does its work, although nothing has told it to stop; empty if it does.
+    pub fn stuck(&self) -> Vec<String> {
+        let now = self.clock.uptime();
+        let pulse = self.queue.pulse();
+        let mut stuck = Vec::new();
+        if let Some((key, since)) = pulse.longest
+            && now.saturating_sub(since) > MOST_TURN
+        {
+            let minutes = now.saturating_sub(since).as_secs() / 60;
+            stuck.push(format!("the pass over {key} has taken {minutes} minutes"));
+        }
+        let is_busy = pulse.running >= self.settings.concurrency.max(1);
+        let idle = now.saturating_sub(pulse.asked);
+        if self.leadership.is_held() && !is_busy && pulse.asked > Duration::ZERO && idle > MOST_IDLE {
+            stuck.push(format!(
+                "no worker has asked for a turn for {} minutes",
+                idle.as_secs() / 60
+            ));
+        }
+        stuck
     }
 
     /// Resources whose code only this process holds, with its fingerprint.

@@ -15,8 +15,9 @@
 //! Pure: [`validate`] (spec to checked types), [`intent`] and [`secret`] (the log on the Secret), [`schedule`],
 //! [`template`] (what else the Secret holds), [`limits`], [`status`] (the fold of a pass), [`workload`] (what is
 //! restarted, and how far it is), [`endpoint`], [`ids`]. At the edges: [`modelarts`] (the cloud), [`verification`] (a
-//! code tried as its consumer would), [`controller`] (the API server), [`clock`], [`admin`], [`metrics`],
-//! [`telemetry`], [`args`], [`hardening`] (what the process takes from itself).
+//! code tried as its consumer would), [`controller`] (the API server), [`leader`] (which replica works),
+//! [`clock`], [`health`], [`admin`], [`metrics`], [`telemetry`], [`args`], [`hardening`] (what the process takes from
+//! itself).
 #![cfg_attr(
     test,
     allow(
@@ -35,9 +36,11 @@ pub mod clock;
 pub mod controller;
 pub mod endpoint;
 pub mod hardening;
+pub mod health;
 pub mod identity;
 pub mod ids;
 pub mod intent;
+pub mod leader;
 pub mod limits;
 pub mod metrics;
 pub mod modelarts;

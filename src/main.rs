@@ -6,7 +6,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use appcode_operator::args::Args;
 use appcode_operator::clock::{Clock, SystemClock};
-use appcode_operator::controller::{Cluster, Context, Health, run};
+use appcode_operator::controller::{Cluster, Context, run};
+use appcode_operator::health::Health;
+use appcode_operator::leader::{Election, Leadership};
 use appcode_operator::metrics::Metrics;
 use appcode_operator::modelarts::{GuardedAppCodes, HttpAppCodes, MeasuredAppCodes};
 use appcode_operator::verification::HttpProber;
@@ -33,6 +35,12 @@ async fn main() -> anyhow::Result<()> {
         .await
         .context("no API server was found: no service account, no KUBECONFIG")?;
     config.default_retry = false; // up to 15 repeats, in minutes: a code would wait in memory behind them
+    // A connection that brings nothing for longer than a watch may last is dead.
+    config.read_timeout = Some(settings.watch_request + args.api_deadline.unsigned_abs());
+    let lease_namespace = args
+        .lease_namespace
+        .clone()
+        .unwrap_or_else(|| config.default_namespace.clone());
     let client = kube::Client::try_from(config).context("the client for the API server could not be made")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let http = HttpAppCodes::new(&args.http_options()?, Arc::clone(&clock))?;
@@ -43,13 +51,33 @@ async fn main() -> anyhow::Result<()> {
         Arc::clone(&clock),
         args.guard_options(),
     ));
-    let cluster = Cluster::new(client, args.api_deadline.unsigned_abs());
+    let health = Arc::new(Health::new(
+        Arc::clone(&clock),
+        &settings.namespaces,
+        settings.watch_request,
+    ));
+    let cluster = Cluster::new(client.clone(), args.api_deadline.unsigned_abs());
     let prober = Arc::new(HttpProber::new(&args.http_options()?, Arc::clone(&clock))?);
-    let ctx = Arc::new(Context::new(cluster, cloud, prober, clock, settings, metrics, None));
+    let mut ctx = Context::new(cluster, cloud, prober, Arc::clone(&clock), settings, metrics, None);
+    // A process that is the only one leads from the start.
+    let election = args.leader_election.then(|| {
+        ctx.leadership = Leadership::new(Arc::clone(&clock));
+        let lease = (lease_namespace.as_str(), args.lease_name.as_str());
+        let (times, leadership) = (args.lease_times(), ctx.leadership.clone());
+        Election::new(
+            client,
+            lease,
+            replica_name(),
+            times,
+            clock,
+            leadership,
+            Arc::clone(&health),
+        )
+    });
+    let ctx = Arc::new(ctx);
 
     let shutdown = CancellationToken::new();
     stop_on_signals(shutdown.clone())?;
-    let health = Arc::new(Health::default());
     let listener = TcpListener::bind(args.admin_address)
         .await
         .context("--admin-address cannot be bound")?;
@@ -63,11 +91,22 @@ async fn main() -> anyhow::Result<()> {
         last.clone(),
     ));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), admin = %address, "started");
+    let elected = election.map(|election| tokio::spawn(election.run(last.clone())));
     Box::pin(run(ctx, health, shutdown)).await;
     last.cancel();
+    // Another replica takes over at once, now that all is saved.
+    if let Some(elected) = elected {
+        elected.await?;
+    }
     admin.await??;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The name of the pod, and what no earlier process in it was called: the Lease of one that was killed is not ours.
+fn replica_name() -> String {
+    let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{node}_{:08x}", rand::random::<u32>())
 }
 
 /// The first SIGTERM or SIGINT asks to stop.

@@ -125,9 +125,11 @@ struct Ties {
 #[derive(Default)]
 struct Inner {
     entries: HashMap<Key, Entry>,
-    /// What a worker has in hand, and whether it was changed meanwhile. Kept apart from the entries: a resource that is
-    /// deleted and made again during its turn must not be handed to a second worker.
-    running: HashMap<Key, bool>,
+    /// What a worker has in hand. Kept apart from the entries: a resource that is deleted and made again during its turn
+    /// must not be handed to a second worker.
+    running: HashMap<Key, Running>,
+    /// Uptime at which a worker last asked for a turn.
+    asked: Duration,
     due: BTreeSet<(Duration, Key)>,
     urgent: VecDeque<Key>,
     /// Urgent turns in a row.
@@ -137,6 +139,24 @@ struct Inner {
     secrets: HashMap<u64, Vec<Key>>,
     /// How many resources use the same credentials.
     callers: HashMap<u64, usize>,
+}
+
+/// A turn that a worker has in hand.
+struct Running {
+    since: Duration,
+    /// Whether the resource was changed meanwhile.
+    again: bool,
+}
+
+/// Whether turns are taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pulse {
+    /// Uptime at which a worker last asked for a turn; zero if none ever did.
+    pub asked: Duration,
+    /// How many turns are in hand.
+    pub running: usize,
+    /// The one that has been so for longest, and since which uptime.
+    pub longest: Option<(Key, Duration)>,
 }
 
 /// The queue. All methods are quick and never wait, except [`Queue::next`].
@@ -284,9 +304,10 @@ impl Queue {
     /// # Errors
     /// The time until the next one is due.
     pub fn pop(&self) -> Result<Turn, Duration> {
-        const LONG: Duration = Duration::from_secs(3600);
+        const LONG: Duration = Duration::from_secs(60);
         let now = self.clock.uptime();
         let mut inner = self.lock();
+        inner.asked = now;
         let overdue = inner
             .due
             .first()
@@ -301,18 +322,34 @@ impl Queue {
             0
         };
         let Some(key) = urgent.or(overdue) else {
-            return Err(inner.due.first().map_or(LONG, |(due, _)| due.saturating_sub(now)));
+            let wait = inner.due.first().map_or(LONG, |(due, _)| due.saturating_sub(now));
+            return Err(wait.min(LONG));
         };
-        let Some(entry) = inner.entries.get_mut(&key) else {
-            return Err(Duration::ZERO);
-        };
-        let nudged = std::mem::take(&mut entry.nudged);
-        entry.is_urgent = false;
-        if let Some(due) = entry.due.take() {
-            inner.due.remove(&(due, key.clone()));
+        inner.take(&key, now).ok_or(Duration::ZERO)
+    }
+
+    /// The turn of this resource, if its time has come and no worker has it in hand.
+    pub fn pop_one(&self, key: &Key) -> Option<Turn> {
+        let now = self.clock.uptime();
+        let mut inner = self.lock();
+        let entry = inner.entries.get(key)?;
+        let is_time = entry.is_urgent || entry.due.is_some_and(|due| due <= now);
+        if !is_time || inner.running.contains_key(key) {
+            return None;
         }
-        inner.running.insert(key.clone(), false);
-        Ok(Turn { key, nudged })
+        inner.urgent.retain(|urgent| urgent != key);
+        inner.take(key, now)
+    }
+
+    /// Whether turns are taken.
+    pub fn pulse(&self) -> Pulse {
+        let inner = self.lock();
+        let longest = inner.running.iter().min_by_key(|(_, running)| running.since);
+        Pulse {
+            asked: inner.asked,
+            running: inner.running.len(),
+            longest: longest.map(|(key, running)| (key.clone(), running.since)),
+        }
     }
 
     /// A turn is over; the next one comes after `wait`, or at once if something changed meanwhile. It is `nudged` again
@@ -343,7 +380,7 @@ impl Queue {
     fn end(&self, key: &Key, nudged: bool, wait: impl FnOnce(&mut Entry) -> Duration) {
         let now = self.clock.uptime();
         let mut inner = self.lock();
-        let again = inner.running.remove(key).unwrap_or_default();
+        let again = inner.running.remove(key).is_some_and(|running| running.again);
         let Some(entry) = inner.entries.get_mut(key) else {
             return;
         };
@@ -460,10 +497,29 @@ impl Queue {
 }
 
 impl Inner {
+    /// Puts a resource into a worker's hand.
+    fn take(&mut self, key: &Key, now: Duration) -> Option<Turn> {
+        let entry = self.entries.get_mut(key)?;
+        let nudged = std::mem::take(&mut entry.nudged);
+        entry.is_urgent = false;
+        if let Some(due) = entry.due.take() {
+            self.due.remove(&(due, key.clone()));
+        }
+        let running = Running {
+            since: now,
+            again: false,
+        };
+        self.running.insert(key.clone(), running);
+        Some(Turn {
+            key: key.clone(),
+            nudged,
+        })
+    }
+
     fn wake(&mut self, key: &Key, at: Duration, nudged: bool) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        if let Some(again) = self.running.get_mut(key) {
-            *again |= nudged;
+        if let Some(running) = self.running.get_mut(key) {
+            running.again |= nudged;
             return;
         }
         let due = entry.due.take();

@@ -1,7 +1,6 @@
 //! The watch that fills the queue, the workers that empty it, and the way down.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -12,51 +11,25 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::notice::Notice;
-use super::{Context, Error, Next, Turn, UNSEEN_RETRY, pause_after, reconcile};
+use super::{Context, Error, HELD_RETRY, Next, Turn, UNSEEN_RETRY, pause_after, reconcile};
+use crate::health::Health;
 use crate::telemetry::causes;
 
 /// Objects in one page of the listing: few enough that a page is a small part of resident memory.
 const PAGE_SIZE: u32 = 100;
-
-/// What the health endpoints tell.
-#[derive(Debug, Default)]
-pub struct Health {
-    is_listed: AtomicBool,
-    is_watching: AtomicBool,
-}
-
-impl Health {
-    /// Whether every resource is known, so that work may start.
-    pub fn is_ready(&self) -> bool {
-        self.is_listed.load(Ordering::Relaxed)
-    }
-
-    /// Whether the watch last brought something other than an error.
-    pub fn is_watching(&self) -> bool {
-        self.is_watching.load(Ordering::Relaxed)
-    }
-}
 
 /// Works until `shutdown`, then carries through what has started.
 ///
 /// No resource is touched before the first listing is complete: until then the queue does not know which resources
 /// share an app.
 pub async fn run(ctx: Arc<Context>, health: Arc<Health>, shutdown: CancellationToken) {
-    let namespaces = ctx.settings.namespaces.clone();
-    let sources: Vec<Option<String>> = if namespaces.is_empty() {
-        vec![None]
-    } else {
-        namespaces.into_iter().map(Some).collect()
-    };
-    let unlisted = Arc::new(AtomicU32::new(u32::try_from(sources.len()).unwrap_or(u32::MAX)));
     let mut tasks = JoinSet::new();
     let listed = CancellationToken::new();
-    for source in sources {
+    for source in health.sources() {
         let feed = Feed {
             ctx: Arc::clone(&ctx),
             health: Arc::clone(&health),
             source,
-            unlisted: Arc::clone(&unlisted),
             listed: listed.clone(),
         };
         let shutdown = shutdown.clone();
@@ -83,7 +56,6 @@ struct Feed {
     ctx: Arc<Context>,
     health: Arc<Health>,
     source: Option<String>,
-    unlisted: Arc<AtomicU32>,
     listed: CancellationToken,
 }
 
@@ -94,18 +66,19 @@ impl Feed {
             Some(namespace) => Api::namespaced(client, namespace),
             None => Api::all(client),
         };
-        let config = watcher::Config::default().page_size(PAGE_SIZE);
+        let seconds = u32::try_from(self.ctx.settings.watch_request.as_secs()).unwrap_or(u32::MAX);
+        let config = watcher::Config::default().page_size(PAGE_SIZE).timeout(seconds.max(1));
         let mut events = watcher(api, config).default_backoff().boxed();
         let mut round = 0_u32;
         let mut was_listed = false;
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
-                    self.health.is_watching.store(true, Ordering::Relaxed);
+                    self.health.answered(self.source.as_deref());
                     self.take(event, &mut round, &mut was_listed);
                 }
                 Err(error) => {
-                    self.health.is_watching.store(false, Ordering::Relaxed);
+                    self.health.failed(self.source.as_deref());
                     tracing::warn!(
                         error = %causes(&error),
                         "the watch failed; it is started again"
@@ -128,8 +101,8 @@ impl Feed {
                 for key in queue.unseen(*round, is_ours) {
                     self.ctx.deleted(&key);
                 }
-                if !std::mem::replace(was_listed, true) && self.unlisted.fetch_sub(1, Ordering::SeqCst) == 1 {
-                    self.health.is_listed.store(true, Ordering::Relaxed);
+                *was_listed = true;
+                if self.health.listed(self.source.as_deref()) {
                     self.listed.cancel();
                     let seconds = self.ctx.cloud.backlog(queue.overdue()).as_secs();
                     tracing::info!(
@@ -145,8 +118,30 @@ impl Feed {
 
 /// Takes turns until shutdown; a turn that has begun comes to its end.
 async fn work(ctx: Arc<Context>, shutdown: CancellationToken) {
-    while let Some(turn) = shutdown.run_until_cancelled(ctx.queue.next()).await {
+    while let Some(turn) = shutdown.run_until_cancelled(next_turn(&ctx)).await {
         take_turn(&ctx, turn).await;
+    }
+}
+
+/// The next turn. A replica that does not lead takes those only that save a code which nobody else has.
+async fn next_turn(ctx: &Context) -> Turn {
+    loop {
+        let leads = ctx.leadership.is_held();
+        let turn = async {
+            if leads {
+                return ctx.queue.next().await;
+            }
+            loop {
+                if let Some(turn) = ctx.held().iter().find_map(|(key, _)| ctx.queue.pop_one(key)) {
+                    return turn;
+                }
+                ctx.clock.sleep(HELD_RETRY.0).await;
+            }
+        };
+        tokio::select! {
+            turn = turn => return turn,
+            () = ctx.leadership.changed(leads) => {}
+        }
     }
 }
 

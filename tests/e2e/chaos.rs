@@ -12,7 +12,7 @@ mod history;
 mod outages;
 mod points;
 mod traffic;
-mod wire;
+pub mod wire;
 
 use std::time::Duration;
 
@@ -33,6 +33,10 @@ fn count(variable: &str, default: u32) -> usize {
 
 /// Resources that are rotated for one purpose at a time; the others are rotated all the time.
 const TARGETS: usize = 2;
+
+/// A short Lease, and a time after which it has run out.
+const LEASE: &str = "--lease-duration=3s";
+const PAST_LEASE: Duration = Duration::from_secs(5);
 
 /// How often a long run is judged on its way.
 const JUDGED_EVERY: usize = 50;
@@ -78,8 +82,7 @@ async fn a_kill_at_every_point_of_a_rotation_loses_no_code_and_costs_no_reset() 
     fleet.judge(kills).await;
 }
 
-/// There is no lease yet, so two operators at once are two that both may act: only the `resourceVersion` of each write
-/// keeps them apart, as it must.
+/// Two that both lead, as two that a Lease has not kept apart: only the `resourceVersion` of each write does, as it must.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_operators_that_are_stopped_in_turns_lose_no_code_and_cost_no_reset() {
     let hand_overs = count("CHAOS_HAND_OVERS", 6);
@@ -105,6 +108,62 @@ async fn two_operators_that_are_stopped_in_turns_lose_no_code_and_cost_no_reset(
             let target = fleet.members[hand_over / 2 % TARGETS].clone();
             let point = points.next().unwrap();
             fleet.hand_over_at(point, &target, first, other).await;
+        }
+    }
+    drop(traffic);
+    fleet.judge(0).await;
+}
+
+/// What ends the lead of one of two operators.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// It is asked to stop, and hands over.
+    Term,
+    /// It is gone without a word.
+    Kill,
+    /// It stands still until after its Lease has run out, and goes on as if nothing had been.
+    Stop,
+    /// Its renewals are not answered.
+    Blocked,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_operators_that_hand_a_lease_over_in_every_way_lose_no_code_and_cost_no_reset() {
+    let hand_overs = count("CHAOS_LEASES", 8);
+    let mut fleet = Fleet::gather_with("leases", &[LEASE]).await;
+    let server = fleet.stage.plane.url().trim_start_matches("https://").parse().unwrap();
+    let mut pair = Vec::new();
+    for name in ["one", "two"] {
+        let wire = Wire::to(server).await.unwrap();
+        let kubeconfig = fleet.stage.kubeconfig_by(name, &wire.address().to_string());
+        let operator = Some(fleet.stage.run_operator(&kubeconfig));
+        pair.push((wire, kubeconfig, operator));
+    }
+    let traffic = fleet.traffic();
+    for hand_over in 0..hand_overs {
+        fleet.pause(Duration::from_secs(3)).await;
+        let end = [End::Stop, End::Term, End::Blocked, End::Kill][hand_over % 4];
+        // One of both leads; half of the time it is the other one that is struck.
+        let (wire, kubeconfig, operator) = &mut pair[hand_over / 4 % 2];
+        match end {
+            End::Term | End::Kill => {
+                let running = operator.take().unwrap();
+                running.signal(if matches!(end, End::Term) { "TERM" } else { "KILL" });
+                running.wait();
+                fleet.pause(Duration::from_secs(2)).await;
+                *operator = Some(fleet.stage.run_operator(kubeconfig));
+            }
+            End::Stop => {
+                let running = operator.as_ref().unwrap();
+                running.signal("STOP");
+                tokio::time::sleep(PAST_LEASE).await;
+                running.signal("CONT");
+            }
+            End::Blocked => {
+                wire.set(Mode::Freeze);
+                tokio::time::sleep(PAST_LEASE).await;
+                wire.set(Mode::Pass);
+            }
         }
     }
     drop(traffic);

@@ -141,6 +141,7 @@ impl Stage {
         let mut all = vec![format!("--allow-endpoint={0}={0}", cloud.url())];
         all.push(format!("--verification-hosts={}", cloud.address()));
         all.extend(["--allow-insecure-loopback", "--admin-address=127.0.0.1:0"].map(str::to_owned));
+        all.push(format!("--lease-namespace={NAMESPACE}"));
         all.extend(flags.iter().map(|flag| (*flag).to_owned()));
         Self {
             plane,
@@ -217,12 +218,32 @@ impl Stage {
 
     /// Runs the operator's program beside others, with this kubeconfig. All share one log.
     pub fn run_operator(&self, kubeconfig: &Path) -> Operator {
+        self.run_operator_with(kubeconfig, &[])
+    }
+
+    /// The same with more flags.
+    pub fn run_operator_with(&self, kubeconfig: &Path, more: &[String]) -> Operator {
+        let is_given = |flag: &&String| {
+            let name = |flag: &str| flag.split('=').next().map(str::to_owned);
+            !more.iter().any(|other| name(other) == name(flag))
+        };
         let mut command = Command::new("setpriv"); // so that it ends with us, however we end
         command
             .args(["--pdeathsig", "KILL"])
             .arg(&self.program)
-            .args(&self.flags);
+            .args(self.flags.iter().filter(is_given))
+            .args(more);
         self.spawn(command.env("KUBECONFIG", kubeconfig))
+    }
+
+    /// The operator's kubeconfig with another way to the server: `https` by the same authority.
+    pub fn kubeconfig_by(&self, name: &str, address: &str) -> PathBuf {
+        let text = std::fs::read_to_string(self.operator_kubeconfig()).expect("the kubeconfig can be read");
+        let mut config: Value = serde_json::from_str(&text).expect("the kubeconfig is JSON");
+        config["clusters"][0]["cluster"]["server"] = json!(format!("https://{address}"));
+        let path = self.plane.dir().join(format!("{name}.kubeconfig"));
+        std::fs::write(&path, config.to_string()).expect("the kubeconfig can be written");
+        path
     }
 
     /// Starts what a Deployment says, in place of a kubelet: see [`crate::deployed`].

@@ -71,11 +71,18 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Makes all resources and lets an operator take their codes over. It is ended then.
+    /// Makes all resources and lets an operator take their codes over. It is ended then. Operators do not ask each other
+    /// who leads: whatever a Lease would forbid them, they may do.
     pub async fn gather(title: &'static str) -> Self {
+        Self::gather_with(title, &["--leader-election=false"]).await
+    }
+
+    /// The same with other flags about the lead.
+    pub async fn gather_with(title: &'static str, lead: &[&str]) -> Self {
         let seed = std::env::var("CHAOS_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().expect("a number"));
         println!("chaos, {title}: CHAOS_SEED={seed}");
-        let mut stage = Stage::set(Path::new(env!("CARGO_BIN_EXE_appcode-operator")), FLAGS).await;
+        let flags = [FLAGS, lead].concat();
+        let mut stage = Stage::set(Path::new(env!("CARGO_BIN_EXE_appcode-operator")), &flags).await;
         stage.namespace(NAMESPACE);
         let members = make_members(&stage);
         let client = client(stage.plane.admin_kubeconfig()).await;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use appcode_operator::api::ConditionType;
 use appcode_operator::clock::{Clock, SystemClock};
-use appcode_operator::controller::{Cluster, Context, Health, run};
+use appcode_operator::controller::{Cluster, Context, run};
+use appcode_operator::health::Health;
 use appcode_operator::metrics::Format;
 use appcode_operator::modelarts::{App, AppCode, AppCodes, CloudError, Echo, Target};
 use async_trait::async_trait;
@@ -269,7 +270,7 @@ async fn a_panic_while_stopping_does_not_keep_the_codes_of_others_from_being_sav
     cloud.set(Some(trap));
     let shutdown = CancellationToken::new();
     shutdown.cancel();
-    run(Arc::clone(&world.ctx), Arc::new(Health::default()), shutdown).await;
+    run(Arc::clone(&world.ctx), Health::of(&world.ctx), shutdown).await;
     let held: Vec<String> = world.ctx.held().iter().map(|(key, _)| key.name().to_owned()).collect();
     assert_eq!(held, [NAME], "the panics are its own");
     world.assert_sound();
@@ -306,7 +307,7 @@ async fn the_only_worker_outlives_panics_and_serves_the_others() {
         Some(1),
     ));
     let shutdown = CancellationToken::new();
-    let running = tokio::spawn(run(Arc::clone(&ctx), Arc::default(), shutdown.clone()));
+    let running = tokio::spawn(run(Arc::clone(&ctx), Health::of(&ctx), shutdown.clone()));
     let served = async {
         while !names
             .iter()

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use appcode_operator::api::ConditionType;
 use appcode_operator::clock::{Clock, SystemClock};
-use appcode_operator::controller::{Cluster, Context, Health, run};
+use appcode_operator::controller::{Cluster, Context, run};
+use appcode_operator::health::Health;
 use appcode_operator::modelarts::{App, AppCode, AppCodes, CloudError, Echo, Target};
 use async_trait::async_trait;
 use cloud_simulator::{NewApp, Operation};
@@ -171,7 +172,7 @@ async fn the_running_operator_serves_every_resource_and_no_more_than_allowed_at_
         metrics,
         Some(1),
     ));
-    let (health, shutdown) = (Arc::new(Health::default()), CancellationToken::new());
+    let (health, shutdown) = (Health::of(&ctx), CancellationToken::new());
     let running = tokio::spawn(run(Arc::clone(&ctx), Arc::clone(&health), shutdown.clone()));
 
     let is_ready = |stage: &Stage, name: &str| {
@@ -183,7 +184,7 @@ async fn the_running_operator_serves_every_resource_and_no_more_than_allowed_at_
     };
     until(&stage, |stage| names.iter().all(|name| is_ready(stage, name))).await;
     assert_eq!(gauge.most.load(Ordering::SeqCst), 4, "as many as allowed, and no more");
-    assert!(health.is_ready() && health.is_watching());
+    assert!(health.can_lead() && health.is_watching());
     assert_eq!(ctx.queue.len(), names.len());
 
     // The watch brings a new resource, and takes a deleted one away.

@@ -37,6 +37,18 @@
 {{- if .Values.settings.forbidPlaintextStatus -}}
 {{- $args = append $args "--forbid-plaintext-status" -}}
 {{- end -}}
+{{- if .Values.leaderElection.enabled -}}
+{{- $args = append $args (printf "--lease-namespace=%s" .Release.Namespace) -}}
+{{- $args = append $args (printf "--lease-name=%s" (include "appcode-operator.fullname" .)) -}}
+{{- with .Values.leaderElection.leaseDuration -}}
+{{- $args = append $args (printf "--lease-duration=%s" .) -}}
+{{- end -}}
+{{- else -}}
+{{- if gt (int .Values.replicas) 1 -}}
+{{- fail "replicas: without leaderElection.enabled there must not be a second pod" -}}
+{{- end -}}
+{{- $args = append $args "--leader-election=false" -}}
+{{- end -}}
 {{- $args = append $args (printf "--admin-address=%s:%d" .Values.listenAddress (int64 .Values.port)) -}}
 {{- $args = append $args (printf "--log-format=%s" .Values.log.format) -}}
 {{- $args = append $args (printf "--log=%s" .Values.log.filter) -}}

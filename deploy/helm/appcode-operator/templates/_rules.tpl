@@ -46,6 +46,19 @@
   verbs: [get, patch]
 {{- end -}}
 
+{{/* In the release's namespace only. */}}
+{{- define "appcode-operator.leaseRules" -}}
+# create: the Lease by which one pod leads. A name cannot be asked for before there is one.
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create]
+# get and watch: who leads. update: to renew the Lease, to give it up and to take it, under its resourceVersion.
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [{{ include "appcode-operator.fullname" . }}]
+  verbs: [get, update, watch]
+{{- end -}}
+
 {{/* A role and its binding. Takes the root, the name, the name of the rules, and the namespace or none for the cluster. */}}
 {{- define "appcode-operator.grant" -}}
 {{- $prefix := ternary "" "Cluster" (not (empty .namespace)) -}}

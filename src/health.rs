@@ -1,0 +1,171 @@
+//! What this process knows of its own health: whether it sees the resources, and since when it does not.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+use crate::controller::Context;
+
+/// How long a watch may fail before this process leaves the resources to another replica.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Requests that a healthy watch makes within the time after which a silent one counts as stuck.
+const SILENT_FOR: u32 = 3;
+
+/// The health of the watches. A watch is named by its namespace; none means all of them.
+pub struct Health {
+    clock: Arc<dyn Clock>,
+    silence: Duration,
+    watches: Mutex<BTreeMap<Option<String>, Watch>>,
+    changed: Notify,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Watch {
+    is_listed: bool,
+    /// Uptime since which it has brought nothing but errors.
+    failing: Option<Duration>,
+    /// Uptime of the last answer of the API server, or of the start.
+    sign: Duration,
+}
+
+impl Health {
+    /// Of watches on these namespaces, or on all if there are none. No request of a watch lasts longer than `request`, so
+    /// that one which works gives a sign of life at least that often.
+    pub fn new(clock: Arc<dyn Clock>, namespaces: &[String], request: Duration) -> Self {
+        let sources: Vec<Option<String>> = if namespaces.is_empty() {
+            vec![None]
+        } else {
+            namespaces.iter().cloned().map(Some).collect()
+        };
+        let start = Watch {
+            sign: clock.uptime(),
+            ..Watch::default()
+        };
+        Self {
+            clock,
+            silence: request * SILENT_FOR,
+            watches: Mutex::new(sources.into_iter().map(|source| (source, start.clone())).collect()),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Of the watches that this process needs.
+    pub fn of(ctx: &Context) -> Arc<Self> {
+        let settings = &ctx.settings;
+        Arc::new(Self::new(
+            Arc::clone(&ctx.clock),
+            &settings.namespaces,
+            settings.watch_request,
+        ))
+    }
+
+    /// The watches that are to run.
+    pub fn sources(&self) -> Vec<Option<String>> {
+        self.lock().keys().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Option<String>, Watch>> {
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with(&self, source: Option<&str>, change: impl FnOnce(&mut Watch, Duration)) {
+        let now = self.clock.uptime();
+        if let Some(watch) = self.lock().get_mut(&source.map(str::to_owned)) {
+            change(watch, now);
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// The API server has answered a request of this watch.
+    pub fn answered(&self, source: Option<&str>) {
+        self.with(source, |watch, now| {
+            watch.sign = now;
+            watch.failing = None;
+        });
+    }
+
+    /// A listing of this watch was complete. Returns whether it was the last that was missing.
+    pub fn listed(&self, source: Option<&str>) -> bool {
+        let was_listed = self.is_listed();
+        self.with(source, |watch, _| watch.is_listed = true);
+        !was_listed && self.is_listed()
+    }
+
+    /// This watch has failed; it is started again.
+    pub fn failed(&self, source: Option<&str>) {
+        self.with(source, |watch, now| {
+            watch.failing.get_or_insert(now);
+        });
+    }
+
+    /// Whether every resource is known, so that work may start.
+    pub fn is_listed(&self) -> bool {
+        self.lock().values().all(|watch| watch.is_listed)
+    }
+
+    /// Whether each watch last brought something other than an error.
+    pub fn is_watching(&self) -> bool {
+        self.lock().values().all(|watch| watch.failing.is_none())
+    }
+
+    /// How long ago the API server last answered the watch that has waited longest.
+    pub fn quiet_for(&self) -> Duration {
+        let now = self.clock.uptime();
+        let oldest = self.lock().values().map(|watch| watch.sign).min();
+        oldest.map_or(Duration::ZERO, |sign| now.saturating_sub(sign))
+    }
+
+    /// Whether this process sees the resources well enough to lead.
+    pub fn can_lead(&self) -> bool {
+        let now = self.clock.uptime();
+        let is_well = |watch: &Watch| {
+            let failing = watch.failing.map_or(Duration::ZERO, |since| now.saturating_sub(since));
+            watch.is_listed && failing <= PATIENCE
+        };
+        self.lock().values().all(is_well) && self.quiet_for() <= self.silence
+    }
+
+    /// Returns after something has changed.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// What keeps this process from seeing the resources; empty if it sees them.
+    pub fn troubles(&self) -> Vec<String> {
+        let now = self.clock.uptime();
+        let mut troubles = Vec::new();
+        for (source, watch) in self.lock().iter() {
+            let place = place(source.as_deref());
+            if let Some(since) = watch.failing {
+                let seconds = now.saturating_sub(since).as_secs();
+                troubles.push(format!("the watch on {place} has failed for {seconds} s"));
+            } else if !watch.is_listed {
+                troubles.push(format!("the resources of {place} are not listed yet"));
+            }
+        }
+        troubles
+    }
+
+    /// The watches that the API server has not answered for much longer than a healthy one goes without an answer.
+    pub fn stuck(&self) -> Vec<String> {
+        let now = self.clock.uptime();
+        let watches = self.lock();
+        let silent = watches.iter().filter_map(|(source, watch)| {
+            let silence = now.saturating_sub(watch.sign);
+            let (place, seconds) = (place(source.as_deref()), silence.as_secs());
+            (silence > self.silence).then(|| format!("the watch on {place} has had no answer for {seconds} s"))
+        });
+        silent.collect()
+    }
+}
+
+fn place(source: Option<&str>) -> String {
+    source.map_or_else(
+        || "all namespaces".to_owned(),
+        |namespace| format!("namespace {namespace}"),
+    )
+}
