@@ -212,7 +212,7 @@ impl Election {
         match self.bounded(self.leases.replace(&self.name, &params(), &lease)).await {
             Ok(_) => tracing::info!(why, "the Lease was given up"),
             Err(trouble) => {
-                tracing::warn!(error = %causes(&trouble), "the Lease was not given up; it runs out by itself")
+                tracing::warn!(error = %causes(&trouble), "the Lease was not given up; it runs out by itself");
             }
         }
     }

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use appcode_operator::clock::{Clock, SystemClock};
 use appcode_operator::health::Health;
-use appcode_operator::leader::{Election, LeaseTimes, Leadership, Standing};
+use appcode_operator::leader::{Election, Leadership, LeaseTimes, Standing};
 use async_trait::async_trait;
 use control_plane::{ControlPlane, Options};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -123,6 +123,11 @@ async fn leases(plane: &ControlPlane) -> Api<Lease> {
     Api::namespaced(Stage::client(plane.admin_kubeconfig()).await, "default")
 }
 
+fn kubectl(plane: &ControlPlane, args: &[&str]) {
+    let output = plane.kubectl().args(args).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 async fn holder(leases: &Api<Lease>) -> String {
     let lease = leases.get(NAME).await.unwrap();
     lease.spec.unwrap().holder_identity.unwrap_or_default()
@@ -145,9 +150,7 @@ async fn one_leads_and_who_stops_or_sees_nothing_hands_over() {
     }
     let first = leader(&mut replicas).await;
     assert_eq!(holder(&leases).await, first.name);
-    let is_follower = |replica: &Replica| {
-        matches!(replica.leadership.standing(), Standing::Follows { leader, .. } if leader == first.name)
-    };
+    let is_follower = |replica: &Replica| matches!(replica.leadership.standing(), Standing::Follows { leader, .. } if leader == first.name);
     until("the others know it", || replicas.iter().all(is_follower)).await;
     assert!(replicas.iter().all(|replica| replica.leadership.trouble().is_none()));
 
@@ -165,9 +168,10 @@ async fn one_leads_and_who_stops_or_sees_nothing_hands_over() {
 
     // When it sees them again, it stands by.
     blind.health.answered(None);
-    until("it knows who leads", || {
-        matches!(blind.leadership.standing(), Standing::Follows { leader, .. } if leader == third.name)
-    })
+    until(
+        "it knows who leads",
+        || matches!(blind.leadership.standing(), Standing::Follows { leader, .. } if leader == third.name),
+    )
     .await;
     third.stop().await;
     until("it leads again", || blind.leads()).await;
@@ -186,12 +190,12 @@ async fn what_people_do_to_the_lease_ends_in_one_leader() {
         Replica::start(&plane, "two", SHORT, 0).await,
     ];
     let first = leader(&mut replicas).await;
-    plane.kubectl_ok(&["delete", "lease", NAME]);
+    kubectl(&plane, &["delete", "lease", NAME]);
     until("one leads again", || first.leads() || replicas[0].leads()).await;
 
     // Somebody else's name on it: whoever led stops, and the Lease is free once that one does not renew it.
     let patch = json!({"spec": {"holderIdentity": "somebody", "leaseDurationSeconds": 4}}).to_string();
-    plane.kubectl_ok(&["patch", "lease", NAME, "--type=merge", "-p", &patch]);
+    kubectl(&plane, &["patch", "lease", NAME, "--type=merge", "-p", &patch]);
     until("it is noticed", || !first.leads() && !replicas[0].leads()).await;
     until("one leads again", || first.leads() || replicas[0].leads()).await;
     assert!(["one", "two"].contains(&holder(&leases).await.as_str()));
@@ -292,7 +296,12 @@ async fn rotate(stage: &Stage, trigger: &str, app: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_warm_standby_takes_over_from_one_that_stops_and_from_one_that_hangs() {
-    let flags = ["--daily-budget=65000", "--settle-window=4s", "--request-deadline=1s", "--connect-timeout=500ms"];
+    let flags = [
+        "--daily-budget=65000",
+        "--settle-window=4s",
+        "--request-deadline=1s",
+        "--connect-timeout=500ms",
+    ];
     let flags = [&flags[..], &["--minimum-interval=5s", "--caller-rate=50"]].concat();
     let stage = Stage::set(Path::new(env!("CARGO_BIN_EXE_appcode-operator")), &flags).await;
     stage.namespace("a");
@@ -301,7 +310,10 @@ async fn a_warm_standby_takes_over_from_one_that_stops_and_from_one_that_hangs()
     let kubeconfig = stage.operator_kubeconfig();
     let addresses = [free_address(), free_address(), free_address()];
     let run = |address: &str, duration: &str| {
-        let flags = [format!("--admin-address={address}"), format!("--lease-duration={duration}")];
+        let flags = [
+            format!("--admin-address={address}"),
+            format!("--lease-duration={duration}"),
+        ];
         stage.run_operator_with(kubeconfig, &flags)
     };
     let leads = |status: u16, body: &str| status == 200 && body == "ok: leads\n";
@@ -348,10 +360,19 @@ async fn a_watch_that_brings_nothing_more_shows_in_readiness_then_in_liveness_an
     wire.set(Mode::BlackHole);
     let missing = until_answer(&address, "/readyz", |status, _| status == 503).await;
     assert!(missing.contains("Lease") || missing.contains("watch"), "{missing}");
-    let missing = until_answer(&address, "/readyz", |status, body| status == 503 && body.contains("watch")).await;
-    assert!(missing.contains("the watch on all namespaces has failed for"), "{missing}");
+    let missing = until_answer(&address, "/readyz", |status, body| {
+        status == 503 && body.contains("watch")
+    })
+    .await;
+    assert!(
+        missing.contains("the watch on all namespaces has failed for"),
+        "{missing}"
+    );
     let stuck = until_answer(&address, "/livez", |status, _| status == 503).await;
-    assert!(stuck.contains("the watch on all namespaces has had no answer for"), "{stuck}");
+    assert!(
+        stuck.contains("the watch on all namespaces has had no answer for"),
+        "{stuck}"
+    );
 
     wire.set(Mode::Pass);
     until_answer(&address, "/livez", |status, _| status == 200).await;

@@ -19,6 +19,7 @@ mod deployed;
 mod gitops;
 mod helm;
 mod install;
+mod leader;
 mod modes;
 mod overlap;
 mod pages;

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::helm::{RELEASE, render};
-use crate::rights::{lines, requests, rules_of};
+use crate::rights::{are_watches_over, lines, requests, rules_of};
 use crate::stage::Stage;
 
 const USER: &str = "system:serviceaccount:appcode-system:appcode-operator";
@@ -34,6 +34,13 @@ fn granted(values: &Value) -> (Rights, Option<BTreeSet<String>>) {
     let objects = render(std::slice::from_ref(values)).remove(0);
     let roles: Vec<&Value> = objects.iter().filter(|object| object["rules"].is_array()).collect();
     let rights = roles.iter().flat_map(|role| rules_of(role)).collect();
+    // That for the Lease is always beside the operator.
+    let is_of_lease = |role: &&Value| {
+        role["metadata"]["name"]
+            .as_str()
+            .is_some_and(|name| name.ends_with("-lease"))
+    };
+    let roles: Vec<&Value> = roles.into_iter().filter(|role| !is_of_lease(role)).collect();
     let places: BTreeSet<String> = roles
         .iter()
         .filter_map(|role| role["metadata"]["namespace"].as_str().map(str::to_owned))
@@ -127,7 +134,7 @@ async fn in_each_mode_of_the_chart_every_right_that_it_grants_is_used_and_no_oth
             let (is_allowed, ..) = stage.run(&["auth", "can-i", verb, "secrets", "-n", "a", &who], "");
             assert!(!is_allowed, "{mode}: {verb} secrets");
         }
-        stage.start_release().await;
+        let deployed = stage.start_release().await;
         if places.is_some() {
             // Nobody looks there.
             stage.apply(&stage.rotation(
@@ -146,10 +153,11 @@ async fn in_each_mode_of_the_chart_every_right_that_it_grants_is_used_and_no_oth
                 .all(|right| used(&stage).contains(right))
         };
         stage.until(&format!("{mode}: every right is used"), is_all).await;
+        stage.stand_by(&deployed).await;
         // A watch is written down when it ends.
         assert_eq!(stage.end_operator("TERM"), Some(0));
-        let is_over = || used(&stage).iter().any(|(verb, _)| verb == "watch");
-        stage.until("the end of the watch", is_over).await;
+        let is_over = || are_watches_over(&requests(&stage)[begin..]);
+        stage.until("the end of both watches", is_over).await;
         assert_eq!(used(&stage), rights, "{mode}: used and granted");
         if let Some(places) = places {
             let ours = lines(&stage)
@@ -157,6 +165,7 @@ async fn in_each_mode_of_the_chart_every_right_that_it_grants_is_used_and_no_oth
                 .filter(|line| line["objectRef"]["resource"].is_string());
             let asked: BTreeSet<String> = ours
                 .skip(begin)
+                .filter(|line| line["objectRef"]["resource"] != "leases")
                 .map(|line| line["objectRef"]["namespace"].as_str().unwrap_or_default().to_owned())
                 .collect();
             assert_eq!(asked, places, "{mode}");

@@ -36,19 +36,23 @@ pub fn requests(stage: &Stage) -> Vec<(String, String)> {
     .collect()
 }
 
-/// What the role in a file of `deploy/kustomize/` grants, in the same words.
+/// What the roles in a file of `deploy/kustomize/` grant, in the same words.
 pub fn granted(file: &str) -> BTreeSet<(String, String)> {
     let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kustomize");
     let text = std::fs::read_to_string(deploy.join(file)).unwrap();
-    let role: Value = serde_saphyr::from_str(text.split("\n---\n").next().unwrap()).unwrap();
-    rules_of(&role)
+    let objects = text
+        .split("\n---\n")
+        .map(|text| serde_saphyr::from_str::<Value>(text).unwrap());
+    let roles = objects.filter(|object| object["rules"].is_array());
+    roles.flat_map(|role| rules_of(&role)).collect()
 }
 
 /// What a role grants, in the same words.
 pub fn rules_of(role: &Value) -> BTreeSet<(String, String)> {
     let mut granted = BTreeSet::new();
     for rule in role["rules"].as_array().unwrap() {
-        assert_eq!(rule.as_object().unwrap().len(), 3, "{rule}");
+        let is_by_name = rule["resourceNames"].is_array();
+        assert_eq!(rule.as_object().unwrap().len(), 3 + usize::from(is_by_name), "{rule}");
         assert_eq!(
             [&rule["apiGroups"], &rule["resources"]].map(|list| list.as_array().unwrap().len()),
             [1, 1]
@@ -62,6 +66,12 @@ pub fn rules_of(role: &Value) -> BTreeSet<(String, String)> {
         }
     }
     granted
+}
+
+/// Whether the ends of the watches on resources and on the Lease are among these requests.
+pub fn are_watches_over(requests: &[(String, String)]) -> bool {
+    let is_over = |what: &str| requests.iter().any(|(verb, of)| verb == "watch" && of == what);
+    is_over("appcode.dev:appcoderotations") && is_over("coordination.k8s.io:leases")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,12 +139,11 @@ async fn a_rotation_costs_three_writes_and_one_event_and_every_granted_right_is_
     assert!(status["history"][0]["retiredAt"].is_string(), "{status:#}");
     assert_eq!(stage.cloud.live_codes(&app.app_id).len(), 1);
 
+    stage.end_standby(stage.run_operator(stage.operator_kubeconfig())).await;
     // A watch is written down when it ends.
     assert_eq!(stage.end_operator("TERM"), Some(0));
     stage
-        .until("the end of the watch", || {
-            requests(&stage).iter().any(|(verb, _)| verb == "watch")
-        })
+        .until("the end of both watches", || are_watches_over(&requests(&stage)))
         .await;
     let used: BTreeSet<_> = requests(&stage).into_iter().collect();
     assert_eq!(used, granted("base/rbac.yaml"), "used and granted are the same");

@@ -142,6 +142,9 @@ impl Stage {
         all.push(format!("--verification-hosts={}", cloud.address()));
         all.extend(["--allow-insecure-loopback", "--admin-address=127.0.0.1:0"].map(str::to_owned));
         all.push(format!("--lease-namespace={NAMESPACE}"));
+        if !flags.iter().any(|flag| flag.starts_with("--lease-duration")) {
+            all.push("--lease-duration=6s".to_owned()); // the next one need not wait long for one that was killed
+        }
         all.extend(flags.iter().map(|flag| (*flag).to_owned()));
         Self {
             plane,
@@ -248,6 +251,10 @@ impl Stage {
 
     /// Starts what a Deployment says, in place of a kubelet: see [`crate::deployed`].
     pub fn start_deployed(&mut self, deployed: &Deployed) {
+        self.operator = Some(self.run_deployed(deployed));
+    }
+
+    fn run_deployed(&self, deployed: &Deployed) -> Operator {
         let mut command = Command::new("setpriv");
         command
             .args(["--pdeathsig", "KILL"])
@@ -255,7 +262,32 @@ impl Stage {
             .args(&deployed.args);
         // What stands in no manifest is not there.
         command.env_clear().envs(deployed.env.iter().cloned());
-        self.operator = Some(self.spawn(&mut command));
+        self.spawn(&mut command)
+    }
+
+    /// Lets the second pod of a Deployment start, stand by and end.
+    pub async fn stand_by(&self, deployed: &Deployed) {
+        let args = deployed.args.iter().map(|arg| match arg.split_once('=') {
+            Some((name @ "--admin-address", _)) => format!("{name}=127.0.0.1:0"), // it has an address of its own
+            _ => arg.clone(),
+        });
+        let second = Deployed {
+            args: args.collect(),
+            env: deployed.env.clone(),
+            ..*deployed
+        };
+        self.end_standby(self.run_deployed(&second)).await;
+    }
+
+    /// Waits until an operator stands by, and ends it.
+    pub async fn end_standby(&self, second: Operator) {
+        let count = || {
+            let log = std::fs::read_to_string(&self.log).expect("the log can be read");
+            log.matches("another replica leads; this one stands by").count()
+        };
+        self.until("the second one stands by", || count() > 0).await;
+        second.signal("TERM");
+        assert_eq!(second.wait(), Some(0));
     }
 
     fn spawn(&self, command: &mut Command) -> Operator {
