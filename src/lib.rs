@@ -16,7 +16,7 @@
 //! [`template`] (what else the Secret holds), [`limits`], [`status`] (the fold of a pass), [`workload`] (what is
 //! restarted, and how far it is), [`endpoint`], [`ids`]. At the edges: [`modelarts`] (the cloud), [`verification`] (a
 //! code tried as its consumer would), [`controller`] (the API server), [`leader`] (which replica works),
-//! [`clock`], [`health`], [`admin`], [`metrics`], [`telemetry`], [`args`], [`hardening`] (what the process takes from
+//! [`clock`], [`health`], [`admin`], [`metrics`], [`traffic`] (what goes to the API server), [`telemetry`], [`args`], [`hardening`] (what the process takes from
 //! itself).
 #![cfg_attr(
     test,
@@ -50,6 +50,7 @@ pub mod secret;
 pub mod status;
 pub mod telemetry;
 pub mod template;
+pub mod traffic;
 pub mod validate;
 pub mod verification;
 pub mod workload;

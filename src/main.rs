@@ -11,6 +11,7 @@ use appcode_operator::health::Health;
 use appcode_operator::leader::{Election, Leadership};
 use appcode_operator::metrics::Metrics;
 use appcode_operator::modelarts::{GuardedAppCodes, HttpAppCodes, MeasuredAppCodes};
+use appcode_operator::traffic::Traffic;
 use appcode_operator::verification::HttpProber;
 use appcode_operator::{admin, hardening, telemetry};
 use clap::Parser;
@@ -41,20 +42,28 @@ async fn main() -> anyhow::Result<()> {
         .lease_namespace
         .clone()
         .unwrap_or_else(|| config.default_namespace.clone());
-    let client = kube::Client::try_from(config).context("the client for the API server could not be made")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-    let http = HttpAppCodes::new(&args.http_options()?, Arc::clone(&clock))?;
+    let health = Arc::new(Health::new(
+        Arc::clone(&clock),
+        &settings.namespaces,
+        settings.watch_request,
+    ));
     let metrics = Arc::new(Metrics::default());
+    let traffic = Traffic {
+        metrics: Arc::clone(&metrics),
+        health: Arc::clone(&health),
+        clock: Arc::clone(&clock),
+    };
+    let client = kube::client::ClientBuilder::try_from(config)
+        .context("the client for the API server could not be made")?
+        .with_layer(&traffic)
+        .build();
+    let http = HttpAppCodes::new(&args.http_options()?, Arc::clone(&clock))?;
     let measured = MeasuredAppCodes::new(Arc::new(http), Arc::clone(&clock), Arc::clone(&metrics));
     let cloud = Arc::new(GuardedAppCodes::new(
         Arc::new(measured),
         Arc::clone(&clock),
         args.guard_options(),
-    ));
-    let health = Arc::new(Health::new(
-        Arc::clone(&clock),
-        &settings.namespaces,
-        settings.watch_request,
     ));
     let cluster = Cluster::new(client.clone(), args.api_deadline.unsigned_abs());
     let prober = Arc::new(HttpProber::new(&args.http_options()?, Arc::clone(&clock))?);

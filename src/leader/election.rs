@@ -17,6 +17,9 @@ use crate::clock::Clock;
 use crate::health::Health;
 use crate::telemetry::causes;
 
+/// How often it is asked whether the resources are still in sight: that they are not for long tells nobody.
+const LOOK_PERIOD: Duration = Duration::from_secs(2);
+
 /// One replica's part in the election.
 pub struct Election {
     leases: Api<Lease>,
@@ -217,13 +220,13 @@ impl Election {
         }
     }
 
-    /// Returns when the resources have come into sight.
-    async fn may_lead_again(&self) {
+    /// Returns when the resources have come into sight, or are out of it for too long.
+    async fn sight_changed(&self) {
         let could_lead = self.health.can_lead();
-        loop {
-            self.health.changed().await;
-            if !could_lead && self.health.can_lead() {
-                return;
+        while self.health.can_lead() == could_lead {
+            tokio::select! {
+                () = self.health.changed() => {}
+                () = self.clock.sleep(LOOK_PERIOD) => {}
             }
         }
     }
@@ -240,7 +243,7 @@ impl Election {
         let (true, Some(version)) = (is_following, version) else {
             tokio::select! {
                 () = self.clock.sleep(until_then(&self.clock)) => {}
-                () = self.may_lead_again() => {}
+                () = self.sight_changed() => {}
             }
             return;
         };

@@ -1,0 +1,180 @@
+//! Every request on the API server passes here: counted, timed, and taken as a sign of life of the watch that sent it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Method, Request, Response};
+use tower::{Layer, Service};
+
+use crate::clock::Clock;
+use crate::health::Health;
+use crate::metrics::{Metrics, Verb};
+
+/// Puts [`Measured`] around the client's service.
+#[derive(Clone)]
+pub struct Traffic {
+    /// Where requests are counted.
+    pub metrics: Arc<Metrics>,
+    /// What is told of watches.
+    pub health: Arc<Health>,
+    /// By which they are timed.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl<S> Layer<S> for Traffic {
+    type Service = Measured<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Measured {
+            inner,
+            traffic: self.clone(),
+        }
+    }
+}
+
+/// A service whose requests are counted.
+#[derive(Clone)]
+pub struct Measured<S> {
+    inner: S,
+    traffic: Traffic,
+}
+
+impl<S, Body, Answer> Service<Request<Body>> for Measured<S>
+where
+    S: Service<Request<Body>, Response = Response<Answer>>,
+    S::Future: Send + 'static,
+    S::Error: 'static,
+    Answer: 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let asked = Asked::of(request.method(), request.uri().path(), request.uri().query());
+        let (traffic, since) = (self.traffic.clone(), self.traffic.clock.uptime());
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let answer = answer.await;
+            let status = answer.as_ref().ok().map(|answer| answer.status());
+            let took = traffic.clock.uptime().saturating_sub(since);
+            traffic.metrics.asked(asked.verb, asked.resource, status, took);
+            if asked.is_of_watch && status.is_some_and(|status| status.is_success()) {
+                traffic.health.answered(asked.namespace.as_deref());
+            }
+            answer
+        })
+    }
+}
+
+/// What a request is about, by its address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Asked {
+    verb: Verb,
+    resource: &'static str,
+    namespace: Option<String>,
+    /// Whether it is one by which resources are watched.
+    is_of_watch: bool,
+}
+
+/// The kinds that the operator asks for, and the word for all others.
+pub const RESOURCES: [&str; 9] = [
+    "appcoderotations",
+    "appcoderotations/status",
+    "secrets",
+    "events",
+    "leases",
+    "deployments",
+    "statefulsets",
+    "daemonsets",
+    "other",
+];
+
+impl Asked {
+    fn of(method: &Method, path: &str, query: Option<&str>) -> Self {
+        // /api/v1 or /apis/GROUP/VERSION, then perhaps namespaces/NAME, then KIND[/NAME[/SUBRESOURCE]].
+        let mut parts = path.split('/').filter(|part| !part.is_empty());
+        let skipped = if parts.next() == Some("api") { 1 } else { 2 };
+        let mut parts = parts.skip(skipped).peekable();
+        let namespace = (parts.peek() == Some(&"namespaces"))
+            .then(|| parts.nth(1).map(str::to_owned))
+            .flatten();
+        let (kind, name, sub) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
+        let full = sub.map_or_else(|| kind.to_owned(), |sub| format!("{kind}/{sub}"));
+        let known = RESOURCES.into_iter().find(|resource| *resource == full);
+        let is_watch = query.is_some_and(|query| query.split('&').any(|pair| pair == "watch=true" || pair == "watch=1"));
+        let verb = match (method.as_str(), name) {
+            ("GET", _) if is_watch => Verb::Watch,
+            ("GET", None) => Verb::List,
+            ("GET", Some(_)) => Verb::Get,
+            ("POST", _) => Verb::Create,
+            ("PUT", _) => Verb::Update,
+            ("PATCH", _) => Verb::Patch,
+            _ => Verb::Other,
+        };
+        Self {
+            verb,
+            resource: known.unwrap_or("other"),
+            namespace,
+            is_of_watch: kind == "appcoderotations" && matches!(verb, Verb::Watch | Verb::List),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pretty_assertions::assert_eq;
+
+    use super::*;
+
+    fn asked(method: Method, address: &str) -> (Verb, &'static str, Option<String>, bool) {
+        let (path, query) = address.split_once('?').map_or((address, None), |(path, query)| (path, Some(query)));
+        let asked = Asked::of(&method, path, query);
+        (asked.verb, asked.resource, asked.namespace, asked.is_of_watch)
+    }
+
+    #[test]
+    fn a_request_is_known_by_its_address() {
+        let acr = "/apis/appcode.dev/v1alpha1/appcoderotations";
+        let in_a = "/apis/appcode.dev/v1alpha1/namespaces/a/appcoderotations";
+        let a = Some("a".to_owned());
+        for (method, address, expected) in [
+            (Method::GET, format!("{acr}?&limit=100"), (Verb::List, "appcoderotations", None, true)),
+            (
+                Method::GET,
+                format!("{in_a}?&watch=true&timeoutSeconds=240"),
+                (Verb::Watch, "appcoderotations", a.clone(), true),
+            ),
+            (Method::GET, format!("{in_a}/one"), (Verb::Get, "appcoderotations", a.clone(), false)),
+            (
+                Method::PUT,
+                format!("{in_a}/one/status?fieldManager=x"),
+                (Verb::Update, "appcoderotations/status", a.clone(), false),
+            ),
+            (
+                Method::PATCH,
+                "/api/v1/namespaces/a/secrets/one".into(),
+                (Verb::Patch, "secrets", a.clone(), false),
+            ),
+            (
+                Method::POST,
+                "/apis/events.k8s.io/v1/namespaces/a/events".into(),
+                (Verb::Create, "events", a.clone(), false),
+            ),
+            (
+                Method::GET,
+                "/apis/coordination.k8s.io/v1/namespaces/a/leases?fieldSelector=metadata.name%3Dx&watch=true".into(),
+                (Verb::Watch, "leases", a, false),
+            ),
+            (Method::DELETE, "/api/v1/nodes/watch=true".into(), (Verb::Other, "other", None, false)),
+        ] {
+            assert_eq!(asked(method, &address), expected, "{address}");
+        }
+    }
+}
