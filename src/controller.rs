@@ -14,6 +14,7 @@ mod queue;
 mod render;
 mod report;
 mod run;
+mod signs;
 pub mod workloads;
 
 use std::collections::HashMap;
@@ -28,6 +29,7 @@ pub use self::cluster::{Cluster, ClusterError};
 pub use self::notice::Notice;
 pub use self::queue::{Key, Neighbour, Neighbours, Queue, Turn};
 pub use self::run::{Health, run, take_turn};
+pub use self::signs::{Census, Signs, Why};
 use crate::clock::Clock;
 use crate::identity::Identity;
 use crate::ids::AppIdentity;
@@ -64,6 +66,8 @@ pub struct Settings {
     pub grace: Duration,
     /// Longest that a call may take to start after its mark; later it is not made.
     pub prompt: Duration,
+    /// Most resources that metrics show one by one.
+    pub resource_metrics: usize,
 }
 
 /// From what was observed to the one next step.
@@ -155,7 +159,7 @@ impl Context {
     /// The metrics, with what they tell of the present state.
     pub fn scrape(&self, format: Format) -> String {
         let levels = Levels {
-            resources: self.queue.len(),
+            census: self.queue.census(self.clock.now(), self.settings.resource_metrics),
             unsaved_codes: self.held().len(),
             backlog: self.cloud.backlog(self.queue.overdue()),
         };
