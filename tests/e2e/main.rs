@@ -11,6 +11,7 @@
 )]
 
 mod again;
+mod alerts;
 mod canary;
 mod chaos;
 mod consumers;
@@ -20,9 +21,11 @@ mod gitops;
 mod helm;
 mod install;
 mod modes;
+mod monitored;
 mod overlap;
 mod pages;
 mod player;
+mod prometheus;
 mod release;
 mod restricted;
 mod rights;
