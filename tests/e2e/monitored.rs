@@ -2,6 +2,7 @@
 //! is evaluated over a run with rotations, a failure and a recovery.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use serde_json::json;
 use crate::alerts::{AWAITED, dashboard, metrics_of, rules};
 use crate::prometheus::Server;
 use crate::stage::{PATIENCE, Stage};
-use crate::{message, stage_with};
+use crate::{FLAGS, message, stage_with};
 
 fn seconds() -> i64 {
     SystemClock::start().now().as_second()
@@ -48,7 +49,15 @@ async fn until_seen(stage: &Stage, server: &Server, query: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_query_is_answered_over_a_run_with_rotations_a_failure_and_a_recovery() {
-    let stage = stage_with(&["--caller-rate=2"]).await;
+    let is_other = |flag: &&str| !flag.starts_with("--caller-rate");
+    let flags: Vec<&str> = FLAGS
+        .iter()
+        .copied()
+        .filter(is_other)
+        .chain(["--caller-rate=2"])
+        .collect();
+    let mut stage = Stage::set(Path::new(env!("CARGO_BIN_EXE_appcode-operator")), &flags).await;
+    stage.start_operator();
     let begin = seconds();
     stage.namespace("a");
     let app = stage.app(1);
