@@ -12,7 +12,7 @@ RUN_TESTS := $(shell command -v cargo-nextest >/dev/null && echo 'cargo nextest 
 build: ## Compile everything
 	$(BUILD)
 
-assets: build ## Get etcd, kube-apiserver, kube-controller-manager and kubectl (minutes once, then cached)
+assets: build ## Get etcd, kube-apiserver, kube-controller-manager, kubectl and Prometheus (minutes once, then cached)
 	$(TARGET)/debug/control-plane prepare
 
 demo: assets ## A real rotation on a local control plane and a simulated cloud; DEMO_SECONDS=60 ends by itself
@@ -71,9 +71,11 @@ image: ## The container image, by docker, podman or buildah
 	@tool=$$(command -v docker || command -v podman || command -v buildah) || { echo 'image: install docker, podman or buildah'; exit 1; }; \
 	set -x; $$tool build --tag $(IMAGE) .
 
-generate: ## Rewrite what is derived: the CRD from the code, the chart's copy of it, the table of the chart's values
+generate: ## Rewrite what is derived: the CRD and the table of metrics from the code, the chart's copy of it, the table of the chart's values
 	cargo run --quiet --locked --bin crdgen > crds/appcoderotations.yaml.new
 	mv crds/appcoderotations.yaml.new crds/appcoderotations.yaml
+	cargo run --quiet --locked --bin metricsgen < docs/metrics.md > docs/metrics.md.new
+	mv docs/metrics.md.new docs/metrics.md
 	python3 deploy/helm/generate.py
 
 clean: ## Remove what was built

@@ -85,10 +85,10 @@ fn refused(why: &[String]) -> Answer {
     (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", why.join("\n")))
 }
 
-async fn metrics(State(Told { ctx, .. }): State<Told>, headers: HeaderMap) -> impl IntoResponse {
+async fn metrics(State(Told { ctx, health }): State<Told>, headers: HeaderMap) -> impl IntoResponse {
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
     let format = Format::accepted(accept.unwrap_or_default());
-    ([(CONTENT_TYPE, format.content_type())], ctx.scrape(format))
+    ([(CONTENT_TYPE, format.content_type())], ctx.scrape(format, &health))
 }
 
 /// Longest time for one question, and the pause after it.

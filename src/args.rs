@@ -154,6 +154,16 @@ pub struct Args {
     #[arg(long, env = "APPCODE_ADMIN_ADDRESS", default_value = "0.0.0.0:8080")]
     pub admin_address: SocketAddr,
 
+    /// Resources that have series of their own in /metrics, with namespace and name: when the last rotation was and when the
+    /// next one is due. If there are more, the oldest have them. 0 turns them off.
+    #[arg(
+        long,
+        env = "APPCODE_RESOURCE_METRICS",
+        default_value_t = 1000,
+        value_name = "NUMBER"
+    )]
+    pub resource_metrics: u32,
+
     /// Asks another operator at its admin address whether it is ready, for a minute at most, and ends: with code 0 if it
     /// is. Changes nothing and needs no API server; for `helm test`.
     #[arg(long, env = "APPCODE_ASK_READY", value_name = "HOST:PORT")]
@@ -301,6 +311,7 @@ impl Args {
             grace: self.shutdown_grace.unsigned_abs(),
             prompt: self.prompt(),
             watch_request: self.watch_request.unsigned_abs(),
+            resource_metrics: usize::try_from(self.resource_metrics).unwrap_or(usize::MAX),
         })
     }
 

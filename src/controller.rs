@@ -14,6 +14,7 @@ mod queue;
 mod render;
 mod report;
 mod run;
+mod signs;
 pub mod workloads;
 
 use std::collections::HashMap;
@@ -28,7 +29,9 @@ pub use self::cluster::{Cluster, ClusterError};
 pub use self::notice::Notice;
 pub use self::queue::{Key, Neighbour, Neighbours, Queue, Turn};
 pub use self::run::{run, take_turn};
+pub use self::signs::{Census, Signs, Why};
 use crate::clock::Clock;
+use crate::health::Health;
 use crate::identity::Identity;
 use crate::ids::AppIdentity;
 use crate::leader::Leadership;
@@ -73,6 +76,8 @@ pub struct Settings {
     pub prompt: Duration,
     /// Longest time for one request of the watch; the next one follows.
     pub watch_request: Duration,
+    /// Most resources that metrics show one by one.
+    pub resource_metrics: usize,
 }
 
 /// From what was observed to the one next step.
@@ -187,11 +192,15 @@ impl Context {
     }
 
     /// The metrics, with what they tell of the present state.
-    pub fn scrape(&self, format: Format) -> String {
+    pub fn scrape(&self, format: Format, health: &Health) -> String {
+        let quiet = health.quiet_for().as_secs_f64();
         let levels = Levels {
-            resources: self.queue.len(),
+            census: self.queue.census(self.clock.now(), self.settings.resource_metrics),
             unsaved_codes: self.held().len(),
             backlog: self.cloud.backlog(self.queue.overdue()),
+            leads: self.leadership.is_held(),
+            watches: health.is_listed() && health.is_watching(),
+            last_sign: self.clock.now().as_duration().as_secs_f64() - quiet,
         };
         self.metrics.encode(format, levels)
     }

@@ -64,6 +64,7 @@ async fn main() -> anyhow::Result<()> {
         Arc::new(measured),
         Arc::clone(&clock),
         args.guard_options(),
+        Arc::clone(&metrics),
     ));
     let cluster = Cluster::new(client.clone(), args.api_deadline.unsigned_abs());
     let prober = Arc::new(HttpProber::new(&args.http_options()?, Arc::clone(&clock))?);

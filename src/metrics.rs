@@ -1,21 +1,30 @@
 //! What the operator counts and times, for `/metrics`. All of it is here, and registered in one place.
 //!
 //! Label values come from closed sets, and every series of a counter is there from the start: what shows up with a one
-//! has no increase that a query could see. Nothing is counted for each resource, so the size does not grow with them.
+//! has no increase that a query could see. The exception are the two times of each resource, for so many resources as the
+//! operator's administrator allows, and only for as long as the resource is there.
+
+mod levels;
+mod process;
+mod resources;
+pub mod table;
 
 use std::fmt::Debug;
 use std::hash::Hash;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use http::StatusCode;
 use prometheus_client::encoding::{EncodeLabelSet, prometheus_text, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use self::levels::Gauges;
+pub use self::levels::Levels;
+use self::process::Process;
+use self::resources::Shown;
 use crate::api::{Outcome, Strategy, Trigger};
 use crate::controller::Error;
 use crate::modelarts::CloudError;
@@ -26,6 +35,14 @@ const EXPOSURE: [f64; 11] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 
 const RECONCILE: [f64; 10] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0];
 /// Bounds in seconds: from a quick read to a time-out.
 const CLOUD_CALL: [f64; 9] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// Bounds in seconds: from a quick read to the deadline.
+const API_REQUEST: [f64; 8] = [0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 5.0, 15.0];
+/// Bounds in seconds: a free worker takes what is due at once; after a long pause of the operator thousands are due.
+const QUEUE_WAIT: [f64; 9] = [0.005, 0.05, 0.25, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0];
+/// Bounds in seconds: a call waits for ten seconds at most.
+const LIMITER_WAIT: [f64; 6] = [0.05, 0.25, 1.0, 2.5, 5.0, 10.0];
+/// Bounds in seconds: from the pause after a throttled answer to a long line, or a user that the cloud has locked.
+const POSTPONEMENT: [f64; 7] = [5.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0];
 
 /// The word for success, where the others are categories of errors.
 const OK: &str = "ok";
@@ -87,15 +104,84 @@ impl Format {
     }
 }
 
-/// What is read from the operator's state when it is scraped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Levels {
-    /// Resources that the watch knows.
-    pub resources: usize,
-    /// Codes that only this process holds.
-    pub unsaved_codes: usize,
-    /// Time until the last of the calls that were postponed has had its turn.
-    pub backlog: Duration,
+/// What is asked of the API server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Reads one object.
+    Get,
+    /// Reads a page of objects.
+    List,
+    /// Begins a watch; it is timed until its answer begins.
+    Watch,
+    /// Makes an object.
+    Create,
+    /// Replaces an object.
+    Update,
+    /// Changes parts of an object.
+    Patch,
+    /// Anything else, which the operator never asks for.
+    Other,
+}
+
+impl Verb {
+    const ALL: [Self; 7] = [
+        Self::Get,
+        Self::List,
+        Self::Watch,
+        Self::Create,
+        Self::Update,
+        Self::Patch,
+        Self::Other,
+    ];
+
+    /// The word that stands in the label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::List => "list",
+            Self::Watch => "watch",
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Patch => "patch",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// What keeps the operator from making a call at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// The rate of one credentials Secret, lowered for a while by a throttled answer of the cloud.
+    CallerRate,
+    /// The rate over all.
+    TotalRate,
+    /// As many readings with one credentials Secret as may be are under way.
+    CallerConcurrency,
+    /// Another call is still trying these credentials.
+    Trial,
+    /// The credentials were rejected lately.
+    Rejected,
+}
+
+impl Limit {
+    const ALL: [Self; 5] = [
+        Self::CallerRate,
+        Self::TotalRate,
+        Self::CallerConcurrency,
+        Self::Trial,
+        Self::Rejected,
+    ];
+
+    /// The word that stands in the label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CallerRate => "caller_rate",
+            Self::TotalRate => "total_rate",
+            Self::CallerConcurrency => "caller_concurrency",
+            Self::Trial => "trial",
+            Self::Rejected => "rejected",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -121,6 +207,22 @@ struct OperationLabels {
     operation: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabels {
+    limit: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    verb: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VerbLabels {
+    verb: &'static str,
+}
+
 /// Every metric of the operator.
 #[derive(Debug)]
 pub struct Metrics {
@@ -131,24 +233,34 @@ pub struct Metrics {
     reconcile_duration: Histogram,
     cloud_calls: Family<CallLabels, Counter>,
     cloud_call_duration: Family<OperationLabels, Histogram>,
-    resources: Gauge,
-    unsaved_codes: Gauge,
-    backlog: Gauge<f64, AtomicU64>,
+    api_requests: Family<RequestLabels, Counter>,
+    api_request_duration: Family<VerbLabels, Histogram>,
+    queue_wait: Histogram,
+    limiter_wait: Histogram,
+    postponed: Family<LimitLabels, Counter>,
+    postponement: Histogram,
+    gauges: Gauges,
+    shown: Shown,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         let mut metrics = Self {
-            registry: Registry::with_prefix("appcode"),
+            registry: Registry::default(),
             rotations: Family::default(),
             exposure: Histogram::new(EXPOSURE),
             reconciles: Family::default(),
             reconcile_duration: Histogram::new(RECONCILE),
             cloud_calls: Family::default(),
             cloud_call_duration: Family::new_with_constructor(|| Histogram::new(CLOUD_CALL)),
-            resources: Gauge::default(),
-            unsaved_codes: Gauge::default(),
-            backlog: Gauge::default(),
+            api_requests: Family::default(),
+            api_request_duration: Family::new_with_constructor(|| Histogram::new(API_REQUEST)),
+            queue_wait: Histogram::new(QUEUE_WAIT),
+            limiter_wait: Histogram::new(LIMITER_WAIT),
+            postponed: Family::default(),
+            postponement: Histogram::new(POSTPONEMENT),
+            gauges: Gauges::default(),
+            shown: Shown::default(),
         };
         metrics.register();
         metrics.begin_series();
@@ -159,7 +271,9 @@ impl Default for Metrics {
 impl Metrics {
     /// Prefix, unit and `_total` are added to the names, and a full stop to the help.
     fn register(&mut self) {
-        let registry = &mut self.registry;
+        // The names of these are the same for every program.
+        self.registry.register_collector(Box::new(Process));
+        let registry = self.registry.sub_registry_with_prefix("appcode");
         registry.register(
             "rotations",
             "Rotations whose code this process wrote into the Secret",
@@ -194,21 +308,41 @@ impl Metrics {
             self.cloud_call_duration.clone(),
         );
         registry.register(
-            "resources",
-            "Resources that the operator looks after",
-            self.resources.clone(),
-        );
-        registry.register(
-            "unsaved_codes",
-            "New codes that only this process holds, because they could not be written into their Secret yet",
-            self.unsaved_codes.clone(),
+            "api_requests",
+            "Requests on the API server, by what came of them",
+            self.api_requests.clone(),
         );
         registry.register_with_unit(
-            "backlog",
-            "About how long until the last of the calls that wait for their turn is made",
+            "api_request_duration",
+            "Time until the API server's answer began",
             Unit::Seconds,
-            self.backlog.clone(),
+            self.api_request_duration.clone(),
         );
+        registry.register_with_unit(
+            "queue_wait",
+            "Time from when a resource was due until a worker took it",
+            Unit::Seconds,
+            self.queue_wait.clone(),
+        );
+        registry.register_with_unit(
+            "limiter_wait",
+            "Time that a call on the cloud waited for its turn, of those that were let through",
+            Unit::Seconds,
+            self.limiter_wait.clone(),
+        );
+        registry.register(
+            "postponed_calls",
+            "Calls on the cloud that were not made but put off, by the limit that they met",
+            self.postponed.clone(),
+        );
+        registry.register_with_unit(
+            "postponement",
+            "How long the calls that were put off are to stay away",
+            Unit::Seconds,
+            self.postponement.clone(),
+        );
+        self.gauges.register(registry);
+        registry.register_collector(Box::new(self.shown.clone()));
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         registry.register("build", "The program that runs", Info::new(version));
     }
@@ -223,6 +357,15 @@ impl Metrics {
         }
         for result in [OK, PANICKED].into_iter().chain(Error::CATEGORIES) {
             begin(&self.reconciles, &ReconcileLabels { result });
+        }
+        for limit in Limit::ALL.map(Limit::as_str) {
+            begin(&self.postponed, &LimitLabels { limit });
+        }
+        for verb in Verb::ALL.map(Verb::as_str) {
+            begin(&self.api_request_duration, &VerbLabels { verb });
+            for outcome in ANSWERS {
+                begin(&self.api_requests, &RequestLabels { verb, outcome });
+            }
         }
         for operation in Operation::ALL.map(Operation::as_str) {
             begin(&self.cloud_call_duration, &OperationLabels { operation });
@@ -267,12 +410,35 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
+    /// Counts a turn that a worker took, so long after it was due.
+    pub fn waited(&self, wait: Duration) {
+        self.queue_wait.observe(wait.as_secs_f64());
+    }
+
+    /// Counts a call on the cloud that was let through after `wait`.
+    pub fn admitted(&self, wait: Duration) {
+        self.limiter_wait.observe(wait.as_secs_f64());
+    }
+
+    /// Counts a call on the cloud that is to stay away for `after`.
+    pub fn postponed(&self, limit: Limit, after: Duration) {
+        count(&self.postponed, &LimitLabels { limit: limit.as_str() });
+        self.postponement.observe(after.as_secs_f64());
+    }
+
+    /// Counts a request on the API server with the status of its answer, if there was one.
+    pub fn asked(&self, verb: Verb, status: Option<StatusCode>, took: Duration) {
+        let (verb, outcome) = (verb.as_str(), answer(status));
+        count(&self.api_requests, &RequestLabels { verb, outcome });
+        self.api_request_duration
+            .get_or_create(&VerbLabels { verb })
+            .observe(took.as_secs_f64());
+    }
+
     /// All metrics in `format`, with the gauges at `levels`.
     pub fn encode(&self, format: Format, levels: Levels) -> String {
-        let gauge = |level: usize| i64::try_from(level).unwrap_or(i64::MAX);
-        self.resources.set(gauge(levels.resources));
-        self.unsaved_codes.set(gauge(levels.unsaved_codes));
-        self.backlog.set(levels.backlog.as_secs_f64());
+        self.gauges.set(&levels);
+        self.shown.set(levels.census.shown);
         let mut out = String::new();
         let written = match format {
             Format::OpenMetrics => text::encode(&mut out, &self.registry),
@@ -280,6 +446,32 @@ impl Metrics {
         };
         debug_assert!(written.is_ok(), "a String takes all that is written");
         out
+    }
+}
+
+/// All that [`answer`] may be.
+const ANSWERS: [&str; 8] = [
+    OK,
+    "conflict",
+    "failed",
+    "invalid",
+    "not_found",
+    "refused",
+    "throttled",
+    "unanswered",
+];
+
+/// A closed set of words for answers of the API server.
+fn answer(status: Option<StatusCode>) -> &'static str {
+    match status.map(|status| status.as_u16()) {
+        None => "unanswered",
+        Some(101 | 200..=299) => OK,
+        Some(401 | 403) => "refused",
+        Some(404) => "not_found",
+        Some(409) => "conflict",
+        Some(429) => "throttled",
+        Some(400..=499) => "invalid",
+        Some(_) => "failed",
     }
 }
 
@@ -302,14 +494,14 @@ fn count<L: Clone + Debug + Eq + Hash>(family: &Family<L, Counter>, labels: &L) 
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
 
     use pretty_assertions::assert_eq;
 
     use super::*;
 
     fn encoded(format: Format) -> String {
-        Metrics::default().encode(format, Levels::default())
+        Metrics::default().encode(format, Levels::sample())
     }
 
     /// What follows the names of the families on lines of one kind.
@@ -330,15 +522,33 @@ mod tests {
             ("appcode_reconcile_duration_seconds", "histogram"),
             ("appcode_reconciles", "counter"),
             ("appcode_resources", "gauge"),
+            ("appcode_resources_without_series", "gauge"),
+            ("appcode_overdue_resources", "gauge"),
+            ("appcode_overdue_seconds", "gauge"),
+            ("appcode_stalled_resources", "gauge"),
+            ("appcode_unready_resources", "gauge"),
+            ("appcode_queue_depth", "gauge"),
+            ("appcode_queue_oldest_seconds", "gauge"),
+            ("appcode_queue_wait_seconds", "histogram"),
+            ("appcode_limiter_wait_seconds", "histogram"),
+            ("appcode_postponed_calls", "counter"),
+            ("appcode_postponement_seconds", "histogram"),
             ("appcode_rotation_exposure_seconds", "histogram"),
+            ("appcode_rotation_last_success_timestamp_seconds", "gauge"),
+            ("appcode_rotation_next_timestamp_seconds", "gauge"),
             ("appcode_rotations", "counter"),
             ("appcode_unsaved_codes", "gauge"),
             ("appcode_backlog_seconds", "gauge"),
+            ("process_cpu_seconds", "counter"),
+            ("process_open_fds", "gauge"),
+            ("process_resident_memory_bytes", "gauge"),
         ];
         assert_eq!(kinds, BTreeMap::from(expected));
         for (name, kind) in kinds {
             assert!(helps[name].ends_with('.') && !helps[name].ends_with(".."), "{name}");
-            let unit = name.ends_with("_seconds").then_some("seconds");
+            let unit = ["seconds", "bytes"]
+                .into_iter()
+                .find(|unit| name.ends_with(&format!("_{unit}")));
             assert_eq!(units.get(name).copied(), unit, "{name}");
             let suffix = match kind {
                 "counter" => "_total",
@@ -357,29 +567,17 @@ mod tests {
     }
 
     #[test]
-    fn the_table_in_the_readme_names_every_metric_and_no_other() {
-        let text = encoded(Format::Text);
-        let registered: BTreeSet<&str> = lines(&text, "TYPE").into_keys().collect();
-        let rows = include_str!("../README.md").lines();
-        let first_words = rows.filter_map(|row| row.strip_prefix("| `")?.split(['`', '{']).next());
-        let named: BTreeSet<&str> = first_words.filter(|name| name.starts_with("appcode_")).collect();
-        assert_eq!(named, registered);
-    }
-
-    #[test]
     fn what_is_counted_shows_in_both_formats() {
         let metrics = Metrics::default();
         metrics.rotated(Trigger::Spec, Strategy::Reset, Outcome::Recovered, None);
         metrics.called(Operation::Show, Ok(()), Duration::from_millis(70));
         metrics.reconciled(Err(&Error::Restless), Duration::ZERO);
         metrics.panicked(Duration::ZERO);
-        let levels = Levels {
-            resources: 3,
-            unsaved_codes: 1,
-            backlog: Duration::from_millis(1500),
-        };
+        metrics.waited(Duration::from_secs(7));
+        metrics.admitted(Duration::ZERO);
+        metrics.postponed(Limit::Rejected, Duration::from_secs(330));
         for format in [Format::OpenMetrics, Format::Text] {
-            let text = metrics.encode(format, levels);
+            let text = metrics.encode(format, Levels::sample());
             for line in [
                 r#"appcode_rotations_total{trigger="Spec",strategy="Reset",outcome="Recovered"} 1"#,
                 r#"appcode_rotations_total{trigger="Spec",strategy="Reset",outcome="Completed"} 0"#,
@@ -389,8 +587,10 @@ mod tests {
                 r#"appcode_reconciles_total{result="restless"} 1"#,
                 r#"appcode_reconciles_total{result="panicked"} 1"#,
                 "appcode_reconcile_duration_seconds_count 2",
-                "appcode_resources 3",
-                "appcode_unsaved_codes 1",
+                "appcode_queue_wait_seconds_sum 7.0",
+                "appcode_limiter_wait_seconds_count 1",
+                r#"appcode_postponed_calls_total{limit="rejected"} 1"#,
+                "appcode_postponement_seconds_sum 330.0",
                 concat!(r#"appcode_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
             ] {
                 assert!(text.lines().any(|found| found == line), "{line} in {text}");

@@ -62,9 +62,9 @@ where
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = answer.await;
-            let status = answer.as_ref().ok().map(|answer| answer.status());
+            let status = answer.as_ref().ok().map(Response::status);
             let took = traffic.clock.uptime().saturating_sub(since);
-            traffic.metrics.asked(asked.verb, asked.resource, status, took);
+            traffic.metrics.asked(asked.verb, status, took);
             if asked.is_of_watch && status.is_some_and(|status| status.is_success()) {
                 traffic.health.answered(asked.namespace.as_deref());
             }
@@ -77,24 +77,10 @@ where
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Asked {
     verb: Verb,
-    resource: &'static str,
     namespace: Option<String>,
     /// Whether it is one by which resources are watched.
     is_of_watch: bool,
 }
-
-/// The kinds that the operator asks for, and the word for all others.
-pub const RESOURCES: [&str; 9] = [
-    "appcoderotations",
-    "appcoderotations/status",
-    "secrets",
-    "events",
-    "leases",
-    "deployments",
-    "statefulsets",
-    "daemonsets",
-    "other",
-];
 
 impl Asked {
     fn of(method: &Method, path: &str, query: Option<&str>) -> Self {
@@ -105,10 +91,9 @@ impl Asked {
         let namespace = (parts.peek() == Some(&"namespaces"))
             .then(|| parts.nth(1).map(str::to_owned))
             .flatten();
-        let (kind, name, sub) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
-        let full = sub.map_or_else(|| kind.to_owned(), |sub| format!("{kind}/{sub}"));
-        let known = RESOURCES.into_iter().find(|resource| *resource == full);
-        let is_watch = query.is_some_and(|query| query.split('&').any(|pair| pair == "watch=true" || pair == "watch=1"));
+        let (kind, name) = (parts.next().unwrap_or_default(), parts.next());
+        let is_watch =
+            query.is_some_and(|query| query.split('&').any(|pair| pair == "watch=true" || pair == "watch=1"));
         let verb = match (method.as_str(), name) {
             ("GET", _) if is_watch => Verb::Watch,
             ("GET", None) => Verb::List,
@@ -120,7 +105,6 @@ impl Asked {
         };
         Self {
             verb,
-            resource: known.unwrap_or("other"),
             namespace,
             is_of_watch: kind == "appcoderotations" && matches!(verb, Verb::Watch | Verb::List),
         }
@@ -133,10 +117,12 @@ mod tests {
 
     use super::*;
 
-    fn asked(method: Method, address: &str) -> (Verb, &'static str, Option<String>, bool) {
-        let (path, query) = address.split_once('?').map_or((address, None), |(path, query)| (path, Some(query)));
-        let asked = Asked::of(&method, path, query);
-        (asked.verb, asked.resource, asked.namespace, asked.is_of_watch)
+    fn asked(method: &Method, address: &str) -> (Verb, Option<String>, bool) {
+        let (path, query) = address
+            .split_once('?')
+            .map_or((address, None), |(path, query)| (path, Some(query)));
+        let asked = Asked::of(method, path, query);
+        (asked.verb, asked.namespace, asked.is_of_watch)
     }
 
     #[test]
@@ -145,36 +131,40 @@ mod tests {
         let in_a = "/apis/appcode.dev/v1alpha1/namespaces/a/appcoderotations";
         let a = Some("a".to_owned());
         for (method, address, expected) in [
-            (Method::GET, format!("{acr}?&limit=100"), (Verb::List, "appcoderotations", None, true)),
+            (Method::GET, format!("{acr}?&limit=100"), (Verb::List, None, true)),
             (
                 Method::GET,
                 format!("{in_a}?&watch=true&timeoutSeconds=240"),
-                (Verb::Watch, "appcoderotations", a.clone(), true),
+                (Verb::Watch, a.clone(), true),
             ),
-            (Method::GET, format!("{in_a}/one"), (Verb::Get, "appcoderotations", a.clone(), false)),
+            (Method::GET, format!("{in_a}/one"), (Verb::Get, a.clone(), false)),
             (
                 Method::PUT,
                 format!("{in_a}/one/status?fieldManager=x"),
-                (Verb::Update, "appcoderotations/status", a.clone(), false),
+                (Verb::Update, a.clone(), false),
             ),
             (
                 Method::PATCH,
                 "/api/v1/namespaces/a/secrets/one".into(),
-                (Verb::Patch, "secrets", a.clone(), false),
+                (Verb::Patch, a.clone(), false),
             ),
             (
                 Method::POST,
                 "/apis/events.k8s.io/v1/namespaces/a/events".into(),
-                (Verb::Create, "events", a.clone(), false),
+                (Verb::Create, a.clone(), false),
             ),
             (
                 Method::GET,
                 "/apis/coordination.k8s.io/v1/namespaces/a/leases?fieldSelector=metadata.name%3Dx&watch=true".into(),
-                (Verb::Watch, "leases", a, false),
+                (Verb::Watch, a, false),
             ),
-            (Method::DELETE, "/api/v1/nodes/watch=true".into(), (Verb::Other, "other", None, false)),
+            (
+                Method::DELETE,
+                "/api/v1/nodes/watch=true".into(),
+                (Verb::Other, None, false),
+            ),
         ] {
-            assert_eq!(asked(method, &address), expected, "{address}");
+            assert_eq!(asked(&method, &address), expected, "{address}");
         }
     }
 }

@@ -518,6 +518,18 @@ reasons! {
     UnknownIntentFormat,
 }
 
+impl Reason {
+    /// The reason of this word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.as_str() == word)
+    }
+
+    /// Those for which a resource stops until a person has acted: the ones from [`Reason::InvalidSpec`] on.
+    pub fn stops() -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied().filter(|reason| *reason >= Self::InvalidSpec)
+    }
+}
+
 impl AppCodeRotationStatus {
     /// The condition of type `kind`.
     pub fn condition(&self, kind: ConditionType) -> Option<&Condition> {
@@ -529,5 +541,37 @@ impl AppCodeRotationStatus {
     /// Whether the condition of type `kind` is `True`.
     pub fn is_true(&self, kind: ConditionType) -> bool {
         self.condition(kind).is_some_and(|condition| condition.status == "True")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use pretty_assertions::assert_eq;
+
+    use super::*;
+
+    #[test]
+    fn the_runbook_has_a_heading_for_each_reason_to_stop_and_no_other() {
+        let page = include_str!("../../docs/runbook.md");
+        let mut is_about_stops = false;
+        let mut headings = BTreeSet::new();
+        for line in page.lines() {
+            if let Some(heading) = line.strip_prefix("## ") {
+                is_about_stops = heading.starts_with("Stops");
+            } else if let Some(heading) = line.strip_prefix("### ").filter(|_| is_about_stops) {
+                headings.insert(heading);
+            }
+        }
+        assert_eq!(Reason::stops().map(Reason::as_str).collect::<BTreeSet<_>>(), headings);
+    }
+
+    #[test]
+    fn every_reason_is_found_by_its_word() {
+        for reason in Reason::ALL {
+            assert_eq!(Reason::from_word(reason.as_str()), Some(*reason));
+        }
+        assert_eq!(Reason::from_word("invalidSpec"), None);
     }
 }

@@ -11,7 +11,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::queue::Key;
-use crate::api::{ADOPT_FINGERPRINT, AppCodeRotation, ROTATE_REQUESTED_AT};
+use super::signs::{self, Signs, Why};
+use crate::api::{ADOPT_FINGERPRINT, AppCodeRotation, ConditionType, ROTATE_REQUESTED_AT};
 use crate::endpoint::Endpoint;
 
 /// A resource as the watch sees it.
@@ -43,6 +44,8 @@ pub struct Notice {
     pub credentials: Option<String>,
     /// Whether it was looked at and has neither a code nor an open rotation: others need not look at it.
     pub is_bystander: bool,
+    /// What metrics show of it.
+    pub signs: Signs,
     /// What the watch itself needs: name, namespace and resourceVersion.
     pub meta: ObjectMeta,
 }
@@ -63,6 +66,7 @@ impl Default for Notice {
             app: Default::default(),
             credentials: None,
             is_bystander: false,
+            signs: Signs::default(),
             meta: ObjectMeta::default(),
         }
     }
@@ -110,6 +114,10 @@ struct RawStatus {
     /// Only whether they are there.
     current: Option<IgnoredAny>,
     rotation: Option<IgnoredAny>,
+    conditions: Value,
+    last_rotation_time: Value,
+    next_rotation_time: Value,
+    upcoming: Value,
 }
 
 #[derive(Default, Deserialize)]
@@ -129,6 +137,24 @@ struct RawSpec {
     app_id: Value,
     credentials_ref: Value,
     target: Value,
+    suspend: Value,
+}
+
+impl RawStatus {
+    /// What is held, or goes, has no next rotation.
+    fn signs(&self, is_held: bool) -> Signs {
+        // The first of the upcoming times is when a rotation was due, however long ago; the other one moves on to the next
+        // window.
+        let next = self.upcoming.get(0).unwrap_or(&self.next_rotation_time);
+        let stalled = signs::condition(&self.conditions, ConditionType::Stalled);
+        let ready = signs::condition(&self.conditions, ConditionType::Ready);
+        Signs {
+            last_success: signs::seconds(&self.last_rotation_time),
+            next: signs::seconds(next).filter(|_| !is_held),
+            stalled: stalled.and_then(|(status, why)| (status == "True").then_some(why)),
+            unready: ready.map_or(Some(Why::Unseen), |(status, why)| (status != "True").then_some(why)),
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for Notice {
@@ -150,6 +176,7 @@ impl<'de> Deserialize<'de> for Notice {
             .unwrap_or(&metadata.name)
             .to_owned();
         let annotations = metadata.annotations.unwrap_or_default();
+        let deleting = metadata.deletion_timestamp.is_some();
         Ok(Self {
             meta: ObjectMeta {
                 namespace: Some(metadata.namespace.clone()),
@@ -174,7 +201,8 @@ impl<'de> Deserialize<'de> for Notice {
             created: metadata.creation_timestamp.map_or(Timestamp::UNIX_EPOCH, |time| time.0),
             request: annotations.request,
             adopt: annotations.adopt,
-            deleting: metadata.deletion_timestamp.is_some(),
+            deleting,
+            signs: status.signs(deleting || spec.suspend == true),
             target,
             app: (endpoint, text(&spec.project_id), text(&spec.app_id)),
         })
@@ -213,9 +241,12 @@ impl Resource for Notice {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use serde_json::json;
 
     use super::*;
+    use crate::api::Reason;
 
     #[test]
     fn reads_the_little_it_needs_and_nothing_stops_it() {
@@ -250,10 +281,52 @@ mod tests {
         let odd = json!({
             "metadata": { "namespace": "ns", "name": "a" },
             "spec": { "appId": 7, "target": [], "region": {}, "credentialsRef": 1 },
-            "status": { "observedGeneration": 1, "current": null },
+            "status": { "observedGeneration": 1, "current": null, "conditions": [{ "type": "Ready" }, 7], "upcoming": {},
+                "lastRotationTime": "never" },
         });
         let notice: Notice = serde_json::from_value(odd).unwrap();
         assert_eq!((notice.target.as_str(), notice.credentials), ("a", None));
         assert!(notice.is_bystander);
+        assert_eq!(
+            notice.signs,
+            Signs {
+                unready: Some(Why::Other),
+                ..Signs::default()
+            }
+        );
+    }
+
+    fn signs(spec: &Value, status: &Value) -> Signs {
+        let object = json!({ "metadata": { "namespace": "ns", "name": "a" }, "spec": spec, "status": status });
+        serde_json::from_value::<Notice>(object).unwrap().signs
+    }
+
+    #[test]
+    fn shows_what_status_tells_of_times_and_stops() {
+        let condition = |kind, status, reason| json!({ "type": kind, "status": status, "reason": reason });
+        let stopped = json!({
+            "conditions": [condition("Stalled", "True", "Conflict"), condition("Ready", "False", "Conflict")],
+            "lastRotationTime": "1970-01-01T00:01:00Z", "nextRotationTime": "1970-01-01T03:00:00Z",
+            "upcoming": ["1970-01-01T02:00:00Z", "1970-01-01T04:00:00Z"],
+        });
+        let expected = Signs {
+            last_success: NonZeroU32::new(60),
+            next: NonZeroU32::new(7200),
+            stalled: Some(Why::Told(Reason::Conflict)),
+            unready: Some(Why::Told(Reason::Conflict)),
+        };
+        assert_eq!(signs(&json!({}), &stopped), expected);
+        let held = Signs { next: None, ..expected };
+        assert_eq!(signs(&json!({ "suspend": true }), &stopped), held);
+        let well = json!({
+            "conditions": [condition("Stalled", "False", "Idle"), condition("Ready", "True", "CodeListed")],
+            "nextRotationTime": "1970-01-01T03:00:00Z",
+        });
+        let expected = Signs {
+            next: NonZeroU32::new(10_800),
+            ..Signs::default()
+        };
+        assert_eq!(signs(&json!({}), &well), expected);
+        assert_eq!(signs(&json!({}), &json!({})).unready, Some(Why::Unseen));
     }
 }

@@ -15,11 +15,14 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::notice::Notice;
+use super::signs::{Census, Signs};
 use crate::clock::Clock;
 use crate::modelarts::Fleet;
 
 /// Resources that get a turn when one goes that they may have waited for.
 const MOST_STIRRED: usize = 8;
+/// How often a worker asks for a turn at least, which shows that it is there.
+const PULSE: Duration = Duration::from_secs(60);
 /// Urgent turns in a row after which one that is due has its turn.
 const MOST_URGENT: u8 = 4;
 
@@ -57,6 +60,8 @@ pub struct Turn {
     pub key: Key,
     /// Whether somebody changed it, so that back-off does not hold.
     pub nudged: bool,
+    /// How long it was due.
+    pub waited: Duration,
 }
 
 /// Another resource of the same app or with the same target Secret, as the watch last saw it.
@@ -87,6 +92,8 @@ struct Entry {
     /// The Secret that spec names, where it is not the resource's own name.
     target: Option<Box<str>>,
     stake: Stake,
+    signs: Signs,
+    /// Since when its turn is due, or from when on.
     due: Option<Duration>,
     /// Whether somebody changed it and no pass has seen that through.
     nudged: bool,
@@ -208,6 +215,7 @@ impl Queue {
                 ties,
                 target,
                 stake: Stake::of(notice),
+                signs: notice.signs,
                 due: None,
                 nudged: false,
                 is_urgent: false,
@@ -229,6 +237,7 @@ impl Queue {
         entry.created = notice.created;
         let former_target = std::mem::replace(&mut entry.target, target);
         entry.stake = Stake::of(notice);
+        entry.signs = notice.signs;
         let former = std::mem::replace(&mut entry.ties, ties);
         let is_changed = std::mem::replace(&mut entry.touch, touch) != touch;
         if former != ties {
@@ -294,7 +303,7 @@ impl Queue {
             };
             tokio::select! {
                 () = changed => {}
-                () = self.clock.sleep(wait) => {}
+                () = self.clock.sleep(wait.min(PULSE)) => {}
             }
         }
     }
@@ -304,7 +313,7 @@ impl Queue {
     /// # Errors
     /// The time until the next one is due.
     pub fn pop(&self) -> Result<Turn, Duration> {
-        const LONG: Duration = Duration::from_secs(60);
+        const LONG: Duration = Duration::from_secs(3600);
         let now = self.clock.uptime();
         let mut inner = self.lock();
         inner.asked = now;
@@ -322,8 +331,7 @@ impl Queue {
             0
         };
         let Some(key) = urgent.or(overdue) else {
-            let wait = inner.due.first().map_or(LONG, |(due, _)| due.saturating_sub(now));
-            return Err(wait.min(LONG));
+            return Err(inner.due.first().map_or(LONG, |(due, _)| due.saturating_sub(now)));
         };
         inner.take(&key, now).ok_or(Duration::ZERO)
     }
@@ -409,6 +417,27 @@ impl Queue {
             fleet.whole += 1;
         }
         fleet
+    }
+
+    /// What metrics show of all resources, and one by one of the `most` oldest.
+    pub fn census(&self, now: Timestamp, most: usize) -> Census {
+        let uptime = self.clock.uptime();
+        let mut census = Census::default();
+        let inner = self.lock();
+        let due = inner.due.iter().map(|(due, _)| *due);
+        let urgent = inner.urgent.iter().filter_map(|key| inner.entries.get(key)?.due);
+        for since in due.take_while(|due| *due <= uptime).chain(urgent) {
+            census.waiting += 1;
+            census.longest_wait = census.longest_wait.max(uptime.saturating_sub(since));
+        }
+        let mut known: Vec<_> = inner.entries.iter().filter(|(_, entry)| !entry.is_deleted).collect();
+        for (_, entry) in &known {
+            census.count(&entry.signs, now.as_second());
+        }
+        known.sort_unstable_by_key(|(key, entry)| (entry.created, *key));
+        let shown = known.into_iter().take(most);
+        census.shown = shown.map(|(key, entry)| (key.clone(), entry.signs)).collect();
+        census
     }
 
     /// Whether a worker has it in hand.
@@ -502,9 +531,8 @@ impl Inner {
         let entry = self.entries.get_mut(key)?;
         let nudged = std::mem::take(&mut entry.nudged);
         entry.is_urgent = false;
-        if let Some(due) = entry.due.take() {
-            self.due.remove(&(due, key.clone()));
-        }
+        let due = entry.due.take().unwrap_or(now);
+        self.due.remove(&(due, key.clone()));
         let running = Running {
             since: now,
             again: false,
@@ -513,6 +541,7 @@ impl Inner {
         Some(Turn {
             key: key.clone(),
             nudged,
+            waited: now.saturating_sub(due),
         })
     }
 
@@ -526,13 +555,17 @@ impl Inner {
         if let Some(due) = due {
             self.due.remove(&(due, key.clone()));
         }
+        entry.due = Some(at);
         if nudged {
             entry.nudged = true;
             if !std::mem::replace(&mut entry.is_urgent, true) {
                 self.urgent.push_back(key.clone());
             }
-        } else if !entry.is_urgent {
-            entry.due = Some(at);
+        }
+        if entry.is_urgent {
+            // It waits since its turn came, whatever came on top of that.
+            entry.due = due.map_or(Some(at), |due| Some(due.min(at)));
+        } else {
             self.due.insert((at, key.clone()));
         }
     }
@@ -712,7 +745,8 @@ mod tests {
             queue.pop(),
             Ok(Turn {
                 key: turn.key,
-                nudged: true
+                nudged: true,
+                waited: Duration::ZERO
             })
         );
     }
@@ -906,5 +940,108 @@ mod tests {
         assert_eq!((count("a"), count("c")), ((1, 3), (2, 3)));
         queue.remove(&Key::new("ns", "c"));
         assert_eq!(count("b"), (1, 2));
+    }
+
+    #[test]
+    fn a_resource_waits_from_when_it_was_due_until_it_is_taken() {
+        let (queue, clock) = queue();
+        let at = |seconds| *clock.0.lock().unwrap() = Duration::from_secs(seconds);
+        let waiting = || {
+            let census = queue.census(Timestamp::UNIX_EPOCH, 0);
+            (census.waiting, census.longest_wait.as_secs())
+        };
+        for name in ["a", "b"] {
+            queue.apply(&notice(name, 1, "x"), true, 1);
+            let turn = queue.pop().unwrap();
+            queue.done(&turn.key, Duration::from_secs(60), false);
+        }
+        assert_eq!(waiting(), (0, 0), "neither is due");
+        at(70);
+        assert_eq!(waiting(), (2, 10));
+        queue.nudge(&Key::new("ns", "b"));
+        at(75);
+        assert_eq!(waiting(), (2, 15), "a change does not begin the wait again");
+        let waited = || {
+            queue
+                .pop()
+                .map(|turn| (turn.key.name().to_owned(), turn.waited.as_secs()))
+        };
+        assert_eq!(waited(), Ok(("b".into(), 15)));
+        assert_eq!(waiting(), (1, 15));
+        assert_eq!(waited(), Ok(("a".into(), 15)));
+        assert_eq!(waiting(), (0, 0), "what is in hand does not wait");
+        queue.apply(&notice("c", 1, "x"), false, 1);
+        at(78);
+        assert_eq!(waiting(), (1, 3));
+    }
+
+    #[test]
+    fn a_census_counts_all_and_shows_the_oldest_one_by_one() {
+        use std::num::NonZeroU32;
+
+        use crate::api::Reason;
+        use crate::controller::Why;
+
+        let (queue, _) = queue();
+        let conflict = Some(Why::Told(Reason::Conflict));
+        let due = |next| Signs {
+            next: NonZeroU32::new(next),
+            ..Signs::default()
+        };
+        let stopped = Signs {
+            stalled: conflict,
+            unready: conflict,
+            ..due(900)
+        };
+        for (age, (name, signs)) in [
+            ("c", due(970)),
+            ("a", stopped),
+            ("d", Signs::default()),
+            ("b", due(1001)),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let created = Timestamp::from_second(i64::try_from(age).unwrap()).unwrap();
+            queue.apply(
+                &Notice {
+                    created,
+                    signs,
+                    ..notice(name, 1, name)
+                },
+                true,
+                1,
+            );
+        }
+        let census = |most| queue.census(Timestamp::from_second(1000).unwrap(), most);
+        let all = census(9);
+        assert_eq!((all.resources, all.overdue, all.most_overdue.as_secs()), (4, 2, 100));
+        assert_eq!(all.stalled.into_iter().collect::<Vec<_>>(), [(conflict.unwrap(), 1)]);
+        assert_eq!(all.unready.into_iter().collect::<Vec<_>>(), [(conflict.unwrap(), 1)]);
+        let names = |most| -> Vec<String> {
+            let shown = census(most).shown.into_iter();
+            shown.map(|(key, _)| key.name().to_owned()).collect()
+        };
+        assert_eq!((names(9).join(" "), census(9).hidden()), ("c a d b".into(), 0));
+        assert_eq!((names(2).join(" "), census(2).hidden()), ("c a".into(), 2));
+        assert_eq!((names(0).join(" "), census(0).hidden()), (String::new(), 4));
+
+        // What is gone is not counted, even while a code of it is still to be saved.
+        queue.outlive(&Key::new("ns", "a"));
+        queue.remove(&Key::new("ns", "c"));
+        let rest = census(9);
+        assert_eq!((rest.resources, rest.overdue, rest.stalled.len()), (2, 0, 0));
+        assert_eq!(names(9).join(" "), "d b");
+
+        // A later status takes the place of an earlier one.
+        queue.apply(
+            &Notice {
+                signs: due(1),
+                ..notice("d", 1, "d")
+            },
+            false,
+            1,
+        );
+        assert_eq!(census(9).overdue, 1);
     }
 }

@@ -150,6 +150,7 @@ async fn next_turn(ctx: &Context) -> Turn {
 pub async fn take_turn(ctx: &Arc<Context>, turn: Turn) {
     let key = turn.key.clone();
     let nudged = turn.nudged;
+    ctx.metrics.waited(turn.waited);
     match pass(ctx, turn).await {
         Ok(Ok(Some(next))) => ctx.queue.done(&key, next.after, next.nudged),
         Ok(Ok(None)) => ctx.queue.finished(&key, UNSEEN_RETRY),
@@ -201,6 +202,7 @@ async fn save_what_is_held(ctx: &Arc<Context>, until: Duration) {
             let turn = Turn {
                 key: key.clone(),
                 nudged: true,
+                waited: Duration::ZERO,
             };
             match pass(ctx, turn).await {
                 Ok(Ok(_)) => {}

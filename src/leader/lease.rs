@@ -29,7 +29,7 @@ impl LeaseTimes {
 
     /// Longest time for one request about the Lease: two of them fit between a renewal that is due and the end of the lead.
     pub fn request(self) -> Duration {
-        self.duration / 7
+        self.duration / 8
     }
 
     /// Pause after a request that failed.

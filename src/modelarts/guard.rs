@@ -15,6 +15,7 @@ use super::refusal::{KEY_LOCK, USER_LOCK};
 use super::{App, AppCode, AppCodes, CloudError, CloudErrorKind, Credentials, Echo, Fleet, Target};
 use crate::clock::Clock;
 use crate::limits::{Breaker, Bucket, Entry, Verdict};
+use crate::metrics::{Limit, Metrics};
 
 /// Callers remembered at once.
 const MAX_CALLERS: usize = 4096;
@@ -66,6 +67,7 @@ pub struct GuardedAppCodes {
     inner: Arc<dyn AppCodes>,
     clock: Arc<dyn Clock>,
     options: GuardOptions,
+    metrics: Arc<Metrics>,
     state: Mutex<GuardState>,
 }
 
@@ -124,8 +126,8 @@ impl Drop for Leave<'_> {
 }
 
 impl GuardedAppCodes {
-    /// `inner` behind a guard.
-    pub fn new(inner: Arc<dyn AppCodes>, clock: Arc<dyn Clock>, options: GuardOptions) -> Self {
+    /// `inner` behind a guard that counts in `metrics` whom it lets wait.
+    pub fn new(inner: Arc<dyn AppCodes>, clock: Arc<dyn Clock>, options: GuardOptions, metrics: Arc<Metrics>) -> Self {
         let all = Bucket::new(options.global_rate, options.burst.saturating_mul(10));
         let state = Mutex::new(GuardState {
             all,
@@ -138,6 +140,7 @@ impl GuardedAppCodes {
             inner,
             clock,
             options,
+            metrics,
             state,
         }
     }
@@ -154,10 +157,8 @@ impl GuardedAppCodes {
         let caller = state.caller(target, uptime, &self.options);
         if caller.readings >= MOST_AT_ONCE {
             let after = caller.line.take(uptime).max(DEFAULT_PAUSE);
-            return Err(postponed(
-                after,
-                "as many calls with these credentials as may be are under way",
-            ));
+            let why = "as many calls with these credentials as may be are under way";
+            return Err(self.postponed(Limit::CallerConcurrency, after, why));
         }
         caller.readings += 1;
         Ok(Place { guard: self, target })
@@ -171,20 +172,27 @@ impl GuardedAppCodes {
             let over_all = state.all.wait(uptime);
             let caller = state.caller(target, uptime, &self.options);
             if let Entry::Closed(time) = caller.breaker.peek(&target.caller.version, uptime) {
-                return Err(closed(time));
+                return Err(self.closed(time));
             }
-            let wait = caller.bucket.wait(uptime).max(over_all);
+            let of_caller = caller.bucket.wait(uptime);
+            let wait = of_caller.max(over_all);
             if wait > self.options.max_wait {
                 let after = caller.line.take(uptime).max(wait);
                 let end = after.mul_f64(state.calls_each());
                 state.tell(end, uptime);
-                return Err(postponed(after, "its turn among the operator's calls is far off"));
+                let limit = if of_caller >= over_all {
+                    Limit::CallerRate
+                } else {
+                    Limit::TotalRate
+                };
+                return Err(self.postponed(limit, after, "its turn among the operator's calls is far off"));
             }
             caller.bucket.take(uptime);
             state.all.take(uptime);
             state.count(is_reading);
             wait
         };
+        self.metrics.admitted(wait);
         if !wait.is_zero() {
             self.clock.sleep(wait).await;
         }
@@ -207,12 +215,10 @@ impl GuardedAppCodes {
                             verdict: Some(Verdict::Unknown),
                         });
                     }
-                    Entry::Closed(time) => return Err(closed(time)),
+                    Entry::Closed(time) => return Err(self.closed(time)),
                     Entry::Busy if !may_wait || uptime >= deadline => {
-                        return Err(postponed(
-                            DEFAULT_PAUSE,
-                            "another call is still trying these credentials",
-                        ));
+                        let why = "another call is still trying these credentials";
+                        return Err(self.postponed(Limit::Trial, DEFAULT_PAUSE, why));
                     }
                     // Listening starts under the lock, so that no ring is missed.
                     Entry::Busy => Arc::clone(&caller.tried).notified_owned(),
@@ -250,6 +256,18 @@ impl GuardedAppCodes {
             self.lock().caller(target, uptime, &self.options).bucket.pause(until);
         }
         outcome
+    }
+
+    fn closed(&self, time: Duration) -> CloudError {
+        self.metrics.postponed(Limit::Rejected, time);
+        let message = "the credentials were rejected lately and are not tried for some minutes, so that the cloud does not \
+                       lock them; new credentials are tried at once";
+        own_error(CloudErrorKind::LockedOut { retry_after: time }, message)
+    }
+
+    fn postponed(&self, limit: Limit, after: Duration, why: &str) -> CloudError {
+        self.metrics.postponed(limit, after);
+        own_error(CloudErrorKind::Postponed { after }, &format!("not sent: {why}"))
     }
 
     fn verdict(&self, target: &Target, error: &CloudError) -> Verdict {
@@ -388,16 +406,6 @@ impl GuardState {
 
 fn calls(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
-}
-
-fn closed(time: Duration) -> CloudError {
-    let message = "the credentials were rejected lately and are not tried for some minutes, so that the cloud does not \
-                   lock them; new credentials are tried at once";
-    own_error(CloudErrorKind::LockedOut { retry_after: time }, message)
-}
-
-fn postponed(after: Duration, why: &str) -> CloudError {
-    own_error(CloudErrorKind::Postponed { after }, &format!("not sent: {why}"))
 }
 
 fn own_error(kind: CloudErrorKind, message: &str) -> CloudError {

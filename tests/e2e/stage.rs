@@ -305,8 +305,8 @@ impl Stage {
         Operator(operator)
     }
 
-    /// The metrics of the running operator, as Prometheus asks for them.
-    pub async fn metrics(&self) -> String {
+    /// `HOST:PORT` of the running operator's admin endpoints.
+    pub fn admin_address(&self) -> String {
         let log = std::fs::read_to_string(&self.log).expect("the log can be read");
         let mut lines = log.lines().rev();
         let started = lines.find(|line| ["INFO", "started", "admin"].iter().all(|word| line.contains(word)));
@@ -314,12 +314,21 @@ impl Stage {
             .and_then(|line| line.split_once("127.0.0.1:"))
             .expect("the operator logs its address");
         let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        format!("127.0.0.1:{port}")
+    }
+
+    /// The metrics of the running operator, as Prometheus asks for them.
+    pub async fn metrics(&self) -> String {
+        self.metrics_as("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5")
+            .await
+    }
+
+    /// The metrics of the running operator for this `Accept` header.
+    pub async fn metrics_as(&self, accept: &str) -> String {
         let client = reqwest::Client::builder().no_proxy().build().expect("a client is made");
-        let request = client.get(format!("http://127.0.0.1:{port}/metrics")).header(
-            "Accept",
-            "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5",
-        );
-        let answer = request.send().await.expect("the operator answers");
+        let url = format!("http://{}/metrics", self.admin_address());
+        let answer = client.get(url).header("Accept", accept).send().await;
+        let answer = answer.expect("the operator answers");
         assert_eq!(answer.status(), 200);
         answer.text().await.expect("the metrics are text")
     }

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::super::tests::target;
 use super::*;
+use crate::metrics::{Format, Levels};
 
 /// Time passes when everybody sleeps, up to the first who wakes.
 #[derive(Default)]
@@ -131,7 +132,12 @@ fn world_with(answers: &[CloudErrorKind], options: GuardOptions) -> World {
         calls: AtomicUsize::new(0),
         gate: Semaphore::new(1000),
     });
-    let guard = GuardedAppCodes::new(Arc::clone(&cloud) as _, Arc::clone(&clock) as _, options);
+    let guard = GuardedAppCodes::new(
+        Arc::clone(&cloud) as _,
+        Arc::clone(&clock) as _,
+        options,
+        Arc::default(),
+    );
     World { clock, cloud, guard }
 }
 
@@ -212,6 +218,70 @@ async fn a_turn_that_is_far_off_is_told_instead_of_waited_for() {
         "ten a second over all"
     );
     assert_eq!((world.cloud.calls(), world.clock.uptime()), (2, Duration::ZERO));
+}
+
+/// Samples of a guard's metrics that are about whom it lets wait, without those that are 0.
+fn limited(guard: &GuardedAppCodes) -> Vec<String> {
+    let text = guard.metrics.encode(Format::Text, Levels::default());
+    let is_ours = |line: &&str| {
+        let is_count = line.starts_with("appcode_postponed_calls_total") || line.contains("_sum ");
+        is_count && !line.contains("queue") && !line.ends_with(" 0") && !line.ends_with(" 0.0")
+    };
+    text.lines().filter(is_ours).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn who_waits_and_who_is_put_off_is_counted_by_the_limit() {
+    let world = world_with(
+        &[],
+        GuardOptions {
+            max_wait: SECOND,
+            ..slow()
+        },
+    );
+    for _ in 0..3 {
+        world.guard.show_app(&target()).await.unwrap();
+    }
+    // The next turns are one and two seconds off.
+    let target = target();
+    let (first, second) = tokio::join!(world.guard.show_app(&target), world.guard.show_app(&target));
+    assert!(first.is_ok() && second.is_err());
+    assert_eq!(
+        limited(&world.guard),
+        [
+            "appcode_limiter_wait_seconds_sum 2.0",
+            r#"appcode_postponed_calls_total{limit="caller_rate"} 1"#,
+            "appcode_postponement_seconds_sum 2.0",
+        ]
+    );
+
+    let all = GuardOptions {
+        global_rate: 1.0,
+        burst: 1,
+        max_wait: Duration::ZERO,
+        ..GuardOptions::default()
+    };
+    let world = world_with(&[], all);
+    for number in 0..10 {
+        world.guard.show_app(&caller(&number.to_string(), "1")).await.unwrap();
+    }
+    world.guard.show_app(&caller("late", "1")).await.unwrap_err();
+    assert_eq!(
+        limited(&world.guard)[0],
+        r#"appcode_postponed_calls_total{limit="total_rate"} 1"#
+    );
+
+    let world = world_with(&[CloudErrorKind::CredentialsRejected], GuardOptions::default());
+    for _ in 0..2 {
+        world.guard.show_app(&target).await.unwrap_err();
+    }
+    assert_eq!(
+        limited(&world.guard),
+        [
+            r#"appcode_postponed_calls_total{limit="rejected"} 1"#,
+            "appcode_postponement_seconds_sum 330.0",
+        ]
+    );
 }
 
 /// So many resources with the same credentials.

@@ -54,6 +54,7 @@ impl Binaries {
             let wanted = Wanted {
                 servers: true,
                 kubectl: find_kubectl(&cache.version(source::VERSION)).is_none(),
+                prometheus: false,
             };
             source::build(cache, wanted, source::VERSION).await?;
         }
@@ -63,8 +64,8 @@ impl Binaries {
             source::build(
                 cache,
                 Wanted {
-                    servers: false,
                     kubectl: true,
+                    ..Wanted::default()
                 },
                 version,
             )
@@ -120,8 +121,8 @@ impl Binaries {
             source::build(
                 cache,
                 Wanted {
-                    servers: false,
                     kubectl: true,
+                    ..Wanted::default()
                 },
                 &version,
             )
@@ -150,13 +151,17 @@ fn complete_version(cache: &Cache) -> Option<&'static str> {
         .find(|version| is_complete(&cache.version(version)))
 }
 
-/// The one in the folder, else the one that a person here would use.
 fn find_kubectl(folder: &Path) -> Option<PathBuf> {
+    find(folder, "kubectl")
+}
+
+/// The program in the folder, else the one that a person here would use.
+pub(crate) fn find(folder: &Path, program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     [folder.to_path_buf()]
         .into_iter()
         .chain(env::split_paths(&path))
-        .map(|folder| folder.join("kubectl"))
+        .map(|folder| folder.join(program))
         .find(|program| program.is_file())
 }
 

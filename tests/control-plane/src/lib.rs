@@ -19,6 +19,8 @@
 //! 4. Debian's packages: etcd is unpacked from one, the others are compiled from the source package `kubernetes`. This
 //!    takes some ten minutes, once.
 //!
+//! [`Prometheus`], for tests of what the operator tells it, comes from Debian's package too, unless it is installed.
+//!
 //! By 3 the server is Kubernetes 1.33, by 4 it is 1.20; [`Binaries::minor`] tells. Release 1.20 knows no CEL rules in
 //! custom resources, no streaming lists and no `/openapi/v3`: call kubectl with `--validate=false`, and create or
 //! replace a custom resource definition that holds CEL rules instead of applying it.
@@ -32,6 +34,7 @@ mod manager;
 mod plane;
 mod process;
 mod progress;
+mod prometheus;
 mod published;
 mod ready;
 mod scratch;
@@ -42,3 +45,4 @@ pub use binaries::Binaries;
 pub use config::{Identity, Options};
 pub use error::Error;
 pub use plane::ControlPlane;
+pub use prometheus::Prometheus;

@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use control_plane::{Binaries, ControlPlane, Error, Identity, Options};
+use control_plane::{Binaries, ControlPlane, Error, Identity, Options, Prometheus};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A real Kubernetes control plane on this machine, without Docker.
@@ -17,7 +17,7 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Get the programs, so that a later start takes seconds.
+    /// Get the programs and Prometheus, so that a later start takes seconds.
     Prepare,
     /// Print where the programs are, getting them first if need be.
     Path,
@@ -39,7 +39,7 @@ enum Action {
 #[tokio::main]
 async fn main() -> ExitCode {
     let result = match Args::parse().command {
-        Action::Prepare => Binaries::obtain().await.map(|_| ()),
+        Action::Prepare => prepare().await,
         Action::Path => Binaries::obtain().await.map(|binaries| show(&binaries)),
         Action::Run {
             identities,
@@ -69,6 +69,12 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+async fn prepare() -> Result<(), Error> {
+    Binaries::obtain().await?;
+    Prometheus::obtain().await?;
+    Ok(())
 }
 
 fn show(binaries: &Binaries) {

@@ -19,6 +19,7 @@ type Step = (&'static str, &'static str);
 
 const INDEX: Step = ("index", "read the index of Debian's packages");
 const KUBECTL: Step = ("kubectl", "download kubectl");
+const PROMETHEUS: Step = ("prometheus", "unpack Prometheus");
 const SERVERS: [Step; 6] = [
     ("tools", "unpack the Go compiler"),
     ("etcd", "unpack etcd"),
@@ -32,10 +33,11 @@ const SERVERS: [Step; 6] = [
 ];
 
 /// What is to be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
     pub(crate) servers: bool,
     pub(crate) kubectl: bool,
+    pub(crate) prometheus: bool,
 }
 
 impl Wanted {
@@ -45,6 +47,7 @@ impl Wanted {
             .into_iter()
             .chain(servers)
             .chain(self.kubectl.then_some(KUBECTL))
+            .chain(self.prometheus.then_some(PROMETHEUS))
             .collect()
     }
 }
@@ -101,6 +104,7 @@ mod tests {
         for (name, _) in (Wanted {
             servers: true,
             kubectl: true,
+            prometheus: true,
         })
         .steps()
         {
@@ -117,8 +121,8 @@ mod tests {
     fn compiles_nothing_for_a_missing_kubectl() {
         assert_eq!(
             Wanted {
-                servers: false,
-                kubectl: true
+                kubectl: true,
+                ..Wanted::default()
             }
             .steps(),
             [INDEX, KUBECTL]

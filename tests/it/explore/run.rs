@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use appcode_operator::controller::take_turn;
+use appcode_operator::health::Health;
 use appcode_operator::metrics::Format;
 use jiff::SignedDuration;
 use rand::rngs::StdRng;
@@ -399,7 +400,7 @@ impl<'a> Run<'a> {
 
 /// What a process says of itself that no process should.
 fn faults_of_ours(process: &Process) -> Vec<String> {
-    let counted = process.ctx.scrape(Format::OpenMetrics);
+    let counted = process.ctx.scrape(Format::OpenMetrics, &Health::of(&process.ctx));
     let is_counted = |result: &&str| {
         let series = format!("appcode_reconciles_total{{result=\"{result}\"}} ");
         counted

@@ -129,7 +129,7 @@ fn world(codes: usize) -> (World, Arc<Trapped>, String) {
 }
 
 fn panics(world: &World) -> u64 {
-    let text = world.ctx.scrape(Format::OpenMetrics);
+    let text = world.ctx.scrape(Format::OpenMetrics, &Health::of(&world.ctx));
     let line = text
         .lines()
         .find_map(|line| line.strip_prefix(r#"appcode_reconciles_total{result="panicked"} "#));
@@ -324,7 +324,7 @@ async fn the_only_worker_outlives_panics_and_serves_the_others() {
     running.await.unwrap();
     world.assert_sound();
     assert!(
-        ctx.scrape(Format::Text)
+        ctx.scrape(Format::Text, &Health::of(&ctx))
             .contains(r#"appcode_reconciles_total{result="panicked"}"#)
     );
     assert_eq!(ctx.queue.len(), 6);

@@ -2,17 +2,22 @@
 
 use std::collections::BTreeMap;
 
+use appcode_operator::health::Health;
 use appcode_operator::metrics::Format;
 use cloud_simulator::{Fault, Operation};
 use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use pretty_assertions::assert_eq;
+use serde_json::json;
 
 use crate::support::World;
+use crate::support::api_server::ROTATIONS;
 use crate::support::script::{ApiFault, Call, Moment, Strike, Verb};
+use crate::support::stage::{NAME, NAMESPACE};
 
 /// Every sample of the running process that is not 0.
 fn samples(world: &World) -> BTreeMap<String, String> {
-    let text = world.ctx.scrape(Format::OpenMetrics);
+    let text = world.ctx.scrape(Format::OpenMetrics, &Health::of(&world.ctx));
     let samples = text.lines().filter(|line| !line.starts_with('#'));
     let samples = samples.map(|line| line.rsplit_once(' ').unwrap());
     samples
@@ -89,4 +94,52 @@ async fn a_code_that_cannot_be_saved_shows_until_it_is() {
     world.assert_ready();
     assert_eq!(told(&world, "appcode_unsaved_codes"), "0");
     assert_eq!(rotations(&world).len(), 1);
+}
+
+#[tokio::test]
+async fn the_times_of_a_resource_and_what_is_late_or_stopped_show_and_go_with_it() {
+    let mut world = World::settled().await;
+    let name =
+        |metric| format!(r#"appcode_rotation_{metric}_timestamp_seconds{{namespace="{NAMESPACE}",name="{NAME}"}}"#);
+    let (last, next) = (name("last_success"), name("next"));
+    assert_eq!([told(&world, &last), told(&world, &next)], ["0", "0"]);
+
+    let schedule = json!({"interval": "2h", "jitter": "0s"});
+    world
+        .stage
+        .edit_rotation(NAME, |object| object["spec"]["schedule"] = schedule);
+    world.stage.set_trigger("one");
+    world.run_to_rest().await;
+    let status = world.status();
+    let seconds = |time: &Option<Time>| time.as_ref().unwrap().0.as_second().to_string();
+    assert_eq!(told(&world, &last), seconds(&status.last_rotation_time));
+    assert_eq!(told(&world, &next), seconds(&status.next_rotation_time));
+    let late = ["appcode_overdue_resources", "appcode_overdue_seconds"];
+    assert_eq!(late.map(|name| told(&world, name)), ["0", "0.0"]);
+
+    // An hour after it was due the credentials are still bad.
+    world
+        .stage
+        .edit_secret("credentials", &[("accessKey", "no-such-key"), ("secretKey", "wrong")]);
+    world.run_for(SignedDuration::from_hours(3)).await;
+    assert_eq!(told(&world, late[0]), "1");
+    let age: f64 = told(&world, late[1]).parse().unwrap();
+    assert!((3000.0..4200.0).contains(&age), "{age}");
+    for metric in ["stalled", "unready"] {
+        let name = format!(r#"appcode_{metric}_resources{{reason="CredentialsRejected"}}"#);
+        assert_eq!(told(&world, &name), "1", "{metric}");
+    }
+    assert_eq!(told(&world, &next), seconds(&status.next_rotation_time));
+
+    world
+        .stage
+        .edit_rotation(NAME, |object| object["spec"]["suspend"] = json!(true));
+    world.run_for(SignedDuration::from_mins(1)).await;
+    assert_eq!((told(&world, late[0]), told(&world, &next)), ("0".into(), "0".into()));
+
+    world.stage.api.delete(ROTATIONS, NAMESPACE, NAME);
+    world.run_for(SignedDuration::from_mins(1)).await;
+    let text = world.ctx.scrape(Format::OpenMetrics, &Health::of(&world.ctx));
+    assert!(!text.contains(NAMESPACE), "{text}");
+    assert_eq!(told(&world, "appcode_resources"), "0");
 }

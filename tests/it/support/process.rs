@@ -93,7 +93,12 @@ impl Make {
         let struck = self.wrap.map_or(Arc::clone(&struck), |wrap| wrap(struck));
         let metrics = Arc::new(Metrics::default());
         let measured = MeasuredAppCodes::new(struck, clock.clone(), Arc::clone(&metrics));
-        let cloud = GuardedAppCodes::new(Arc::new(measured), clock.clone(), GuardOptions::default());
+        let cloud = GuardedAppCodes::new(
+            Arc::new(measured),
+            clock.clone(),
+            GuardOptions::default(),
+            Arc::clone(&metrics),
+        );
         let cluster = Cluster::new(stage.client_of(number), self.deadline);
         let settings = self.settings.clone();
         let mut ctx = Context::new(
@@ -170,5 +175,6 @@ fn settings(stage: &Stage) -> Settings {
         grace: Duration::from_secs(20),
         prompt: Duration::from_secs(5),
         watch_request: Duration::from_secs(240),
+        resource_metrics: 1000,
     }
 }

@@ -228,7 +228,7 @@ async fn a_wrong_key_locks_without_the_guard_and_never_with_it() {
         per_caller_rate: 1000.0,
         ..GuardOptions::default()
     };
-    let guarded = GuardedAppCodes::new(Arc::clone(&world.client) as _, clock, options);
+    let guarded = GuardedAppCodes::new(Arc::clone(&world.client) as _, clock, options, Arc::default());
     let call = || guarded.show_app(&target);
     let _ = tokio::join!(call(), call(), call(), call(), call(), call(), call(), call());
     for _ in 0..20 {
