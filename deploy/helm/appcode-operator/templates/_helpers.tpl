@@ -51,9 +51,10 @@ app.kubernetes.io/name: {{ include "appcode-operator.fullname" . | trunc 58 | tr
 {{- end -}}
 {{- end -}}
 
-{{/* Who may read mounted Secrets: root and the group of the pod, or everybody in it where it has no group. */}}
+{{/* Who may read mounted Secrets: root and the group of the pod (0440), or everybody in it where it has no group (0444). In
+decimal, as not all readers of YAML take a leading zero for octal. */}}
 {{- define "appcode-operator.fileMode" -}}
-{{- ternary "0444" "0440" (kindIs "invalid" .Values.podSecurityContext.fsGroup) -}}
+{{- ternary 292 288 (kindIs "invalid" .Values.podSecurityContext.fsGroup) -}}
 {{- end -}}
 
 {{/* Seconds in a duration such as 90s, 10m or 1h30m. */}}
