@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the Dockerfile where no registry of images can be reached, and runs what comes out. Debian, as root, with buildah,
-# crun, debootstrap and a Rust toolchain of this machine; its own mirror and crates are used, and no image is pulled.
+# runc, debootstrap and a Rust toolchain of this machine; its own mirror and crates are used, and no image is pulled.
 #
 #   deploy/try-image.sh [FOLDER]      # FOLDER keeps the two base systems (1 GiB), for the next time
 #
@@ -46,7 +46,7 @@ buildah inspect --type image --format '{{.OCIv1.Config.User}} {{.OCIv1.Config.En
 du -sh --apparent-size "$root"
 stat --format='%s bytes: %n' "$root/usr/bin/appcode-operator"
 
-# As the pod is: no root, no capability, nothing to write to.
+# As the pod is: no root, no capability, nothing to write to, 128 MiB.
 bundle=$(mktemp -d)
 for argument in --version --help; do
   python3 - "$bundle/config.json" "$root" "$argument" <<'PYTHON'
@@ -57,8 +57,8 @@ mounts = [{"destination": "/proc", "type": "proc", "source": "proc"}]
 process = {"user": user, "args": ["/usr/bin/appcode-operator", argument], "cwd": "/", "noNewPrivileges": True, "capabilities": {}}
 spaces = [{"type": kind} for kind in ("pid", "mount", "ipc", "uts", "network")]
 json.dump({"ociVersion": "1.0.2", "process": process, "root": {"path": root, "readonly": True}, "mounts": mounts,
-           "linux": {"namespaces": spaces}}, open(target, "w"))
+           "linux": {"namespaces": spaces, "resources": {"memory": {"limit": 128 << 20}}}}, open(target, "w"))
 PYTHON
-  crun --cgroup-manager=disabled run --bundle "$bundle" "appcode-operator-try-$$"
+  runc run --bundle "$bundle" "appcode-operator-try-$$"
 done
 rm -r "$bundle"
