@@ -38,6 +38,10 @@ use crate::workload::RestartTarget;
 /// How soon something is looked at again that a change inside the cluster may have mended.
 const LOCAL_RETRY: SignedDuration = SignedDuration::from_secs(60);
 
+/// How the operator gets back the rights that it was installed with, and no more than those.
+const INSTALL_AGAIN: &str =
+    "install it again as it was, by helm upgrade with the same values or kubectl apply -k of the same overlay";
+
 /// The one next thing to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
@@ -265,7 +269,7 @@ impl Planner<'_> {
                 Reason::SecretNotWritable,
                 format!(
                     "The operator may not read Secret {name}: {why}; nothing more is changed. Give it its rights back: \
-                     kubectl apply -f deploy/kustomize/base/rbac.yaml, or helm upgrade."
+                     {INSTALL_AGAIN}."
                 ),
                 LOCAL_RETRY,
             )),
@@ -309,8 +313,7 @@ impl Planner<'_> {
                     Reason::SecretNotWritable,
                     format!(
                         "The API server refuses to write Secret {name}: {why}; nothing more is changed. Mend the policy, or \
-                         give the operator its rights back: kubectl apply -f deploy/kustomize/base/rbac.yaml, or \
-                         helm upgrade."
+                         give the operator its rights back: {INSTALL_AGAIN}."
                     ),
                     LOCAL_RETRY,
                 )

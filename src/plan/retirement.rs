@@ -7,7 +7,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::open::attempt_pause;
-use super::{Cloud, LOCAL_RETRY, Observed, Planner, Question, Step, Story, stop, unsettled};
+use super::{Cloud, INSTALL_AGAIN, LOCAL_RETRY, Observed, Planner, Question, Step, Story, stop, unsettled};
 use crate::api::{Reason, RotationStep, Strategy};
 use crate::ids::Fingerprint;
 use crate::intent::{Distribution, Intent};
@@ -58,7 +58,7 @@ impl Planner<'_> {
         let why = self.o.finalizer_refused.as_ref()?;
         let message = format!(
             "The operator may not set or remove its finalizer on this resource: {why}; nothing more is changed. Give it its \
-             rights back: kubectl apply -f deploy/kustomize/base/rbac.yaml, or helm upgrade."
+             rights back: {INSTALL_AGAIN}."
         );
         Some(stop(Reason::FinalizerRefused, message, LOCAL_RETRY))
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::FLAGS;
-use crate::stage::Stage;
+use crate::stage::{FIRST_WITH_FOLDERS, Stage};
 
 /// The first release whose definitions have rules in CEL; earlier ones drop them.
 pub const FIRST_WITH_RULES: u32 = 25;
@@ -139,4 +139,52 @@ async fn the_manifests_install_as_they_are_written_and_a_second_time_changes_not
     }
     stage.kubectl(&["apply", "-f", &folder]);
     assert_eq!(stage.all_stored(&examples), applied, "versions included");
+}
+
+/// The first kubectl whose Kustomize may change the kind of an object.
+pub const FIRST_WITH_KIND_CHANGES: u32 = 22;
+
+/// From one overlay to the next as they stand; what an account may do is asked of the server.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_overlays_give_their_rights_in_their_namespace_and_nowhere_else() {
+    let stage = Stage::bare(Path::new(env!("CARGO_BIN_EXE_appcode-operator"))).await;
+    if stage
+        .kubectl_minor()
+        .is_some_and(|minor| minor < FIRST_WITH_KIND_CHANGES.max(FIRST_WITH_FOLDERS))
+    {
+        println!("kubectl is too old for the overlays that are for one namespace");
+        return;
+    }
+    stage.namespace("inference");
+    let who = "--as=system:serviceaccount:appcode-system:appcode-operator";
+    let may = |verb: &str, what: &str, namespace: &str| {
+        let (is_allowed, ..) = stage.run(&["auth", "can-i", verb, what, "-n", namespace, who], "");
+        is_allowed
+    };
+    for (overlay, may_create, may_restart) in [
+        ("namespaced", true, false),
+        ("namespaced-no-create-restart", false, true),
+    ] {
+        let folder = root()
+            .join("deploy/kustomize/overlays")
+            .join(overlay)
+            .display()
+            .to_string();
+        stage.kubectl(&["apply", "--validate=false", "-k", &folder]);
+        assert!(
+            may("get", "secrets", "inference") && may("patch", "secrets", "inference"),
+            "{overlay}"
+        );
+        assert_eq!(may("create", "secrets", "inference"), may_create, "{overlay}");
+        assert_eq!(may("patch", "deployments.apps", "inference"), may_restart, "{overlay}");
+        for (verb, what) in [("get", "secrets"), ("create", "secrets"), ("patch", "deployments.apps")] {
+            assert!(!may(verb, what, "default"), "{overlay}: {verb} {what} elsewhere");
+        }
+        assert!(!may("list", "secrets", "inference"), "{overlay}");
+        let pod = stage.get("appcode-system", "deployment", "appcode-operator")["spec"]["template"]["spec"].clone();
+        assert_eq!(
+            pod["containers"][0]["args"][0], "--watch-namespace=inference",
+            "{overlay}"
+        );
+    }
 }

@@ -231,6 +231,7 @@ async fn passes_its_test(stage: &Stage, port: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_that_was_installed_by_kustomize_makes_way_for_a_release() {
     let stage = Stage::set(Path::new(PROGRAM), &[]).await;
+    stage.allow_restarts();
     let file = chart().join("files/appcoderotations.yaml");
     let mut definition: Value = serde_saphyr::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
     if stage
@@ -253,16 +254,9 @@ async fn an_operator_that_was_installed_by_kustomize_makes_way_for_a_release() {
     assert!(refused.contains("invalid ownership metadata"), "{refused}");
 
     let readme = std::fs::read_to_string(chart().join("README.md")).unwrap();
-    let (_, block) = readme
-        .split_once("only the definition is given to the release")
-        .unwrap();
-    let block = block.split("```").nth(1).unwrap().replace("\\\n", " ");
-    let commands: Vec<&str> = block
-        .lines()
-        .filter_map(|line| line.strip_prefix("$ kubectl "))
-        .collect();
-    assert_eq!(commands.len(), 5);
-    for command in commands {
+    let commands = commands_after(&readme, "only the definition is given to the release");
+    assert_eq!(commands.len(), 6);
+    for command in &commands {
         let mut words: Vec<&str> = command.split_whitespace().collect();
         // The library writes under the name of its program, which is python here and helm elsewhere.
         let by_name = words.iter_mut().find(|word| **word == "--field-manager=helm");
@@ -275,9 +269,33 @@ async fn an_operator_that_was_installed_by_kustomize_makes_way_for_a_release() {
             stage.kubectl(&words);
         }
     }
+    for kind in ["clusterrole", "clusterrolebinding"] {
+        assert!(stage.get("", kind, "appcode-operator-restart").is_null(), "{kind}");
+    }
     stage.helm("install", &json!({})).unwrap();
     assert_eq!(column(&stage), "Time since creation");
     assert_eq!(uid(), before);
+
+    // A second one beside it, without the definition; and one of another name that takes the definition over.
+    let beside = json!({"name": "beside", "values": {"crds": {"enabled": false}}});
+    stage.helm("install", &beside).unwrap();
+    stage.helm("uninstall", &json!({})).unwrap();
+    let other = json!({"name": "other"});
+    let refused = stage.helm("install", &other).unwrap_err();
+    assert!(refused.contains("invalid ownership metadata"), "{refused}");
+    let [command] = commands_after(&readme, "hand the definition on:").try_into().unwrap();
+    let command = command.replace("NEW_NAMESPACE", NAMESPACE).replace("NEW_NAME", "other");
+    stage.kubectl(&command.split_whitespace().collect::<Vec<_>>());
+    stage.helm("install", &other).unwrap();
+    assert_eq!(uid(), before);
+}
+
+/// What `kubectl` is told to do in the first block after these words.
+fn commands_after(page: &str, words: &str) -> Vec<String> {
+    let (_, rest) = page.split_once(words).unwrap();
+    let block = rest.split("```").nth(1).unwrap().replace("\\\n", " ");
+    let commands = block.lines().filter_map(|line| line.strip_prefix("$ kubectl "));
+    commands.map(str::to_owned).collect()
 }
 
 /// Passes on what it gets to `to`, as a proxy for plain http may; counts connections.

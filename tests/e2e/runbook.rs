@@ -27,7 +27,7 @@ use tokio::task::LocalSet;
 use self::case::Case;
 use self::page::Block;
 use crate::FLAGS;
-use crate::stage::Stage;
+use crate::stage::{FIRST_WITH_FOLDERS, Stage};
 
 /// The budget that a case can use up.
 const BUDGET: &str = "--daily-budget=2";
@@ -108,6 +108,12 @@ fn tools(stage: &Stage) -> PathBuf {
         .is_some_and(|minor| minor < FIRST_WITH_VALIDATION)
     {
         script += "case $1 in apply|create|replace) set -- \"$@\" --validate=false;; esac\n";
+    }
+    if stage.kubectl_minor().is_some_and(|minor| minor < FIRST_WITH_FOLDERS) {
+        // It knows no folder as a resource of a kustomization, so it gets the roles as files.
+        script += "case \"$1 $2\" in 'apply -k')
+            case $3 in *restart) set -- apply -f deploy/kustomize/components/restart/rbac-restart.yaml;;
+            *) set -- apply -f deploy/kustomize/base/rbac.yaml;; esac;; esac\n";
     }
     let words = [kubectl.get_program()].into_iter().chain(kubectl.get_args());
     let words: Vec<String> = words.map(quoted).collect();

@@ -22,7 +22,7 @@ const ACCOUNT: &str = "appcode-operator";
 pub const PATIENCE: Duration = Duration::from_secs(240);
 
 /// The first release of kubectl that takes a folder for a resource of a kustomization.
-const FIRST_WITH_FOLDERS: u32 = 21;
+pub const FIRST_WITH_FOLDERS: u32 = 21;
 
 /// A running control plane with the operator installed, and a cloud.
 pub struct Stage {
@@ -189,7 +189,7 @@ impl Stage {
         self.kubectl(&["apply", "--validate=false", "-f", &file]);
     }
 
-    fn kubectl_minor(&self) -> Option<u32> {
+    pub fn kubectl_minor(&self) -> Option<u32> {
         let version = self.kubectl(&["version", "--client", "-o", "json"]);
         let version: Value = serde_json::from_str(&version).expect("kubectl prints JSON");
         let minor = version["clientVersion"]["minor"].as_str()?;

@@ -6,11 +6,13 @@ mod page;
 mod pages;
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use appcode_operator::api::{AppCodeRotation, Reason};
 use appcode_operator::args::Args;
 use appcode_operator::validate::validate;
 use clap::Parser;
+use serde_json::Value;
 
 /// Reasons that need nobody.
 const QUIET: [Reason; 21] = [
@@ -89,6 +91,82 @@ fn each_manifest_of_the_docs_is_one_that_the_operator_takes() {
             let rotation: AppCodeRotation = serde_json::from_value(object).unwrap();
             let refused = validate(&rotation, &rules).err();
             assert!(refused.is_none(), "{:?}: {refused:?}", rotation.metadata.name);
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
+}
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(root().join(name)).unwrap()
+}
+
+/// What a person types to install: commands, and values that the text names.
+#[test]
+fn the_chart_has_each_value_that_the_pages_name() {
+    let chart = "deploy/helm/appcode-operator";
+    let values: Value = serde_saphyr::from_str(&read(&format!("{chart}/values.yaml"))).unwrap();
+    let is_value = |name: &str| values.pointer(&format!("/{}", name.replace('.', "/"))).is_some();
+    let (mut set, mut named) = (0, 0);
+    let readme = format!("{chart}/README.md");
+    for page in ["docs/install.md", "docs/gitops.md", "docs/runbook.md", &readme] {
+        let text = read(page);
+        for assignment in text.split("--set ").skip(1) {
+            let name = assignment.split('=').next().unwrap();
+            assert!(is_value(name), "{page}: --set {name}");
+            set += 1;
+        }
+        for code in text.split('`').skip(1).step_by(2) {
+            let name = code.split('=').next().unwrap();
+            let is_path = name.contains('.') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '.');
+            // Fields of a resource and files have dots too.
+            if is_path && values.get(name.split('.').next().unwrap()).is_some() {
+                assert!(is_value(name), "{page}: {name}");
+                named += 1;
+            }
+        }
+        for path in text.split_whitespace().filter(|word| word.starts_with("deploy/")) {
+            let path = path.trim_end_matches(['`', ',', ';', '.', ':', ')']);
+            assert!(root().join(path).exists(), "{page}: {path}");
+        }
+    }
+    assert!(
+        set >= 5 && named > 20,
+        "{set} and {named}: the pages are read in another way than they are written"
+    );
+}
+
+#[test]
+fn the_page_installs_in_three_commands() {
+    let text = read("docs/install.md");
+    let section = text.split("\n## Three commands\n").nth(1).unwrap();
+    let block = section
+        .split("```console\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    let commands: Vec<&str> = block.lines().filter_map(|line| line.strip_prefix("$ ")).collect();
+    assert_eq!(commands.len(), 3, "{block}");
+    assert!(commands[0].starts_with("helm install appcode-operator deploy/helm/appcode-operator "));
+}
+
+/// The page says of each threat what tries it.
+#[test]
+fn the_tests_that_the_table_of_threats_names_are_there() {
+    let text = read("docs/security.md");
+    let table = text.split("\n## Threats and tests\n").nth(1).unwrap();
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() > 10);
+    for row in rows {
+        let tried = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let mut names = tried.split('`').skip(1).step_by(2).peekable();
+        assert!(names.peek().is_some() || tried.starts_with("not tried"), "{row}");
+        for name in names {
+            assert!(root().join(format!("tests/{name}.rs")).exists(), "{name}");
         }
     }
 }

@@ -16,7 +16,8 @@ use crate::cache::Cache;
 use crate::config::hex;
 use crate::progress::Progress;
 
-/// The oldest release that the operator supports, so that tests cannot lean on anything newer.
+/// A release of the middle: the operator supports 1.20 and later, and where this one cannot be downloaded the tests run on the 1.20
+/// that [`source`](crate::source) builds.
 pub(crate) const VERSION: &str = "v1.33.0";
 
 /// How long a machine without internet waits before the next way is tried.

@@ -152,7 +152,8 @@ pub async fn budget_used_up(case: Case) {
 }
 
 /// Takes rights from the operator, so nothing else may run beside it.
-pub async fn lost_rights(case: Case) {
+pub async fn lost_rights(mut case: Case) {
+    case.word("OVERLAY", "deploy");
     let app = case.app(1);
     case.start_ready(&app, json!({})).await;
     let roles: Api<ClusterRole> = Api::all(case.suite().client.clone());
@@ -169,11 +170,8 @@ pub async fn lost_rights(case: Case) {
         .await
         .unwrap();
     case.request_rotation("now").await;
-    case.stops(
-        &["Secret one", "forbidden"],
-        "kubectl apply -f deploy/kustomize/base/rbac.yaml",
-    )
-    .await;
+    case.stops(&["Secret one", "forbidden", "helm upgrade"], "kubectl apply -k")
+        .await;
     case.assert_unchanged(&app);
     case.follow().await;
     case.ends(NAME, NAME, &app.app_id, 1).await;

@@ -127,7 +127,8 @@ pub async fn not_waited_for(case: Case) {
 }
 
 /// Takes a right from the operator, so nothing else may run beside it.
-pub async fn no_right_to_restart(case: Case) {
+pub async fn no_right_to_restart(mut case: Case) {
+    case.word("OVERLAY", "deploy/kustomize/overlays/restart");
     let bindings: Api<ClusterRoleBinding> = Api::all(case.suite().client.clone());
     bindings
         .delete("appcode-operator-restart", &DeleteParams::default())
@@ -144,7 +145,8 @@ pub async fn no_right_to_restart(case: Case) {
 }
 
 /// As above: the role is as it was before there was a finalizer.
-pub async fn no_right_to_hold(case: Case) {
+pub async fn no_right_to_hold(mut case: Case) {
+    case.word("OVERLAY", "deploy");
     let roles: Api<ClusterRole> = Api::all(case.suite().client.clone());
     let mut role = roles.get("appcode-operator").await.unwrap();
     let is_on_it = |resources: &Option<Vec<String>>| resources.iter().flatten().any(|it| it == "appcoderotations");
@@ -155,11 +157,8 @@ pub async fn no_right_to_hold(case: Case) {
     let params = PatchParams::default();
     roles.patch("appcode-operator", &params, &patch).await.unwrap();
     let app = rotated(&case, json!({})).await;
-    case.stops(
-        &["finalizer", "forbidden"],
-        "kubectl apply -f deploy/kustomize/base/rbac.yaml",
-    )
-    .await;
+    case.stops(&["finalizer", "forbidden", "helm upgrade"], "kubectl apply -k")
+        .await;
     case.assert_unchanged(&app);
     case.follow().await;
     ends(&case, &app).await;

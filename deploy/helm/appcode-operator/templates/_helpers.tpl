@@ -1,12 +1,16 @@
-{{/* Name of every object. */}}
+{{/* Name of every object. A Service has it too, so it is a DNS label that begins with a letter; names of releases may have dots. */}}
 {{- define "appcode-operator.fullname" -}}
+{{- $name := printf "%s-%s" .Release.Name .Chart.Name -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- $name = .Values.fullnameOverride -}}
 {{- else if contains .Chart.Name .Release.Name -}}
-{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 63 | trimSuffix "-" -}}
+{{- $name = .Release.Name -}}
 {{- end -}}
+{{- $name = $name | replace "." "-" | trunc 63 | trimSuffix "-" -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) -}}
+{{- fail (printf "%s cannot be the name of a Service, which begins with a letter: set fullnameOverride" $name) -}}
+{{- end -}}
+{{- $name -}}
 {{- end -}}
 
 {{/* What a Deployment finds its pods by: can never change, so nothing of a version stands in it. */}}
@@ -45,6 +49,12 @@ app.kubernetes.io/name: {{ include "appcode-operator.fullname" . | trunc 58 | tr
 {{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{/* Who may read mounted Secrets: root and the group of the pod (0440), or everybody in it where it has no group (0444). In
+decimal, as not all readers of YAML take a leading zero for octal. */}}
+{{- define "appcode-operator.fileMode" -}}
+{{- ternary 292 288 (kindIs "invalid" .Values.podSecurityContext.fsGroup) -}}
 {{- end -}}
 
 {{/* Seconds in a duration such as 90s, 10m or 1h30m. */}}
@@ -88,6 +98,6 @@ app.kubernetes.io/name: {{ include "appcode-operator.fullname" . | trunc 58 | tr
 {{- fail "defaultIdentity.allow lets namespaces use the operator's own credentials, but defaultIdentity.secretName names none" -}}
 {{- end -}}
 {{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.apiServer.cidrs) -}}
-{{- fail "networkPolicy.enabled cuts the operator off from the API server unless networkPolicy.apiServer.cidrs names its addresses: kubectl get endpoints kubernetes -n default" -}}
+{{- fail "networkPolicy.enabled cuts the operator off from the API server unless networkPolicy.apiServer.cidrs names its addresses, and networkPolicy.apiServer.ports its ports: take both from kubectl get endpoints kubernetes -n default" -}}
 {{- end -}}
 {{- end -}}

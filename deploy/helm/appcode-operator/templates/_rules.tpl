@@ -1,8 +1,8 @@
 {{/* Exactly the verbs that are used. Secrets are never listed or watched: who may do that reads them all. */}}
 {{- define "appcode-operator.rules" -}}
 # list and watch: to know when to look at a resource. get: what decides is read live. patch: for the finalizer
-# appcode.dev/retirement only, under the resourceVersion, while a code of the resource is still to be deleted in the cloud
-# (strategy Overlap). Rights cannot be given for one field; the spec is never written.
+# appcode.dev/retirement only, under the resourceVersion, from before a second code is added until the first one is
+# deleted (strategy Overlap). Rights cannot be given for one field; the spec is never written.
 - apiGroups: [appcode.dev]
   resources: [appcoderotations]
   verbs: [get, list, watch, patch]
