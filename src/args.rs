@@ -138,6 +138,11 @@ pub struct Args {
     /// below warn, since their lines may hold URLs.
     #[arg(long, env = "APPCODE_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,
+
+    /// File whose first line is the filter instead, and stays so: it is looked at every five seconds, and a change counts at
+    /// once. Without the file, or with nothing in it, --log counts.
+    #[arg(long, env = "APPCODE_LOG_FROM", value_name = "FILE")]
+    pub log_from: Option<PathBuf>,
 }
 
 /// How log lines are written.

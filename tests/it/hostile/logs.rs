@@ -38,6 +38,7 @@ impl Kept {
         LazyLock::force(&ANOTHER);
         telemetry::subscriber(format, "trace", self.clone())
             .unwrap()
+            .0
             .set_default()
     }
 
