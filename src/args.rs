@@ -8,6 +8,7 @@ use clap::{Parser, ValueEnum};
 use jiff::SignedDuration;
 use secrecy::SecretString;
 
+use crate::api::MANAGER;
 use crate::controller::Settings;
 use crate::endpoint::{Endpoint, EndpointRules};
 use crate::identity::{Allowance, Identity};
@@ -202,6 +203,15 @@ fn duration(text: &str) -> Result<SignedDuration, String> {
     }
 }
 
+/// Name of the pod, as its manifest or the container runtime tells it.
+fn instance(variable: impl Fn(&str) -> Option<String>) -> String {
+    let names = ["POD_NAME", "HOSTNAME"].into_iter().filter_map(variable);
+    let name = names
+        .map(|name| name.trim().chars().take(128).collect())
+        .find(|name: &String| !name.is_empty());
+    name.unwrap_or_else(|| MANAGER.to_owned())
+}
+
 impl Args {
     /// What the controller works with.
     ///
@@ -276,6 +286,7 @@ impl Args {
             concurrency: usize::from(self.concurrency),
             grace: self.shutdown_grace.unsigned_abs(),
             prompt: self.prompt(),
+            instance: instance(|name| std::env::var(name).ok()),
         })
     }
 
@@ -386,6 +397,17 @@ mod tests {
         assert!(matches!(args(&[]).identity(|_| None), Identity::None));
         let directory = args(&["--default-credentials-dir=/somewhere"]);
         assert!(matches!(directory.identity(variable), Identity::Directory(_)));
+    }
+
+    #[test]
+    fn the_pod_is_named_by_its_manifest_or_its_host_name() {
+        let of = |pairs: &[(&str, &str)]| {
+            instance(|name| pairs.iter().find(|pair| pair.0 == name).map(|pair| pair.1.to_owned()))
+        };
+        assert_eq!(of(&[("POD_NAME", "pod"), ("HOSTNAME", "host")]), "pod");
+        assert_eq!(of(&[("POD_NAME", ""), ("HOSTNAME", "host")]), "host");
+        assert_eq!(of(&[]), MANAGER);
+        assert_eq!(of(&[("HOSTNAME", &"x".repeat(200))]).len(), 128);
     }
 
     #[test]

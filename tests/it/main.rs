@@ -14,6 +14,7 @@ mod explore;
 mod faults;
 mod gitops;
 mod hostile;
+mod logs;
 mod manifests;
 mod model;
 mod reconcile;

@@ -169,5 +169,6 @@ fn settings(stage: &Stage) -> Settings {
         concurrency: 4,
         grace: Duration::from_secs(20),
         prompt: Duration::from_secs(5),
+        instance: "operator-0".into(),
     }
 }
