@@ -139,16 +139,17 @@ async fn a_release_is_installed_upgraded_rolled_back_and_uninstalled_without_a_r
     passes_its_test(&stage, deployed.port).await;
 
     // Upgrade: another definition, another Deployment.
-    let upgraded = stage.values(&json!({"settings": {"concurrency": 4}}));
+    let upgraded = stage.values(&json!({"log": {"format": "text"}}));
     stage.helm("upgrade", &json!({"values": upgraded})).unwrap();
     assert_eq!(column(&stage), "Time since creation");
     assert_eq!(stage.end_operator("TERM"), Some(0));
     let again = stage.start_release().await;
-    assert!(again.args.contains(&"--concurrency=4".to_owned()), "{:?}", again.args);
+    assert!(again.args.contains(&"--log-format=text".to_owned()), "{:?}", again.args);
 
     // What is logged changes under the pod that runs.
     let spec = stage.get(NAMESPACE, "deployment", RELEASE)["spec"].clone();
-    let talkative = stage.values(&json!({"settings": {"concurrency": 4}, "log": {"filter": "debug"}}));
+    let mut talkative = upgraded.clone();
+    talkative["log"]["filter"] = json!("debug");
     stage.helm("upgrade", &json!({"values": talkative})).unwrap();
     assert_eq!(stage.get(NAMESPACE, "deployment", RELEASE)["spec"], spec);
     // In place of the kubelet, which brings the files of a pod up to date.

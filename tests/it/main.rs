@@ -10,6 +10,7 @@
 
 mod crd;
 mod docs;
+mod events;
 mod explore;
 mod faults;
 mod gitops;
