@@ -92,7 +92,7 @@ async fn what_holds_a_new_code_up_is_not_told_again_by_a_restart() {
     })
     .await;
     world.stage.edit_workload(&target("Deployment/web"), |object| {
-        object["spec"]["paused"] = json!(true)
+        object["spec"]["paused"] = json!(true);
     });
     minutes(&mut world, 30).await;
     assert_quiet(world, &["Adopted", "Rotated", "Restarted", "RolloutHeld"]).await;
