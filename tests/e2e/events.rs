@@ -41,6 +41,7 @@ impl Stage {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::too_many_lines, reason = "a story is as long as its events")]
 async fn kubectl_describe_tells_the_story_of_a_resource_and_no_restart_tells_it_again() {
     let mut stage = stage_with(&[]).await;
     assert!(
