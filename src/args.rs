@@ -8,6 +8,7 @@ use clap::{ArgAction, Parser, ValueEnum};
 use jiff::SignedDuration;
 use secrecy::SecretString;
 
+use crate::api::MANAGER;
 use crate::controller::Settings;
 use crate::endpoint::{Endpoint, EndpointRules};
 use crate::identity::{Allowance, Identity};
@@ -177,6 +178,11 @@ pub struct Args {
     /// below warn, since their lines may hold URLs.
     #[arg(long, env = "APPCODE_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,
+
+    /// File whose first line is the filter instead, and stays so: it is looked at every five seconds, and a change counts at
+    /// once. Without the file, or with nothing in it, --log counts.
+    #[arg(long, env = "APPCODE_LOG_FROM", value_name = "FILE")]
+    pub log_from: Option<PathBuf>,
 }
 
 /// How log lines are written.
@@ -234,6 +240,15 @@ fn duration(text: &str) -> Result<SignedDuration, String> {
     } else {
         Err("must be longer than zero".to_owned())
     }
+}
+
+/// Name of the pod, as its manifest or the container runtime tells it.
+fn instance(variable: impl Fn(&str) -> Option<String>) -> String {
+    let names = ["POD_NAME", "HOSTNAME"].into_iter().filter_map(variable);
+    let name = names
+        .map(|name| name.trim().chars().take(128).collect())
+        .find(|name: &String| !name.is_empty());
+    name.unwrap_or_else(|| MANAGER.to_owned())
 }
 
 impl Args {
@@ -312,6 +327,7 @@ impl Args {
             prompt: self.prompt(),
             watch_request: self.watch_request.unsigned_abs(),
             resource_metrics: usize::try_from(self.resource_metrics).unwrap_or(usize::MAX),
+            instance: instance(|name| std::env::var(name).ok()),
         })
     }
 
@@ -431,6 +447,17 @@ mod tests {
         assert!(matches!(args(&[]).identity(|_| None), Identity::None));
         let directory = args(&["--default-credentials-dir=/somewhere"]);
         assert!(matches!(directory.identity(variable), Identity::Directory(_)));
+    }
+
+    #[test]
+    fn the_pod_is_named_by_its_manifest_or_its_host_name() {
+        let of = |pairs: &[(&str, &str)]| {
+            instance(|name| pairs.iter().find(|pair| pair.0 == name).map(|pair| pair.1.to_owned()))
+        };
+        assert_eq!(of(&[("POD_NAME", "pod"), ("HOSTNAME", "host")]), "pod");
+        assert_eq!(of(&[("POD_NAME", ""), ("HOSTNAME", "host")]), "host");
+        assert_eq!(of(&[]), MANAGER);
+        assert_eq!(of(&[("HOSTNAME", &"x".repeat(200))]).len(), 128);
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub use self::signs::{Census, Signs, Why};
 use crate::clock::Clock;
 use crate::health::Health;
 use crate::identity::Identity;
-use crate::ids::AppIdentity;
+use crate::ids::{AppIdentity, RotationId};
 use crate::leader::Leadership;
 use crate::metrics::{Format, Levels, Metrics};
 use crate::modelarts::{AppCode, AppCodes};
@@ -78,6 +78,8 @@ pub struct Settings {
     pub watch_request: Duration,
     /// Most resources that metrics show one by one.
     pub resource_metrics: usize,
+    /// Who reports events: the pod's name, at most 128 characters.
+    pub instance: String,
 }
 
 /// From what was observed to the one next step.
@@ -332,11 +334,34 @@ pub struct Next {
     pub nudged: bool,
 }
 
+/// The span of all that is logged in a turn of a resource. It is of the highest level, so that no filter takes the name of the
+/// resource from a line that it lets through. The rotation is recorded once one is known to be open.
+fn span_of(key: &Key) -> tracing::Span {
+    tracing::error_span!("reconcile", resource = %key, rotation_id = tracing::field::Empty)
+}
+
+/// Names the rotation that the pass is about from now on, on each line of its span.
+fn record_rotation(told: &mut Option<RotationId>, step: &Step, observed: &Observed) {
+    let begun = match step {
+        Step::WriteIntent { record, .. } => record.intent.as_ref(),
+        _ => None,
+    };
+    let held = observed.memory.held.as_ref().map(|held| &held.intent);
+    let open = begun
+        .or(held)
+        .or_else(|| observed.intent().filter(|intent| intent.is_unfinished()));
+    let id = open.map(|intent| &intent.rotation_id);
+    // In the text format, what is recorded again is written again.
+    if id.is_some() && id != told.as_ref() {
+        *told = id.cloned();
+        tracing::Span::current().record("rotation_id", id.map(tracing::field::display));
+    }
+}
+
 /// One pass over one resource. Returns when it has its next turn; never, if it is gone.
 ///
 /// # Errors
 /// When the API server failed; all that must not be lost is on the Secret or remembered.
-#[tracing::instrument(skip_all, fields(resource = %turn.key))]
 pub async fn reconcile(ctx: &Context, turn: &Turn) -> Result<Option<Next>, Error> {
     // Reads the Secrets, then the resource (I/O, may fail).
     let Some(mut pass) = observe::observe(ctx, turn).await? else {
@@ -370,8 +395,10 @@ fn held_retry(ctx: &Context, since: Duration) -> Duration {
 }
 
 async fn work(ctx: &Context, pass: &mut observe::Pass) -> Result<Step, Error> {
+    let mut rotation = None;
     for _ in 0..MOST_STEPS {
         let step = (ctx.decide)(&pass.observed, ctx.now());
+        record_rotation(&mut rotation, &step, &pass.observed);
         tracing::debug!(?step, "planned");
         match step {
             Step::AskCloud => ask::ask_cloud(ctx, pass).await?,

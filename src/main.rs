@@ -29,7 +29,7 @@ async fn main() -> anyhow::Result<()> {
     if let Some(address) = &args.ask_ready {
         return Ok(admin::ask_ready(address, READY_WITHIN)?);
     }
-    telemetry::start(args.log_format, &args.log).context("--log cannot be read")?;
+    telemetry::start(args.log_format, &args.log, args.log_from.clone()).context("--log cannot be read")?;
     let settings = args.settings()?;
 
     let mut config = kube::Config::infer()

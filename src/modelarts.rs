@@ -204,6 +204,8 @@ pub struct App {
     /// Whether at least one value was masked or unreadable, or the answer listed no codes at all (an app without codes
     /// has an empty list), so that `codes` is not the whole list.
     pub masked: bool,
+    /// `X-Request-Id` of the answer: what the vendor's support asks for.
+    pub request_id: Option<String>,
 }
 
 /// What is sent in the body of a change: the app's own present name and remark, so that nothing is renamed.

@@ -3,9 +3,12 @@
 //! A status is written only when something other than a time changed, so that the operator does not wake itself; the
 //! time of the last check is the exception, once in a check period.
 
+mod notes;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+pub use self::notes::{Note, UNTOLD, happened_notes, notes};
 use crate::api::{
     AppCodeRotationStatus, AppStatus, ConditionType, CurrentCode, Failures, HistoryEntry, OpenRotation, Outcome, Phase,
     PlainCode, PreviousCode, Reason, RotationStep, Strategy, VerificationOutcome, VerificationStatus,
@@ -47,6 +50,8 @@ pub enum Happened {
     NotRetired(Intent),
     /// A workload was restarted.
     Restarted(RestartTarget),
+    /// A rotation was marked for its first call.
+    Began(Intent),
 }
 
 /// A pass that came to its end.
@@ -626,189 +631,6 @@ pub fn is_worth_writing(
         _ => false,
     };
     is_checked || timeless(old) != timeless(new)
-}
-
-/// An event for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// Whether a person may need to act.
-    pub is_warning: bool,
-    /// Equal to a condition's reason.
-    pub reason: Reason,
-    /// What the operator did.
-    pub action: &'static str,
-    /// What happened, at most 1,024 bytes.
-    pub text: String,
-}
-
-/// The events of a pass: what happened, and what changed between the two statuses.
-pub fn notes(pass: Pass<'_>, old: &AppCodeRotationStatus, new: &AppCodeRotationStatus) -> Vec<Note> {
-    let app = pass
-        .observed
-        .wanted
-        .as_ref()
-        .map_or_else(|_| String::new(), |wanted| wanted.app.app_id.to_string());
-    let mut notes: Vec<Note> = pass
-        .happened
-        .iter()
-        .filter_map(|happened| happened_note(happened, &app))
-        .collect();
-    notes.extend(rotated_note(pass, old, new, &app));
-    notes.extend(retired_note(pass, old, new, &app));
-    // By reason and generation, not by message: the wording of a refusal may change from one look to the next.
-    let said = |status: &AppCodeRotationStatus| {
-        let stalled = status
-            .condition(ConditionType::Stalled)
-            .filter(|condition| condition.status == "True");
-        stalled.map(|condition| (condition.reason.clone(), condition.observed_generation))
-    };
-    if let Step::Stop { reason, message, .. } = pass.step {
-        if said(old) != said(new) {
-            notes.push(note(true, *reason, "Stop", message.clone()));
-        }
-    } else if old.is_true(ConditionType::Stalled) && new.is_true(ConditionType::Ready) {
-        notes.push(note(
-            false,
-            Reason::CodeListed,
-            "Check",
-            "All is well again: the Secret holds a code that the cloud lists.".into(),
-        ));
-    }
-    if let Step::Linger { reason, message, .. } = pass.step {
-        let is_for_a_person = matches!(reason, Reason::VerificationFailed | Reason::RolloutHeld);
-        let was = old.condition(ConditionType::Reconciling).map(|it| it.reason.as_str());
-        if is_for_a_person && was != Some(reason.as_str()) {
-            notes.push(note(true, *reason, "Distribute", message.clone()));
-        }
-    }
-    if let Step::Retry { failure } = pass.step
-        && old
-            .failures
-            .as_ref()
-            .is_none_or(|failures| failures.last_reason != failure.reason.as_str())
-    {
-        notes.push(note(true, failure.reason, "Retry", failure.message.clone()));
-    }
-    if new.is_true(ConditionType::CodeExposed) && !old.is_true(ConditionType::CodeExposed) {
-        let text = "status.appCode now shows the code to whoever may read this resource, because spec.statusCode is Plaintext.";
-        notes.push(note(true, Reason::PlaintextRequested, "Publish", text.into()));
-    }
-    notes
-}
-
-/// Told when status first shows the rotation, so that a write that was lost or repeated on the way loses or doubles
-/// nothing. A status that was wiped tells nothing new.
-fn rotated_note(pass: Pass<'_>, old: &AppCodeRotationStatus, new: &AppCodeRotationStatus, app: &str) -> Option<Note> {
-    let o = pass.observed;
-    let is_persist = |happened: &Happened| {
-        matches!(
-            happened,
-            Happened::Wrote {
-                why: WriteReason::Persist,
-                ..
-            }
-        )
-    };
-    if old.rotation_number.is_none() && !pass.happened.iter().any(is_persist) {
-        return None;
-    }
-    let number = new
-        .rotation_number
-        .filter(|_| new.rotation_number > old.rotation_number)?;
-    let (_, book) = o.book()?;
-    let intent = book.record.intent.as_ref().filter(|intent| intent.number == number)?;
-    let text = format!(
-        "Rotated the code of app {app} (trigger {}, rotation {}, number {number}); its fingerprint is now {}.",
-        intent.trigger.as_str(),
-        intent.rotation_id,
-        book.record.fingerprint?.short()
-    );
-    Some(note(false, Reason::Rotated, "Rotate", text))
-}
-
-/// Told when history first shows it, as [`rotated_note`].
-fn retired_note(pass: Pass<'_>, old: &AppCodeRotationStatus, new: &AppCodeRotationStatus, app: &str) -> Option<Note> {
-    let intent = retired(pass.observed)?;
-    let shows = |status: &AppCodeRotationStatus| {
-        let mut entries = status.history.iter();
-        entries.any(|entry| entry.rotation_id == intent.rotation_id.as_str() && entry.retired_at.is_some())
-    };
-    let text = format!(
-        "The code {} of app {app}, which rotation {} replaced, is gone.",
-        base(intent),
-        intent.rotation_id
-    );
-    (shows(new) && !shows(old)).then(|| note(false, Reason::Retired, "Retire", text))
-}
-
-fn happened_note(happened: &Happened, app: &str) -> Option<Note> {
-    match happened {
-        Happened::Wrote {
-            why: WriteReason::Persist,
-            ..
-        } => None,
-        Happened::Wrote {
-            code,
-            why: WriteReason::Adopt,
-            ..
-        } => {
-            let text = format!("Took over code {} of app {app} without rotating it.", code.short());
-            Some(note(false, Reason::Adopted, "Adopt", text))
-        }
-        Happened::Wrote {
-            why: WriteReason::Render,
-            ..
-        } => {
-            let text = "Brought the keys, labels, annotations and owner of the Secret to what spec.target says; its code stays.";
-            Some(note(false, Reason::Rendered, "Render", text.to_owned()))
-        }
-        Happened::Wrote { code, .. } => {
-            let text = format!(
-                "Wrote code {} of app {app} into the Secret again, which did not hold it.",
-                code.short()
-            );
-            Some(note(false, Reason::Repaired, "Repair", text))
-        }
-        Happened::Abandoned(intent) => {
-            let text = format!(
-                "Left rotation {} of app {} behind, because the resource names another app now.",
-                intent.rotation_id, intent.app.app_id
-            );
-            Some(note(true, Reason::Abandoned, "Abandon", text))
-        }
-        Happened::Restarted(target) => {
-            let text = format!("Restarted {target}, so that it reads the new code of app {app}.");
-            Some(note(false, Reason::Restarted, "Restart", text))
-        }
-        Happened::NotRetired(intent) => {
-            let text = format!(
-                "Code {} of app {}, which rotation {} replaced, was not deleted and still works. Delete it in the cloud's \
-                 console if nobody uses it.",
-                base(intent),
-                intent.app.app_id,
-                intent.rotation_id
-            );
-            Some(note(true, Reason::NotRetired, "Retire", text))
-        }
-    }
-}
-
-fn base(intent: &Intent) -> String {
-    intent.base.as_ref().map(Fingerprint::short).unwrap_or_default()
-}
-
-fn note(is_warning: bool, reason: Reason, action: &'static str, mut text: String) -> Note {
-    let cut = (0..=1024.min(text.len()))
-        .rev()
-        .find(|at| text.is_char_boundary(*at))
-        .unwrap_or(0);
-    text.truncate(cut);
-    Note {
-        is_warning,
-        reason,
-        action,
-        text,
-    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,19 @@
-//! Logs: format and filter.
+//! Logs: format and filter, which may change while the program runs.
+
+mod dial;
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use tracing::{Level, Subscriber};
-use tracing_subscriber::filter::{EnvFilter, FilterExt, ParseError, filter_fn};
+use tracing_subscriber::Registry;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
+pub use self::dial::{BadFilter, Dial};
 use crate::args::LogFormat;
 use crate::modelarts::scrub;
 
@@ -23,34 +29,47 @@ const QUIET: &[&str] = &[
     "kube_client",
 ];
 
-/// Starts logging to standard error.
+/// Starts logging to standard error. The filter is `filter`, or what the file `from` says from now on.
 ///
 /// # Errors
-/// When `filter` cannot be read.
-pub fn start(format: LogFormat, filter: &str) -> Result<(), ParseError> {
-    subscriber(format, filter, std::io::stderr).map(SubscriberInitExt::init)
+/// When `filter` cannot be read; a file that cannot is told in the log.
+pub fn start(format: LogFormat, filter: &str, from: Option<PathBuf>) -> Result<(), BadFilter> {
+    let (lines, mut dial) = subscriber(format, filter, std::io::stderr)?;
+    lines.init();
+    if let Some(file) = from {
+        dial.look(&file);
+        tokio::spawn(dial.follow(file));
+    }
+    Ok(())
 }
 
-/// What [`start`] installs, writing elsewhere.
+/// What [`start`] installs, writing elsewhere, and what changes its filter.
 ///
 /// # Errors
 /// When `filter` cannot be read.
-pub fn subscriber<W>(format: LogFormat, filter: &str, writer: W) -> Result<impl Subscriber + Send + Sync, ParseError>
+pub fn subscriber<W>(
+    format: LogFormat,
+    filter: &str,
+    writer: W,
+) -> Result<(impl Subscriber + Send + Sync, Dial), BadFilter>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let asked: EnvFilter = filter.parse()?;
+    let (asked, handle) = reload::Layer::<_, Registry>::new(dial::parse(filter)?);
+    // Beside what can be changed, so that it holds whatever is asked for.
     let is_open = filter_fn(|meta| {
         let krate = meta.target().split("::").next().unwrap_or_default();
         *meta.level() <= Level::WARN || !QUIET.contains(&krate)
     });
-    let filter = asked.and(is_open);
+    let filter_of_all = asked.and(is_open);
     let lines = tracing_subscriber::fmt::layer().with_writer(OneLine(writer));
     let lines = match format {
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        // There is one span, so that a list of spans would say everything twice.
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
         LogFormat::Text => lines.boxed(),
     };
-    Ok(tracing_subscriber::registry().with(lines.with_filter(filter)))
+    let lines = tracing_subscriber::registry().with(lines.with_filter(filter_of_all));
+    Ok((lines, Dial::new(filter, handle)))
 }
 
 /// Writes each event as one line, whatever stands in it. The text format leaves line ends in a message as they are, so that

@@ -12,6 +12,7 @@ use super::{Context, Error, cluster::ClusterError};
 use crate::api::{AppCodeRotationStatus, FINALIZER, Outcome, RotationStep, Strategy};
 use crate::ids::Fingerprint;
 use crate::intent::{Call, Intent, Verdict};
+use crate::metrics::Operation;
 use crate::modelarts::{AppCode, CloudErrorKind, scrub};
 use crate::plan::{Attempt, Cloud, Held, Question, Settling, WriteReason};
 use crate::secret::{Asker, OurSecret, Record, SecretView, new_secret, patch, view};
@@ -104,8 +105,10 @@ pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, rec
             pass.observed.rollouts = None;
         }
         pass.happened.extend(left);
+        let is_new = intent.is_open() && intent.attempt == 1;
+        pass.happened.extend(is_new.then(|| Happened::Began(intent.clone())));
         tracing::info!(
-            rotation_id = %intent.rotation_id, app_id = %intent.app.app_id, trigger = intent.trigger.as_str(),
+            app_id = %intent.app.app_id, trigger = intent.trigger.as_str(),
             step = ?intent.step, attempt = intent.attempt, "rotation marked"
         );
     }
@@ -139,7 +142,7 @@ pub(super) async fn write_record(ctx: &Context, pass: &mut Pass, name: &str, rec
     let result = ctx.cluster.patch_secret(pass.key.namespace(), name, &patch).await;
     let is_written = written(ctx, pass, name, result, "note how far the rotation has come").await?;
     if let Some(intent) = record.intent.as_ref().filter(|_| is_written) {
-        tracing::info!(rotation_id = %intent.rotation_id, step = ?intent.step, "rotation has come further");
+        tracing::info!(step = ?intent.step, "rotation has come further");
         if intent.step == RotationStep::Retired {
             let is_left = intent.base.is_some_and(|base| intent.unclaimed.contains(&base));
             // One that became current again is nothing that was left.
@@ -220,6 +223,10 @@ pub(super) async fn mutate(ctx: &Context, pass: &mut Pass, intent: &Intent) -> R
     let answered_at = ctx.clock.uptime();
     match answer {
         Ok(app) => {
+            tracing::info!(
+                operation = operation(intent.call), request_id = app.request_id,
+                app_id = %intent.app.app_id, "the call succeeded"
+            );
             let is_masked = app.masked;
             take_in(ctx, pass, app);
             if is_masked {
@@ -231,8 +238,8 @@ pub(super) async fn mutate(ctx: &Context, pass: &mut Pass, intent: &Intent) -> R
         }
         Err(error) => {
             tracing::warn!(
-                error = %causes(&error), category = error.category(), request_id = error.request_id,
-                rotation_id = %intent.rotation_id, app_id = %intent.app.app_id, "the call did not succeed"
+                error = %causes(&error), category = error.category(), status = error.status, request_id = error.request_id,
+                operation = operation(intent.call), app_id = %intent.app.app_id, "the call did not succeed"
             );
             // "Not found" while the base is listed is a contradiction, not a proof. Taken for one, the call would be made
             // again at once, and again; so it is settled by reading and paced like an unknown outcome.
@@ -246,6 +253,16 @@ pub(super) async fn mutate(ctx: &Context, pass: &mut Pass, intent: &Intent) -> R
         }
     }
     Ok(())
+}
+
+/// How the log names a call, as the metrics do.
+fn operation(call: Call) -> &'static str {
+    let operation = match call {
+        Call::Reset => Operation::Reset,
+        Call::Add => Operation::Add,
+        Call::Delete => Operation::Delete,
+    };
+    operation.as_str()
 }
 
 /// Shows the intent in status too. Returns whether it stands there: an added code whose Secret is deleted could not be
@@ -350,7 +367,6 @@ pub(super) async fn write_code(
         let exposure_millis = exposure.and_then(|exposure| i64::try_from(exposure.as_millis()).ok());
         tracing::info!(
             fingerprint = %code.short(), ?why, number = record.number,
-            rotation_id = rotation.as_ref().map(|intent| tracing::field::display(intent.rotation_id.clone())),
             "code written into the Secret"
         );
         if why == WriteReason::Persist {
@@ -447,7 +463,7 @@ pub(super) fn begin_settling(ctx: &Context, pass: &mut Pass, question: Question)
 pub(super) fn drop_held(pass: &mut Pass) {
     if let Some(held) = pass.observed.memory.held.take() {
         tracing::warn!(
-            fingerprint = %held.code.short(), rotation_id = %held.intent.rotation_id, app_id = %held.intent.app.app_id,
+            fingerprint = %held.code.short(), app_id = %held.intent.app.app_id,
             "a code was not saved: something newer is recorded, or the cloud lists it no more"
         );
     }

@@ -75,6 +75,7 @@ pub(super) async fn ask_cloud(ctx: &Context, pass: &mut Pass) -> Result<(), Erro
             tracing::debug!(
                 error = %causes(&error),
                 category = error.category(),
+                request_id = error.request_id,
                 "the app was not read"
             );
             pass.observed.cloud = failed(&error, pass);

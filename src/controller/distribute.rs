@@ -23,7 +23,7 @@ pub(super) async fn verify(ctx: &Context, pass: &mut Pass) -> Result<(), Error> 
         return Err(Error::UnknownCode);
     };
     let outcome = ctx.prober.probe(&verification, &code).await;
-    tracing::info!(%rotation_id, outcome = outcome.category(), "the new code was tried");
+    tracing::info!(outcome = outcome.category(), "the new code was tried");
     let before = pass.observed.memory.trial.take();
     let generation = pass.observed.resource.generation;
     let before = before.filter(|trial| trial.rotation_id == rotation_id && trial.generation == generation);
@@ -84,7 +84,7 @@ pub(super) async fn restart(ctx: &Context, pass: &mut Pass, targets: &[RestartTa
         let why = match workloads::restart(&ctx.cluster, marking, fence, target).await {
             Ok(Restarted::Superseded) => return moved(ctx, pass, "restart the workloads").await,
             Ok(Restarted::Now) => {
-                tracing::info!(%rotation_id, %target, "workload restarted");
+                tracing::info!(%target, "workload restarted");
                 pass.happened.push(Happened::Restarted(target.clone()));
                 Rollout::Failing(
                     "its pod template does not keep the mark of its restart, as an admission webhook may take it off"
@@ -95,7 +95,7 @@ pub(super) async fn restart(ctx: &Context, pass: &mut Pass, targets: &[RestartTa
             Ok(Restarted::Missing) => Rollout::Missing,
             Ok(Restarted::Forbidden(why)) => Rollout::Forbidden(why),
             Err(error) => {
-                tracing::warn!(%rotation_id, %target, error = %causes(&error), "the workload was not restarted");
+                tracing::warn!(%target, error = %causes(&error), "the workload was not restarted");
                 Rollout::Failing(error.to_string())
             }
         };

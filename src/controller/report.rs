@@ -13,7 +13,7 @@ use super::{ClusterError, Context, Error};
 use crate::api::{AppCodeRotation, AppCodeRotationStatus, MANAGER, PlainCode, Reason};
 use crate::modelarts::scrub;
 use crate::plan::{Step, distribution_pause};
-use crate::status::{self, Note, fold, is_worth_writing, notes};
+use crate::status::{self, Note, fold, happened_notes, is_worth_writing, notes};
 use crate::telemetry::causes;
 
 /// Tries of a status write that meets somebody else's change of the spec or metadata.
@@ -41,11 +41,22 @@ pub(super) async fn report(ctx: &Context, pass: &Pass, step: &Step) -> Result<Op
     };
     let old = &pass.observed.status;
     let new = fold(folded, now);
-    let is_written = if is_worth_writing(old, &new, pass.observed.limits.check_period) {
-        write_status(ctx, pass, resource, &new).await?
+    let written = if is_worth_writing(old, &new, pass.observed.limits.check_period) {
+        write_status(ctx, pass, resource, &new).await
     } else {
-        true
+        Ok(true)
     };
+    // What status shows is told once it does; what happened would be told by nobody later.
+    let is_written = matches!(written, Ok(true));
+    let told = if is_written {
+        notes(folded, old, &new)
+    } else {
+        happened_notes(folded)
+    };
+    for note in told {
+        tell(ctx, resource, &note).await;
+    }
+    written?;
     tracing::debug!(phase = ?new.phase, is_written, "reported");
     if !is_written {
         // Repeated soon, and ever later should it go on: whoever writes the status all the time must not make us spin. The
@@ -54,9 +65,6 @@ pub(super) async fn report(ctx: &Context, pass: &Pass, step: &Step) -> Result<Op
             doing: WRITE_STATUS,
             source: ClusterError::Conflict,
         });
-    }
-    for note in notes(folded, old, &new) {
-        tell(ctx, resource, &note, now).await;
     }
     let after = next_look(step, &new, now);
     let sooner = distribution_pause(&pass.observed, now).and_then(|pause| Duration::try_from(pause).ok());
@@ -118,12 +126,13 @@ async fn write_status(
     Ok(false)
 }
 
-/// Tells one event. A lost event is a pity and no more.
-async fn tell(ctx: &Context, resource: &AppCodeRotation, note: &Note, now: Timestamp) {
+/// Tells one event, to the log as well. An event that is lost after a second try is a pity and no more.
+async fn tell(ctx: &Context, resource: &AppCodeRotation, note: &Note) {
     let namespace = resource.namespace().unwrap_or_default();
+    let now = ctx.clock.now();
     let event = Event {
         metadata: ObjectMeta {
-            name: Some(event_name(&resource.name_any(), ctx.draw_number())),
+            name: Some(event_name(&resource.name_any(), now, ctx.draw_number())),
             namespace: Some(namespace.clone()),
             ..ObjectMeta::default()
         },
@@ -140,7 +149,7 @@ async fn tell(ctx: &Context, resource: &AppCodeRotation, note: &Note, now: Times
             ..ObjectReference::default()
         }),
         reporting_controller: Some(MANAGER.to_owned()),
-        reporting_instance: Some(MANAGER.to_owned()),
+        reporting_instance: Some(ctx.settings.instance.clone()),
         type_: Some(if note.is_warning { "Warning" } else { "Normal" }.to_owned()),
         ..Event::default()
     };
@@ -149,15 +158,23 @@ async fn tell(ctx: &Context, resource: &AppCodeRotation, note: &Note, now: Times
     } else {
         tracing::info!(reason = note.reason.as_str(), "{}", note.text);
     }
-    if let Err(error) = ctx.cluster.create_event(&namespace, &event).await {
-        tracing::warn!(error = %causes(&error), "the event was not taken");
+    let mut outcome = ctx.cluster.create_event(&namespace, &event).await;
+    if matches!(outcome, Err(ClusterError::Timeout | ClusterError::Failed(_))) {
+        outcome = ctx.cluster.create_event(&namespace, &event).await;
+    }
+    match outcome {
+        // The first try was taken and its answer lost: no other event has this name.
+        Ok(()) | Err(ClusterError::Conflict) => {}
+        Err(error) => tracing::warn!(error = %causes(&error), "the event was not taken"),
     }
 }
 
-/// A name that no other event has. It may have 253 characters, as the resource's own name may.
-fn event_name(resource: &str, draw: u64) -> String {
-    let start = resource.get(..resource.len().min(236)).unwrap_or_default();
-    format!("{}.{draw:016x}", start.trim_end_matches(['.', '-']))
+/// A name that no other event has, and that sorts by time: `kubectl describe` shows events in the order of their names. It may
+/// have 253 characters, as the resource's own name may.
+fn event_name(resource: &str, now: Timestamp, draw: u64) -> String {
+    let start = resource.get(..resource.len().min(228)).unwrap_or_default();
+    let (start, nanos) = (start.trim_end_matches(['.', '-']), now.as_nanosecond());
+    format!("{start}.{nanos:016x}{:08x}", draw >> 32)
 }
 
 /// How long until the next pass.

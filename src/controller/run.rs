@@ -9,9 +9,10 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
 
 use super::notice::Notice;
-use super::{Context, Error, HELD_RETRY, Next, Turn, UNSEEN_RETRY, pause_after, reconcile};
+use super::{Context, Error, HELD_RETRY, Next, Turn, UNSEEN_RETRY, pause_after, reconcile, span_of};
 use crate::health::Health;
 use crate::telemetry::causes;
 
@@ -71,18 +72,25 @@ impl Feed {
         let mut events = watcher(api, config).default_backoff().boxed();
         let mut round = 0_u32;
         let mut was_listed = false;
+        let mut is_broken = false;
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
                     self.health.answered(self.source.as_deref());
+                    if std::mem::take(&mut is_broken) {
+                        tracing::info!("the watch works again");
+                    }
                     self.take(event, &mut round, &mut was_listed);
                 }
                 Err(error) => {
                     self.health.failed(self.source.as_deref());
-                    tracing::warn!(
-                        error = %causes(&error),
-                        "the watch failed; it is started again"
-                    );
+                    let error = causes(&error);
+                    // A server that is away for long is told of once; `/readyz` says how it is now.
+                    if std::mem::replace(&mut is_broken, true) {
+                        tracing::debug!(%error, "the watch failed again");
+                    } else {
+                        tracing::warn!(%error, "the watch failed; it is started again until it works");
+                    }
                 }
             }
         }
@@ -151,26 +159,29 @@ pub async fn take_turn(ctx: &Arc<Context>, turn: Turn) {
     let key = turn.key.clone();
     let nudged = turn.nudged;
     ctx.metrics.waited(turn.waited);
-    match pass(ctx, turn).await {
+    let span = span_of(&key);
+    let outcome = pass(ctx, turn, &span).await;
+    let _in_span = span.enter();
+    match outcome {
         Ok(Ok(Some(next))) => ctx.queue.done(&key, next.after, next.nudged),
         Ok(Ok(None)) => ctx.queue.finished(&key, UNSEEN_RETRY),
         Ok(Err(error)) => {
-            tracing::warn!(resource = %key, category = error.category(), error = %causes(&error), "the pass failed");
+            tracing::warn!(category = error.category(), error = %causes(&error), "the pass failed");
             ctx.queue.failed(&key, nudged, |failures| pause_after(ctx, failures));
         }
         Err(error) => {
-            tracing::error!(resource = %key, panicked = error.is_panic(), "the pass broke; this is a bug");
+            tracing::error!(panicked = error.is_panic(), "the pass broke; this is a bug");
             ctx.queue.failed(&key, nudged, |failures| pause_after(ctx, failures));
         }
     }
 }
 
 /// One pass on a task of its own, so that a panic ends that task only.
-async fn pass(ctx: &Arc<Context>, turn: Turn) -> Result<Result<Option<Next>, Error>, JoinError> {
+async fn pass(ctx: &Arc<Context>, turn: Turn, span: &Span) -> Result<Result<Option<Next>, Error>, JoinError> {
     let since = ctx.clock.uptime();
     let task = tokio::spawn({
         let ctx = Arc::clone(ctx);
-        async move { Box::pin(reconcile(&ctx, &turn)).await }
+        async move { Box::pin(reconcile(&ctx, &turn)).await }.instrument(span.clone())
     });
     let outcome = task.await;
     let took = ctx.clock.uptime().saturating_sub(since);
@@ -190,8 +201,9 @@ async fn save_what_is_held(ctx: &Arc<Context>, until: Duration) {
         }
         if ctx.clock.uptime() >= until {
             for (key, fingerprint) in held {
+                let _in_span = span_of(&key).entered();
                 tracing::error!(
-                    resource = %key, %fingerprint,
+                    %fingerprint,
                     "stopping with a code that is not in its Secret; the next start finds it by reading the app"
                 );
             }
@@ -204,13 +216,16 @@ async fn save_what_is_held(ctx: &Arc<Context>, until: Duration) {
                 nudged: true,
                 waited: Duration::ZERO,
             };
-            match pass(ctx, turn).await {
+            let span = span_of(&key);
+            let outcome = pass(ctx, turn, &span).await;
+            let _in_span = span.enter();
+            match outcome {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => {
-                    tracing::warn!(resource = %key, error = %causes(&error), "the code is not saved yet");
+                    tracing::warn!(error = %causes(&error), "the code is not saved yet");
                 }
                 Err(error) => {
-                    tracing::error!(resource = %key, panicked = error.is_panic(), "the pass broke; this is a bug");
+                    tracing::error!(panicked = error.is_panic(), "the pass broke; this is a bug");
                 }
             }
         }

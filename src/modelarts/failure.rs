@@ -50,10 +50,9 @@ impl Failure {
     }
 
     pub(super) fn about(self, answer: &Answer, secrets: &Secrets<'_>) -> Self {
-        let request_id = answer.request_id.clone().filter(|id| !secrets.are_in(id));
         Self {
             status: Some(answer.status),
-            request_id,
+            request_id: secrets.request_id(answer),
             ..self
         }
     }
@@ -119,6 +118,11 @@ impl<'a> Secrets<'a> {
 
     pub(super) fn scrub(&self, text: &str) -> String {
         scrub(text, &self.all())
+    }
+
+    /// The answer's request id, unless it repeats a secret.
+    pub(super) fn request_id(&self, answer: &Answer) -> Option<String> {
+        answer.request_id.clone().filter(|id| !self.are_in(id))
     }
 
     fn are_in(&self, text: &str) -> bool {

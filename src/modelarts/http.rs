@@ -137,6 +137,28 @@ fn addressable(call: Call, code: &AppCode) -> Result<(), CloudError> {
 impl HttpAppCodes {
     async fn run(&self, target: &Target, plan: &Plan<'_>) -> Result<App, CloudError> {
         let asked_at = self.clock.uptime();
+        let outcome = self.call(target, plan, asked_at).await;
+        match &outcome {
+            Ok((status, app)) => self.trace(plan.call, Ok(*status), app.request_id.as_deref(), asked_at),
+            Err(error) => self.trace(plan.call, Err(error), error.request_id.as_deref(), asked_at),
+        }
+        outcome.map(|(_, app)| app)
+    }
+
+    /// Traces one call: what was asked for and what came of it, never a URL, a header or a body.
+    fn trace(&self, call: Call, outcome: Result<u16, &CloudError>, request_id: Option<&str>, since: Duration) {
+        let took = self.clock.uptime().saturating_sub(since);
+        tracing::debug!(
+            operation = call.operation(),
+            outcome = outcome.map_or_else(CloudError::category, |_| "ok"),
+            status = outcome.map_or_else(|error| error.status, Some),
+            took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            request_id,
+            "called the cloud"
+        );
+    }
+
+    async fn call(&self, target: &Target, plan: &Plan<'_>, asked_at: Duration) -> Result<(u16, App), CloudError> {
         let mut token = self.token(target, None).await?;
         self.in_time(plan, asked_at)?;
         let mut secrets = Secrets::of(target, plan.code);
@@ -147,14 +169,21 @@ impl HttpAppCodes {
             .filter(|_| read_refusal(&answer).is_some_and(|refusal| refusal.is_stale_token()));
         if let Some(serial) = stale.map(|token| token.serial) {
             // The answer proves that nothing was done, so this is not a repeat of a change.
+            tracing::debug!(
+                operation = plan.call.operation(),
+                status = answer.status,
+                request_id = secrets.request_id(&answer),
+                "the token is out of date; signing in again"
+            );
             token = self.token(target, Some(serial)).await?;
             self.in_time(plan, asked_at)?;
             secrets.add_token(token.as_ref());
             answer = self.send(target, plan, token.as_ref(), &secrets).await?;
         }
+        let status = answer.status;
         let mut app = understand(plan.call, answer, target, &secrets)?;
         app.caller = token.and_then(|token| token.user_id);
-        Ok(app)
+        Ok((status, app))
     }
 
     /// Refuses to send a change that signing in has delayed.
@@ -176,7 +205,15 @@ impl HttpAppCodes {
         else {
             return Ok(None);
         };
-        let sign_in = self.sign_in(target, domain_name, user_name, password);
+        let sign_in = async {
+            let since = self.clock.uptime();
+            let outcome = self.sign_in(target, domain_name, user_name, password).await;
+            match &outcome {
+                Ok(fresh) => self.trace(Call::SignIn, Ok(fresh.status), fresh.request_id.as_deref(), since),
+                Err(error) => self.trace(Call::SignIn, Err(error), error.request_id.as_deref(), since),
+            }
+            outcome
+        };
         self.tokens
             .get(target, self.clock.uptime(), refused, sign_in)
             .await
@@ -212,15 +249,20 @@ impl HttpAppCodes {
             return Err(refused(Call::SignIn, refusal, &answer, &secrets));
         }
         let (failure, status) = (failure.about(&answer, &secrets), answer.status);
+        let request_id = secrets.request_id(&answer);
         let body = answer.body.unwrap_or_default();
         let Some(value) = answer.token else {
             return Err(failure.says(format!("sign in: HTTP {status} without a token")));
         };
         let signed_in = wire::parse_sign_in(&body);
+        // It was not among the secrets yet when the id was looked at.
+        let request_id = request_id.filter(|id| !id.contains(value.expose_secret()));
         Ok(Fresh {
             value,
             user_id: signed_in.user_id,
             life: signed_in.life,
+            status,
+            request_id,
         })
     }
 
@@ -327,9 +369,15 @@ fn understand(call: Call, answer: Answer, target: &Target, secrets: &Secrets<'_>
         return Err(refused(call, refusal, &answer, secrets));
     }
     let failure = Failure::of(CloudErrorKind::UnknownOutcome).about(&answer, secrets);
+    let request_id = secrets.request_id(&answer);
     let status = answer.status;
     let app = answer
         .body
         .and_then(|body| wire::parse_app(&body, target).map_err(ToOwned::to_owned));
+    let app = app.map(|app| App {
+        // Nor may it be one of the codes that the answer tells.
+        request_id: request_id.filter(|id| !app.codes.iter().any(|code| id.contains(code.expose()))),
+        ..app
+    });
     app.map_err(|problem| failure.says(format!("{}: HTTP {status}, but {problem}", call.name())))
 }

@@ -10,6 +10,7 @@ use jiff::fmt::rfc2822;
 use serde_json::Value;
 
 use super::CloudErrorKind;
+use crate::metrics::Operation;
 
 /// The cloud locks a key for five minutes; half a minute more keeps clear of the edge.
 pub(super) const KEY_LOCK: Duration = Duration::from_secs(330);
@@ -39,6 +40,17 @@ impl Call {
             Self::Add => "add code",
             Self::Delete => "delete code",
             Self::SignIn => "sign in",
+        }
+    }
+
+    /// How the log names it, as the metrics do.
+    pub(super) fn operation(self) -> &'static str {
+        match self {
+            Self::Show => Operation::Show.as_str(),
+            Self::Reset => Operation::Reset.as_str(),
+            Self::Add => Operation::Add.as_str(),
+            Self::Delete => Operation::Delete.as_str(),
+            Self::SignIn => "sign_in",
         }
     }
 }

@@ -35,6 +35,9 @@ pub(super) struct Fresh {
     pub(super) value: SecretString,
     pub(super) user_id: Option<String>,
     pub(super) life: Duration,
+    /// Of the answer, for the log.
+    pub(super) status: u16,
+    pub(super) request_id: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -171,6 +174,8 @@ mod tests {
             value: format!("token-{number}").into(),
             user_id: Some("u".into()),
             life: 24 * HOUR,
+            status: 201,
+            request_id: None,
         })
     }
 

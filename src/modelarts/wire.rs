@@ -175,6 +175,7 @@ pub fn parse_app(body: &[u8], target: &Target) -> Result<App, &'static str> {
         updated_at: fields.updated_at.number(),
         codes,
         masked,
+        request_id: None,
     })
 }
 

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use pretty_assertions::assert_eq;
 use proptest::prelude::*;
 
+use super::notes::note;
 use super::*;
 use crate::plan::properties::{any_observed, code, now, settled};
 use crate::plan::{Failure, plan};
@@ -229,9 +230,11 @@ proptest! {
         // A failed try is counted.
         prop_assume!(!matches!(step, Step::Retry { .. }));
         let new = fold(pass(&o, &step), now());
-        o.status = new.clone();
+        let before = std::mem::replace(&mut o.status, new.clone());
         let again = fold(pass(&o, &step), later(60));
         prop_assert!(!is_worth_writing(&new, &again, SignedDuration::from_hours(1)), "{new:#?}\n{again:#?}");
+        let told = notes(pass(&o, &step), &before, &new);
+        prop_assert!(told.iter().all(|note| !UNTOLD.contains(&note.reason)), "{told:?}");
         prop_assert!(notes(pass(&o, &step), &new, &again).is_empty());
     }
 

@@ -104,6 +104,7 @@ async fn the_manifests_install_as_they_are_written_and_a_second_time_changes_not
             "ClusterRole appcode-operator-restart",
             "ClusterRoleBinding appcode-operator",
             "ClusterRoleBinding appcode-operator-restart",
+            "ConfigMap appcode-operator-log",
             "CustomResourceDefinition appcoderotations.appcode.dev",
             "Deployment appcode-operator",
             "Namespace appcode-system",

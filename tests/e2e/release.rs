@@ -139,12 +139,27 @@ async fn a_release_is_installed_upgraded_rolled_back_and_uninstalled_without_a_r
     passes_its_test(&stage, deployed.port).await;
 
     // Upgrade: another definition, another Deployment.
-    let upgraded = stage.values(&json!({"log": {"filter": "debug"}}));
+    let upgraded = stage.values(&json!({"log": {"format": "text"}}));
     stage.helm("upgrade", &json!({"values": upgraded})).unwrap();
     assert_eq!(column(&stage), "Time since creation");
     assert_eq!(stage.end_operator("TERM"), Some(0));
     let again = stage.start_release().await;
-    assert!(again.args.contains(&"--log=debug".to_owned()), "{:?}", again.args);
+    assert!(again.args.contains(&"--log-format=text".to_owned()), "{:?}", again.args);
+
+    // What is logged changes under the pod that runs.
+    let spec = stage.get(NAMESPACE, "deployment", RELEASE)["spec"].clone();
+    let mut talkative = upgraded.clone();
+    talkative["log"]["filter"] = json!("debug");
+    stage.helm("upgrade", &json!({"values": talkative})).unwrap();
+    assert_eq!(stage.get(NAMESPACE, "deployment", RELEASE)["spec"], spec);
+    // In place of the kubelet, which brings the files of a pod up to date.
+    Deployed::read(&stage, NAMESPACE, RELEASE).await;
+    stage
+        .until("the new level counts", || {
+            let log = std::fs::read_to_string(&stage.log).unwrap();
+            log.contains("the log's filter was changed") && log.contains("DEBUG")
+        })
+        .await;
 
     // Back.
     stage.helm("rollback", &json!({"revision": 1})).unwrap();
@@ -165,6 +180,7 @@ async fn a_release_is_installed_upgraded_rolled_back_and_uninstalled_without_a_r
     ] {
         assert!(stage.get(NAMESPACE, kind, RELEASE).is_null(), "{kind}");
     }
+    assert!(stage.get(NAMESPACE, "configmap", &format!("{RELEASE}-log")).is_null());
     assert_eq!(kept(&stage), before);
 
     // Here again: it takes the definition over, and goes on.

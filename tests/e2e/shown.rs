@@ -15,7 +15,7 @@ impl Stage {
     }
 
     /// Waits until a resource at rest was checked twice more, so that a whole pass lies in between.
-    async fn until_checked_again(&self, namespace: &str, name: &str) {
+    pub async fn until_checked_again(&self, namespace: &str, name: &str) {
         for _ in 0..2 {
             let checked = self.status(namespace, name)["lastVerifiedTime"].clone();
             self.until("another check", || {

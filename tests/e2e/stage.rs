@@ -169,7 +169,14 @@ impl Stage {
             apply.extend(["-k".to_owned(), deploy.display().to_string()]);
         } else {
             apply.push(format!("-f={}/../crds/appcoderotations.yaml", deploy.display()));
-            for file in ["namespace", "serviceaccount", "rbac", "service", "deployment"] {
+            for file in [
+                "namespace",
+                "serviceaccount",
+                "rbac",
+                "service",
+                "configmap",
+                "deployment",
+            ] {
                 apply.push(format!("-f={}/kustomize/base/{file}.yaml", deploy.display()));
             }
         }

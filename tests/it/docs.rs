@@ -170,3 +170,19 @@ fn the_tests_that_the_table_of_threats_names_are_there() {
         }
     }
 }
+
+/// In what words is for the unit tests of the events to show.
+#[test]
+fn the_page_of_events_tells_each_reason_that_an_event_may_have() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/events.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    // Of a table the first column; of the list of stops all.
+    let (tables, stops) = text.split_once("A stop is told with").unwrap();
+    let firsts = tables.lines().filter_map(|line| line.strip_prefix("| `"));
+    let firsts = firsts.filter_map(|line| line.split_once(" | ").map(|(first, _)| first));
+    let told: BTreeSet<&str> = firsts.chain([stops]).flat_map(|part| part.split('`')).collect();
+    for reason in Reason::ALL {
+        let is_told = !appcode_operator::status::UNTOLD.contains(reason);
+        assert_eq!(told.contains(reason.as_str()), is_told, "{reason:?}");
+    }
+}

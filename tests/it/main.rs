@@ -10,10 +10,12 @@
 
 mod crd;
 mod docs;
+mod events;
 mod explore;
 mod faults;
 mod gitops;
 mod hostile;
+mod logs;
 mod manifests;
 mod model;
 mod reconcile;

@@ -101,7 +101,8 @@ fn the_pod_meets_the_restricted_standard_and_more() {
     let deployment = document("base/deployment.yaml");
     let pod = &deployment["spec"]["template"]["spec"];
     assert_eq!(restricted::broken(pod), Vec::<String>::new());
-    assert!(pod["volumes"].is_null());
+    let log = json!([{"name": "log", "configMap": {"name": "appcode-operator-log", "optional": true}}]);
+    assert_eq!(pod["volumes"], log, "no Secret and nothing of the node");
     for container in pod["containers"].as_array().unwrap() {
         let context = &container["securityContext"];
         assert_eq!(context["readOnlyRootFilesystem"], true);
@@ -175,8 +176,15 @@ fn the_program_takes_the_flags_of_the_pod_and_means_by_them_what_it_means_withou
     let deployment = document("base/deployment.yaml");
     let flags = deployment["spec"]["template"]["spec"]["containers"][0]["args"].clone();
     let flags: Vec<String> = serde_json::from_value(flags).unwrap();
-    let with = Args::try_parse_from(std::iter::once("appcode-operator".to_owned()).chain(flags)).unwrap();
-    let without = Args::parse_from(["appcode-operator"]);
+    let mut with = Args::try_parse_from(std::iter::once("appcode-operator".to_owned()).chain(flags)).unwrap();
+    let mut without = Args::parse_from(["appcode-operator"]);
+    // The file that is mounted says what the default is.
+    let file = with.log_from.take().unwrap();
+    let mount = &deployment["spec"]["template"]["spec"]["containers"][0]["volumeMounts"][0];
+    assert_eq!(file.parent().and_then(Path::to_str), mount["mountPath"].as_str());
+    let key = file.file_name().and_then(|name| name.to_str()).unwrap();
+    let text = &document("base/configmap.yaml")["data"][key];
+    without.log = text.as_str().unwrap().to_owned();
     assert_eq!(format!("{with:?}"), format!("{without:?}"));
 }
 

@@ -9,6 +9,7 @@ pub mod server;
 mod simulated;
 mod tls;
 mod tokens;
+mod trace;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

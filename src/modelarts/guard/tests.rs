@@ -90,6 +90,7 @@ impl Cloud {
                 updated_at: None,
                 codes: Vec::new(),
                 masked: false,
+                request_id: None,
             }),
         }
     }

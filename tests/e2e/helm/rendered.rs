@@ -16,7 +16,10 @@ fn values_that_contradict_each_other_are_refused_in_words() {
         (json!({"watchNamespaces": ["A"]}), "watchNamespaces"),
         (json!({"alerts": {"runbookBaseUrl": "docs"}}), "runbookBaseUrl"),
         (json!({"settings": {"resourceMetrics": -1}}), "resourceMetrics"),
-        (json!({"replicas": 2, "leaderElection": {"enabled": false}}), "leaderElection.enabled"),
+        (
+            json!({"replicas": 2, "leaderElection": {"enabled": false}}),
+            "leaderElection.enabled",
+        ),
         (json!({"rbac": {"scope": "Namespaces"}}), "watchNamespaces names none"),
         (json!({"terminationGracePeriodSeconds": 55}), "set it above 55"),
         (

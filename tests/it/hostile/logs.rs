@@ -35,9 +35,15 @@ static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber
 impl Kept {
     /// Keeps what this thread logs, at the highest level, until the guard is dropped.
     pub fn start(&self, format: LogFormat) -> tracing::subscriber::DefaultGuard {
+        self.start_at(format, "trace")
+    }
+
+    /// The same at another level.
+    pub fn start_at(&self, format: LogFormat, filter: &str) -> tracing::subscriber::DefaultGuard {
         LazyLock::force(&ANOTHER);
-        telemetry::subscriber(format, "trace", self.clone())
+        telemetry::subscriber(format, filter, self.clone())
             .unwrap()
+            .0
             .set_default()
     }
 
@@ -46,6 +52,12 @@ impl Kept {
         LazyLock::force(&ANOTHER);
         let all = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE);
         all.with_writer(self.clone()).set_default()
+    }
+
+    /// Each line of what was logged as JSON.
+    pub fn lines(&self) -> Vec<Value> {
+        let text = self.text();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     pub fn text(&self) -> String {

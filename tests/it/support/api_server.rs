@@ -330,10 +330,11 @@ impl State {
                 if note.len() > 1024 {
                     return refuse(422, "Invalid", "note: can have at most 1024 bytes");
                 }
-                (
-                    201,
-                    self.create((EVENTS, asked.namespace.clone(), name), asked.body.clone(), now),
-                )
+                let id = (EVENTS, asked.namespace.clone(), name);
+                if self.objects.contains_key(&id) {
+                    return refuse(409, "AlreadyExists", &format!("events {:?} already exists", id.2));
+                }
+                (201, self.create(id, asked.body.clone(), now))
             }
             (SECRETS | DEPLOYMENTS | STATEFUL_SETS | DAEMON_SETS, Verb::Patch) => self.patch(id, asked),
             (ROTATIONS, Verb::Patch) => {

@@ -183,6 +183,7 @@ fn app(body: &Value) -> Option<App> {
         updated_at: app["updated_at"].as_i64(),
         masked: codes.len() != listed.len(),
         codes,
+        request_id: Some("request".into()),
     })
 }
 

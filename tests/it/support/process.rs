@@ -176,5 +176,6 @@ fn settings(stage: &Stage) -> Settings {
         prompt: Duration::from_secs(5),
         watch_request: Duration::from_secs(240),
         resource_metrics: 1000,
+        instance: "operator-0".into(),
     }
 }

@@ -52,6 +52,6 @@
 {{- end -}}
 {{- $args = append $args (printf "--admin-address=%s:%d" .Values.listenAddress (int64 .Values.port)) -}}
 {{- $args = append $args (printf "--log-format=%s" .Values.log.format) -}}
-{{- $args = append $args (printf "--log=%s" .Values.log.filter) -}}
+{{- $args = append $args "--log-from=/etc/appcode/log/filter" -}}
 {{- toYaml (concat $args .Values.extraArgs) -}}
 {{- end -}}

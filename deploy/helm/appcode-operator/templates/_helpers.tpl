@@ -13,6 +13,11 @@
 {{- $name -}}
 {{- end -}}
 
+{{/* Name of the ConfigMap with the log's filter. */}}
+{{- define "appcode-operator.logName" -}}
+{{- include "appcode-operator.fullname" . | trunc 59 | trimSuffix "-" }}-log
+{{- end -}}
+
 {{/* What a Deployment finds its pods by: can never change, so nothing of a version stands in it. */}}
 {{- define "appcode-operator.selector" -}}
 app.kubernetes.io/name: {{ include "appcode-operator.fullname" . }}

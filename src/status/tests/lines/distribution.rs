@@ -174,10 +174,22 @@ fn what_holds_a_new_code_up_is_told_once() {
         assert_eq!(told_of(reason, Some(reason)), []);
     }
     assert_eq!(told_of(Reason::RollingOut, None), []);
-    let restarted = happened_note(&Happened::Restarted(web()), "ours").unwrap();
-    assert_eq!((restarted.is_warning, restarted.reason), (false, Reason::Restarted));
-    assert_eq!(
-        restarted.text,
-        "Restarted Deployment/web, so that it reads the new code of app ours."
-    );
+}
+
+#[test]
+fn that_every_workload_has_the_new_code_is_told_once() {
+    let mut o = undistributed();
+    o.status.rotation_number = Some(1);
+    let told_with = |o: &mut Observed, rollout: Rollout| {
+        o.rollouts = Some(vec![(web(), rollout)]);
+        let step = linger(Reason::RollingOut);
+        let new = folded(o, &step);
+        let told = told(o, &step, &new);
+        o.status = new;
+        told
+    };
+    let progressing = Rollout::Progressing { what: "slow".into() };
+    assert_eq!(told_with(&mut o, progressing.clone()), []);
+    assert_eq!(told_with(&mut o, Rollout::Done), [Reason::RolledOut]);
+    assert_eq!(told_with(&mut o, Rollout::Done), []);
 }

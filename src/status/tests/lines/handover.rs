@@ -212,7 +212,7 @@ fn a_code_that_went_on_working_was_not_exposed_and_its_end_is_noted() {
     let (ends, told) = retired(&gone);
     assert_eq!(ends, [Some(Time(later(70))), None]);
     let text = format!(
-        "The code {} of app ours, which rotation {} replaced, is gone.",
+        "Code {} of app ours, which rotation {} replaced, is gone from the cloud and works no more.",
         code(1).short(),
         intent.rotation_id
     );

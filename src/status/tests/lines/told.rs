@@ -1,6 +1,8 @@
 use pretty_assertions::assert_eq;
 
 use super::*;
+use crate::api::WorkloadKind;
+use crate::workload::Rollout;
 
 #[test]
 fn a_check_is_worth_a_write_from_half_a_period_on() {
@@ -104,8 +106,10 @@ fn a_rotation_is_told_when_status_first_shows_it() {
     assert_eq!(notes.len(), 1);
     let id = ours(&mut o).record.intent.clone().unwrap().rotation_id;
     let text = format!(
-        "Rotated the code of app ours (trigger Spec, rotation {id}, number 1); its fingerprint is now {}.",
-        code(2).short()
+        "Rotated the code of app ours (trigger Spec, rotation {id}, number 1): Secret target holds the new code {}; {}, the one \
+         before, is dead. The answer of the cloud was lost, and the code was found by reading the app.",
+        code(2).short(),
+        code(1).short()
     );
     let expected = Note {
         is_warning: false,
@@ -134,41 +138,167 @@ fn a_rotation_is_told_when_status_first_shows_it() {
     assert_eq!(told_of(&o, &[]), []);
 }
 
-#[test]
-fn what_happened_is_told_in_its_own_words() {
-    let o = completed();
-    let intent = o.secret.ours().unwrap().record.intent.clone().unwrap();
+/// The words that stand in the docs for what differs.
+fn in_general(text: &str, o: &Observed) -> String {
+    let id = o.intent().unwrap().rotation_id.to_string();
+    let words = [
+        (code(2).short(), "NEW"),
+        (code(1).short(), "OLD"),
+        (id, "ROTATION"),
+        ("app ours".to_owned(), "app APP"),
+        ("Secret target".to_owned(), "Secret SECRET"),
+    ];
+    let replace = |text: String, (from, to): &(String, &str)| text.replace(from, to);
+    words.iter().fold(text.to_owned(), replace)
+}
+
+/// Every event that is not a message of a condition.
+fn every_note() -> Vec<(Note, Observed)> {
+    let mut all = Vec::new();
+    let mut tell = |o: &Observed, step: &Step, happened: &[Happened]| {
+        let pass = Pass {
+            happened,
+            ..pass(o, step)
+        };
+        let new = fold(pass, later(60));
+        all.extend(notes(pass, &o.status, &new).into_iter().map(|note| (note, o.clone())));
+    };
+    let mut answered = completed();
+    ours(&mut answered).record.intent.as_mut().unwrap().outcome = Some(Outcome::Completed);
+    tell(&begun(), &wait(), &[]);
+    tell(&answered, &rest(), &[]);
+    let mut overlap = answered.clone();
+    ours(&mut overlap).record.intent.as_mut().unwrap().strategy = Strategy::Overlap;
+    tell(&overlap, &rest(), &[]);
+    let mut shown = answered;
+    shown.status = folded(&shown, &rest());
+    let intent = shown.intent().unwrap().clone();
     let wrote = |why| Happened::Wrote {
         code: code(2),
         why,
         intent: None,
         exposure_millis: None,
     };
-    let words = [
-        (wrote(WriteReason::Persist), None),
-        (
-            wrote(WriteReason::Adopt),
-            Some((false, Reason::Adopted, "Took over code")),
-        ),
-        (
-            wrote(WriteReason::Repair),
-            Some((false, Reason::Repaired, "into the Secret again")),
-        ),
-        (
-            Happened::Abandoned(intent),
-            Some((true, Reason::Abandoned, "because the resource names another app now")),
-        ),
+    let web = RestartTarget {
+        kind: WorkloadKind::Deployment,
+        name: "web".into(),
+    };
+    let happened = [
+        wrote(WriteReason::Adopt),
+        wrote(WriteReason::Repair),
+        wrote(WriteReason::Render),
+        Happened::Abandoned(intent.clone()),
+        Happened::NotRetired(intent.clone()),
+        Happened::Restarted(web.clone()),
     ];
-    for (happened, expected) in words {
-        let note = happened_note(&happened, "ours");
-        let short = note.as_ref().map(|note| (note.is_warning, note.reason));
-        assert_eq!(
-            short,
-            expected.map(|(is_warning, reason, _)| (is_warning, reason)),
-            "{happened:?}"
-        );
-        if let (Some(note), Some((_, _, words))) = (note, expected) {
-            assert!(note.text.contains(words), "{note:?}");
-        }
+    tell(&shown, &rest(), &happened);
+    let mut rolled_out = shown.clone();
+    wanted(&mut rolled_out).handover.restarts = vec![web.clone()];
+    rolled_out.rollouts = Some(vec![(web, Rollout::Done)]);
+    tell(&rolled_out, &rest(), &[]);
+    let mut gone = shown.clone();
+    ours(&mut gone).record.intent = Some(intent.retired(false));
+    tell(&gone, &rest(), &[]);
+    let mut stopped = shown.clone();
+    stopped.status = folded(&stopped, &stop(Reason::NotOwner, "another's"));
+    tell(&stopped, &rest(), &[]);
+    let mut away = shown;
+    away.cloud = Cloud::NotAsked;
+    away.status.last_verified_time = Some(Time(later(-4 * 3600)));
+    let held_back = Step::BackOff {
+        after: SignedDuration::from_secs(1),
+    };
+    tell(&away, &held_back, &[]);
+    all
+}
+
+#[test]
+fn each_event_is_told_in_the_words_of_the_docs() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/events.md")).unwrap();
+    let mut reasons = std::collections::BTreeSet::new();
+    for (note, o) in every_note() {
+        let text = in_general(&note.text, &o);
+        let is_row = |row: &str| {
+            row.starts_with(&format!("| `{}` |", note.reason.as_str())) && row.ends_with(&format!("| {text} |"))
+        };
+        assert!(page.lines().any(is_row), "{:?}: {text}", note.reason);
+        assert!(note.text.len() < 500, "{note:?}");
+        reasons.insert(note.reason);
     }
+    let expected = [
+        Reason::Adopted,
+        Reason::Rotating,
+        Reason::Rotated,
+        Reason::Restarted,
+        Reason::RolledOut,
+        Reason::Retired,
+        Reason::NotRetired,
+        Reason::Repaired,
+        Reason::Rendered,
+        Reason::CodeListed,
+        Reason::NotVerified,
+        Reason::Abandoned,
+    ];
+    assert_eq!(reasons, expected.into_iter().collect());
+}
+
+#[test]
+fn a_rotation_that_its_pass_could_not_complete_is_told_as_begun_and_once() {
+    let mut o = begun();
+    let new = folded(&o, &wait());
+    assert_eq!(told(&o, &wait(), &new), [Reason::Rotating]);
+    o.status = new;
+    assert_eq!(told(&o, &wait(), &folded(&o, &wait())), []);
+    // With `Overlap` status shows it before the call; then the pass that marked it tells.
+    let happened = [Happened::Began(o.intent().unwrap().clone())];
+    let step = wait();
+    let pass = Pass {
+        happened: &happened,
+        ..pass(&o, &step)
+    };
+    let reasons: Vec<_> = notes(pass, &o.status, &folded(&o, &step))
+        .into_iter()
+        .map(|note| note.reason)
+        .collect();
+    assert_eq!(reasons, [Reason::Rotating]);
+    let done = completed();
+    assert_eq!(told(&done, &rest(), &folded(&done, &rest())), [Reason::Rotated]);
+}
+
+#[test]
+fn the_end_of_a_failure_is_told_once_it_works_again() {
+    let mut o = settled();
+    let slow = retry(Reason::Retrying, "no answer", None);
+    o.status = folded(&o, &slow);
+    assert_eq!(told(&o, &rest(), &folded(&o, &rest())), [Reason::CodeListed]);
+    // Something else is awaited first.
+    let waits = Step::Linger {
+        reason: Reason::Retiring,
+        message: "still works".into(),
+        after: SignedDuration::from_secs(9),
+    };
+    let new = folded(&o, &waits);
+    assert_eq!(told(&o, &waits, &new), [Reason::CodeListed]);
+    o.status = new;
+    assert_eq!(told(&o, &waits, &folded(&o, &waits)), []);
+    assert_eq!(told(&o, &rest(), &folded(&o, &rest())), [], "told before");
+}
+
+#[test]
+fn what_happened_is_told_though_the_status_could_not_be_written() {
+    let o = completed();
+    let intent = o.intent().unwrap().clone();
+    let happened = [Happened::Began(intent.clone()), Happened::Abandoned(intent)];
+    let step = rest();
+    let pass = Pass {
+        happened: &happened,
+        ..pass(&o, &step)
+    };
+    let reasons: Vec<_> = happened_notes(pass).into_iter().map(|note| note.reason).collect();
+    assert_eq!(
+        reasons,
+        [Reason::Abandoned],
+        "the rotation is told by the pass that shows it"
+    );
 }
