@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -14,21 +14,22 @@ use crate::controller::{Key, Signs};
 
 /// The resources that have series of their own.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Shown(Arc<Mutex<Arc<[(Key, Signs)]>>>);
+pub(super) struct Shown(Arc<Mutex<Vec<(Key, Signs)>>>);
 
 impl Shown {
     pub(super) fn set(&self, resources: Vec<(Key, Signs)>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = resources.into();
+        *self.lock() = resources;
     }
 
-    fn get(&self) -> Arc<[(Key, Signs)]> {
-        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    fn lock(&self) -> MutexGuard<'_, Vec<(Key, Signs)>> {
+        // A list is put there as a whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Collector for Shown {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let resources = self.get();
+        let resources = self.lock();
         family(
             &mut encoder,
             "rotation_last_success_timestamp",

@@ -70,13 +70,13 @@ async fn each_alert_fires_when_it_should_and_not_before() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
 
-    let (mut fires, mut is_quiet) = (BTreeSet::new(), BTreeSet::new());
+    let (mut firing, mut silent) = (BTreeSet::new(), BTreeSet::new());
     for file in files {
         let test: Value = serde_saphyr::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
         for test in test["tests"].as_array().unwrap() {
             for case in test["alert_rule_test"].as_array().unwrap() {
                 let is_firing = case["exp_alerts"].as_array().is_some_and(|alerts| !alerts.is_empty());
-                let names = if is_firing { &mut fires } else { &mut is_quiet };
+                let names = if is_firing { &mut firing } else { &mut silent };
                 names.insert(case["alertname"].as_str().unwrap().to_owned());
             }
         }
@@ -85,7 +85,7 @@ async fn each_alert_fires_when_it_should_and_not_before() {
         .iter()
         .map(|rule| rule["alert"].as_str().unwrap().to_owned())
         .collect();
-    assert_eq!((&fires, &is_quiet), (&names, &names));
+    assert_eq!((&firing, &silent), (&names, &names));
 }
 
 #[test]
@@ -136,9 +136,8 @@ fn queries_name_metrics_that_the_operator_has() {
         .map(|rule| rule["expr"].as_str().unwrap().to_owned());
     let queries: Vec<String> = alerts.chain(dashboard().into_iter().map(|(_, query)| query)).collect();
     for query in &queries {
-        let named = metrics_of(query);
-        assert!(!named.is_empty(), "{query}");
-        for name in named {
+        assert!(!metrics_of(query).is_empty(), "{query}");
+        for name in metrics_of(query) {
             assert!(names.contains(name), "{name} in {query}");
         }
     }
