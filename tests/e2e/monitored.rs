@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use appcode_operator::clock::{Clock, SystemClock};
 use control_plane::Prometheus;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::alerts::{dashboard, rules};
 use crate::prometheus::Server;
@@ -77,12 +77,16 @@ async fn every_query_is_answered_over_a_run_with_rotations_a_failure_and_a_recov
     .await;
     until_seen(&stage, &server, "appcode_rotation_next_timestamp_seconds > time()").await;
 
-    // Others with the same credentials, so many that they wait for their turns.
-    for number in 0..20 {
-        let other = stage.app(1);
-        stage.apply(&stage.rotation("a", &format!("other-{number}"), &other.app_id, &json!({})));
-    }
+    // Others with the same credentials, so many at once that they wait for their turns.
+    let other = |number| {
+        let app = stage.app(1);
+        stage.rotation("a", &format!("other-{number}"), &app.app_id, &json!({}))
+    };
+    let others: Vec<Value> = (0..40).map(other).collect();
+    let others = json!({"apiVersion": "v1", "kind": "List", "items": others});
+    stage.apply(&others);
     until_seen(&stage, &server, "sum(increase(appcode_postponed_calls_total[1m])) > 0").await;
+    stage.send(&["delete", "--wait=false", "-f", "-"], &others.to_string());
 
     // Bad credentials, for so long that the next rotation is late.
     stage.credentials("a", "no-such-key", "wrong");
