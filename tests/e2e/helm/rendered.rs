@@ -94,7 +94,11 @@ fn what_a_person_gives_in_full_is_rendered_as_it_is() {
     let ours = json!({"labelSelector": {"matchLabels": {"app.kubernetes.io/name": RELEASE}}});
     assert_eq!(grouped["topologySpreadConstraints"], json!([spread(ours), theirs]));
     // Only by a group can a program that is not root read what root alone may write.
-    let mode = |pod: &Value| pod["volumes"][0]["secret"]["defaultMode"].clone();
+    let mode = |pod: &Value| {
+        let volumes = pod["volumes"].as_array().unwrap();
+        let own = volumes.iter().find(|volume| volume["secret"]["secretName"] == "own");
+        own.unwrap()["secret"]["defaultMode"].clone()
+    };
     assert_eq!((mode(&grouped), mode(&alone)), (json!(0o440), json!(0o444)));
     let policy = find(&rendered[1], "NetworkPolicy");
     let to = policy["spec"]["egress"].as_array().unwrap().last().unwrap()["to"].clone();
