@@ -2,8 +2,7 @@
 //! seeds, changed at random places by what parsers stumble over. `make fuzz CASES=1000000` tries as many of each; the same
 //! properties are targets of `cargo fuzz` in `fuzz/`.
 //!
-//! Specs have no templates yet, so what is fuzzed of them is what they have: schedules, zones and windows. It is a program
-//! of its own, so that it is soon compiled with optimisation.
+//! It is a program of its own, so that it is soon compiled with optimisation.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -25,7 +24,19 @@ const CASES: usize = 2000;
 const LONGEST: usize = 1024;
 
 /// What parsers stumble over.
-const TOKENS: [&[u8]; 44] = [
+const TOKENS: [&[u8]; 56] = [
+    b"{{",
+    b"}}",
+    b"{%",
+    b"%}",
+    b"{#",
+    b" if ",
+    b" for ",
+    b" endif ",
+    b" endfor ",
+    b"appCode",
+    b"|json",
+    b" in ",
     b"\0",
     b"\r\n",
     b"\n",
@@ -200,4 +211,9 @@ fn the_annotations_of_a_secret_read_back_as_they_were_written() {
 #[test]
 fn a_schedule_that_is_accepted_fires_ever_later() {
     fuzz("schedule", properties::schedule);
+}
+
+#[test]
+fn a_template_keeps_within_its_bounds_and_puts_codes_into_data_only() {
+    fuzz("template", properties::template);
 }

@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use appcode_operator::api::VerificationMethod;
+use appcode_operator::api::{SecretTemplate, TemplateText, VerificationMethod};
 use appcode_operator::endpoint::{Endpoint, EndpointRules};
 use appcode_operator::ids::{AppId, AppIdentity, BadId, Fingerprint, ProjectId, RotationId, WorkspaceId};
 use appcode_operator::intent::{Call, Intent, Reading};
 use appcode_operator::modelarts::{AppCode, Caller, Credentials, Target, scrub, wire};
 use appcode_operator::schedule::{Cron, zone};
 use appcode_operator::secret::{Asker, First, Record, SecretView, new_secret, view};
+use appcode_operator::template::{Layout, Values};
 use appcode_operator::validate::{Rules, validate};
 use appcode_operator::verification::{
     DEFAULT_STATUS, DEFAULT_TIMEOUT, Verification, VerificationHost, VerificationHosts,
@@ -22,6 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use reqwest::Url;
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 const ALLOWED: &str = "https://modelarts.example.com=https://iam.example.com:8443";
@@ -428,5 +430,42 @@ fn assert_cron(cron: &Cron, since: Timestamp) {
             last <= since && cron.next(last).is_some_and(|after| after >= next),
             "nothing fires in between"
         );
+    }
+}
+
+/// A template: whatever it is, its faults name their field and no code; one without faults renders within its bounds, and
+/// puts a code into data only.
+pub fn template(bytes: &[u8]) {
+    const CODE: &str = "canary-code-0123456789";
+    let text = String::from_utf8_lossy(bytes);
+    let map = |key: &str| BTreeMap::from([(key.to_owned(), TemplateText(text.clone().into_owned()))]);
+    for (labels, annotations) in [(BTreeMap::new(), BTreeMap::new()), (map("a"), BTreeMap::new()), (BTreeMap::new(), map("a"))] {
+        let layout = Layout {
+            template: SecretTemplate {
+                kind: None,
+                labels,
+                annotations,
+                data: map("url"),
+            },
+            ..Layout::default()
+        };
+        let faults = layout.faults(Some(&app()), Some("shop"));
+        for fault in &faults {
+            assert!(fault.to_string().starts_with("spec.target.template"), "{fault}");
+        }
+        let rendered = layout.render(Values {
+            app_code: CODE,
+            previous: "",
+            app: &app(),
+            app_name: "shop",
+        });
+        let Ok(rendered) = rendered else { continue };
+        let shown = rendered.labels.values().chain(rendered.annotations.values());
+        let data: usize = rendered.data.values().map(|value| value.expose_secret().len()).sum();
+        assert!(data <= 64 * 1024, "{data} bytes");
+        for text in shown {
+            assert!(!text.contains(CODE), "a code in a label or an annotation");
+        }
+        assert!(!format!("{rendered:?}").contains(CODE), "shown");
     }
 }
