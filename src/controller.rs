@@ -152,6 +152,11 @@ impl Context {
         held.collect()
     }
 
+    /// Of how many resources anything is kept between passes; of one at rest nothing is.
+    pub fn remembered(&self) -> usize {
+        lock(&self.memories).len()
+    }
+
     /// The metrics, with what they tell of the present state.
     pub fn scrape(&self, format: Format) -> String {
         let levels = Levels {

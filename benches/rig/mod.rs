@@ -43,6 +43,8 @@ impl Rig {
             identities,
             audit: has_audit,
             controller_manager: false,
+            // In MiB. By default the log begins anew after 100 of them, and what was not read yet is gone.
+            extra_apiserver_args: vec!["--audit-log-maxsize=100000".to_owned()],
             ..control_plane::Options::default()
         };
         let plane = ControlPlane::start(options)

@@ -107,6 +107,7 @@ async fn main() -> Result<()> {
     );
     std::fs::write(plan.out.join("soak.svg"), plot::draw(&title, &samples))?;
     println!("{}", judge::judge(&rig, &traffic)?);
+    drop(traffic);
     operator.stop().await?;
     rig.stop().await
 }
