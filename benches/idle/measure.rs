@@ -40,6 +40,8 @@ pub struct Bench {
 #[derive(Clone, Copy)]
 struct Memory {
     resident: u64,
+    /// What is resident and no part of a file, such as the program itself.
+    anonymous: u64,
     peak: u64,
 }
 
@@ -47,6 +49,7 @@ impl Memory {
     fn of(program: &Program) -> Result<Self> {
         Ok(Self {
             resident: program.status("VmRSS")?,
+            anonymous: program.status("RssAnon")?,
             peak: program.status("VmHWM")?,
         })
     }
@@ -104,9 +107,15 @@ impl Bench {
     pub async fn take_over(&mut self, count: usize) -> Result<()> {
         let mut operator = self.start_operator(&FLAGS)?;
         operator.ready().await?;
-        let rig = &self.rig;
-        until("every resource is ready", async || Ok(rig.unready().await?.is_empty())).await?;
-        self.calm().await?;
+        // Looking at all of them is a load of its own, so it is left for when there is rest.
+        loop {
+            self.calm().await?;
+            let unready = self.rig.unready().await?.len();
+            if unready == 0 {
+                break;
+            }
+            println!("{unready} resources are not ready yet");
+        }
         let memory = Memory::of(&operator)?;
         println!(
             "\n{count} resources are taken over: VmRSS {} KiB, VmHWM {} KiB",
@@ -208,6 +217,7 @@ impl Bench {
             );
         };
         kib("VmRSS at rest, KiB", ours.memory.resident, theirs.memory.resident);
+        kib("… of it anonymous, KiB", ours.memory.anonymous, theirs.memory.anonymous);
         kib("VmHWM at rest, KiB", ours.memory.peak, theirs.memory.peak);
         let (ours, theirs) = (operator.descriptors()?, peer.descriptors()?);
         row("file descriptors", &ours.to_string(), &theirs.to_string(), f64::NAN);

@@ -45,7 +45,6 @@ impl Rig {
             controller_manager: false,
             // In MiB. By default the log begins anew after 100 of them, and what was not read yet is gone.
             extra_apiserver_args: vec!["--audit-log-maxsize=100000".to_owned()],
-            ..control_plane::Options::default()
         };
         let plane = ControlPlane::start(options)
             .await

@@ -154,7 +154,7 @@ impl Program {
         std::fs::read_to_string(&path).with_context(|| format!("{path} cannot be read"))
     }
 
-    /// A field of `/proc/PID/status` that is a number: `VmRSS` and `VmHWM` in KiB, `Threads`.
+    /// A field of `/proc/PID/status` that is a number: `VmRSS`, `RssAnon` and `VmHWM` in KiB, `Threads`.
     pub fn status(&self, field: &str) -> Result<u64> {
         let status = self.proc("status")?;
         let line = status
