@@ -7,7 +7,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BUILD := cargo build --locked --workspace --all-targets
 RUN_TESTS := $(shell command -v cargo-nextest >/dev/null && echo 'cargo nextest run --locked --workspace --no-fail-fast' || echo 'cargo test --locked --workspace')
 
-.PHONY: build assets demo test soak fuzz mutants fmt lint deny doc bench image generate e2e e2e-chaos clean
+.PHONY: build assets demo test soak soak-stories soak-hour fuzz mutants fmt lint deny doc bench bench-idle image generate e2e e2e-chaos clean
 
 build: ## Compile everything
 	$(BUILD)
@@ -21,9 +21,15 @@ demo: assets ## A real rotation on a local control plane and a simulated cloud; 
 test: assets ## Every test
 	$(RUN_TESTS)
 
+soak: soak-stories soak-hour ## Random stories and every pair of faults, then an hour of rotations (hours)
+
 SEEDS ?= 1000000
-soak: ## SEEDS=1000000 random stories and every pair of faults, on all cores (hours)
+soak-stories: ## SEEDS=1000000 random stories and every pair of faults, on all cores
 	EXPLORE_SEEDS=$(SEEDS) EXPLORE_FROM=$(or $(FROM),0) EXPLORE_PAIRS=all cargo test --locked --profile soak --test it -- explore faults --nocapture
+
+soak-hour: assets release ## The real program at SOAK_RATE=20 rotations a second for SOAK_SECONDS=3600; a table and a plot in SOAK_OUT
+	OPERATOR=$(RELEASE)/appcode-operator SOAK_OUT=$(or $(SOAK_OUT),$(abspath $(TARGET))/soak) \
+		cargo bench --locked --profile dev --bench soak
 
 e2e: assets ## Only the tests on the real control plane
 	cargo test --locked --test e2e
@@ -62,9 +68,17 @@ deny: ## Licences, advisories and bans, where cargo-deny and its database are re
 doc: ## The API docs, without warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --workspace
 
-bench: assets ## Memory at rest for RESOURCES=1000,10000, with the release build
-	cargo build --release --locked --bin appcode-operator
-	OPERATOR=$(abspath $(TARGET))/release/appcode-operator cargo bench --locked --profile dev --bench idle
+# What is measured is built for release, without what only tests need; what measures is not.
+RELEASE := $(abspath $(TARGET))/release
+
+.PHONY: release
+release:
+	cargo build --release --locked --package appcode-operator --bin appcode-operator --package default-controller --bin default-controller
+
+bench: bench-idle ## Every measurement of costs
+
+bench-idle: assets release ## Costs at rest and of a start, RESOURCES=1000,10000, beside FOREIGN=30000 Secrets of others
+	OPERATOR=$(RELEASE)/appcode-operator PEER=$(RELEASE)/default-controller cargo bench --locked --profile dev --bench idle
 
 IMAGE := appcode-operator:$(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml | head -n 1)
 image: ## The container image, by docker, podman or buildah

@@ -193,6 +193,11 @@ impl Context {
         held.collect()
     }
 
+    /// Of how many resources anything is kept between passes; of one at rest nothing is.
+    pub fn remembered(&self) -> usize {
+        lock(&self.memories).len()
+    }
+
     /// The metrics, with what they tell of the present state.
     pub fn scrape(&self, format: Format, health: &Health) -> String {
         let quiet = health.quiet_for().as_secs_f64();

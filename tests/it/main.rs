@@ -20,6 +20,7 @@ mod manifests;
 mod model;
 mod reconcile;
 mod release;
+mod soak;
 mod support;
 mod wire;
 mod workloads;

@@ -204,7 +204,9 @@ impl ApiServer {
     /// The same without a copy of each.
     pub fn map_objects<T>(&self, resource: &'static str, map: impl FnMut(&Value) -> T) -> Vec<T> {
         let state = self.state.lock().unwrap();
-        let of_kind = state.objects.iter().filter(|((kind, ..), _)| *kind == resource);
+        // Events are many after a long time, and stand elsewhere.
+        let from = state.objects.range((resource, String::new(), String::new())..);
+        let of_kind = from.take_while(|((kind, ..), _)| *kind == resource);
         of_kind.map(|(_, object)| object).map(map).collect()
     }
 

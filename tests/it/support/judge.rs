@@ -358,8 +358,15 @@ fn code_at(secret: &Value, rotation: &Value) -> Option<String> {
     code_of(secret, &place(rotation).1)
 }
 
+/// Of a code of any app; of a code that the cloud never made, as if it were one of the stage's app.
 fn print_of(stage: &Stage, code: &str) -> Fingerprint {
-    Fingerprint::of(&AppId::parse(stage.app.clone()).unwrap(), code)
+    let app = stage.cloud.with(|cloud| {
+        let mut effects = cloud.ledger().effects.iter();
+        effects
+            .find(|effect| effect.code == code)
+            .map(|effect| effect.app.clone())
+    });
+    Fingerprint::of(&AppId::parse(app.unwrap_or_else(|| stage.app.clone())).unwrap(), code)
 }
 
 /// The Secret and the key where a resource's code stands: what status says, since a new target is reached in time.
