@@ -29,12 +29,12 @@ impl LeaseTimes {
 
     /// Longest time for one request about the Lease: two of them fit between a renewal that is due and the end of the lead.
     pub fn request(self) -> Duration {
-        self.duration / 8
+        (self.duration / 8).min(Duration::from_secs(10))
     }
 
     /// Pause after a request that failed.
     pub fn pause(self) -> Duration {
-        self.duration / 20
+        (self.duration / 20).min(Duration::from_secs(2))
     }
 }
 
