@@ -139,7 +139,9 @@ async fn a_rotation_costs_three_writes_and_one_event_and_every_granted_right_is_
     assert!(status["history"][0]["retiredAt"].is_string(), "{status:#}");
     assert_eq!(stage.cloud.live_codes(&app.app_id).len(), 1);
 
-    stage.end_standby(stage.run_operator(stage.operator_kubeconfig())).await;
+    stage
+        .end_standby(|| stage.run_operator(stage.operator_kubeconfig()))
+        .await;
     // A watch is written down when it ends.
     assert_eq!(stage.end_operator("TERM"), Some(0));
     stage

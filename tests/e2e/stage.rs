@@ -283,16 +283,18 @@ impl Stage {
             env: deployed.env.clone(),
             ..*deployed
         };
-        self.end_standby(self.run_deployed(&second)).await;
+        self.end_standby(|| self.run_deployed(&second)).await;
     }
 
-    /// Waits until an operator stands by, and ends it.
-    pub async fn end_standby(&self, second: Operator) {
+    /// Starts an operator, waits until it stands by, and ends it.
+    pub async fn end_standby(&self, start: impl FnOnce() -> Operator) {
         let count = || {
             let log = std::fs::read_to_string(&self.log).expect("the log can be read");
             log.matches("another replica leads; this one stands by").count()
         };
-        self.until("the second one stands by", || count() > 0).await;
+        let before = count();
+        let second = start();
+        self.until("the second one stands by", || count() > before).await;
         second.signal("TERM");
         assert_eq!(second.wait(), Some(0));
     }

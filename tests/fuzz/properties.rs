@@ -439,7 +439,11 @@ pub fn template(bytes: &[u8]) {
     const CODE: &str = "canary-code-0123456789";
     let text = String::from_utf8_lossy(bytes);
     let map = |key: &str| BTreeMap::from([(key.to_owned(), TemplateText(text.clone().into_owned()))]);
-    for (labels, annotations) in [(BTreeMap::new(), BTreeMap::new()), (map("a"), BTreeMap::new()), (BTreeMap::new(), map("a"))] {
+    for (labels, annotations) in [
+        (BTreeMap::new(), BTreeMap::new()),
+        (map("a"), BTreeMap::new()),
+        (BTreeMap::new(), map("a")),
+    ] {
         let layout = Layout {
             template: SecretTemplate {
                 kind: None,
