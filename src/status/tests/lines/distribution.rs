@@ -188,7 +188,7 @@ fn that_every_workload_has_the_new_code_is_told_once() {
         o.status = new;
         told
     };
-    let progressing = Rollout::Progressing { what: "slow".into() };
+    let progressing = Rollout::Progressing { what: "slow" };
     assert_eq!(told_with(&mut o, progressing.clone()), []);
     assert_eq!(told_with(&mut o, Rollout::Done), [Reason::RolledOut]);
     assert_eq!(told_with(&mut o, Rollout::Done), []);
