@@ -28,11 +28,11 @@ use self::open::{rescue, unsettled};
 use self::retirement::farewell;
 pub use self::retirement::retires_at;
 pub use self::story::Story;
-use crate::api::{ConditionType, CreationPolicy, Reason};
+use crate::api::{ConditionType, CreationPolicy, DeletionPolicy, Reason};
 use crate::ids::Fingerprint;
 use crate::intent::Intent;
 use crate::schedule::spread;
-use crate::secret::{OurSecret, Record, SecretView};
+use crate::secret::{CREATED, OurSecret, Record, SecretView};
 use crate::workload::RestartTarget;
 
 /// How soon something is looked at again that a change inside the cluster may have mended.
@@ -225,12 +225,35 @@ impl Planner<'_> {
             (Some(_), Some((Book::Former, _))) => (&self.book_name(), &self.o.former),
             _ => (&self.wanted.target.name, &self.o.secret),
         };
-        self.unusable(name, secret)
+        self.unusable(name, secret).or_else(|| self.unfit(secret))
+    }
+
+    /// What spec asks for would do harm to those who made the Secret or keep something in it. Nothing of it is urgent, so the
+    /// code of an open rotation is written first, without that.
+    fn unfit(&self, secret: &SecretView) -> Option<Step> {
+        let OurSecret { extras, .. } = secret
+            .ours()
+            .filter(|_| self.open().is_none() && self.o.memory.held.is_none())?;
+        let name = &self.wanted.target.name;
+        let (namespace, resource) = (&self.o.resource.namespace, &self.o.resource.name);
+        (self.wanted.layout.deletion == DeletionPolicy::Delete && !extras.is_made).then(|| {
+            stop(
+                Reason::SecretConflict,
+                format!(
+                    "Nothing says that the operator made Secret {name}, so it must not be deleted with this resource and \
+                     nothing is changed. Keep it: kubectl patch acr {resource} -n {namespace} --type=merge \
+                     -p '{{\"spec\":{{\"target\":{{\"deletionPolicy\":\"Retain\"}}}}}}'; or, if nobody else needs it: \
+                     kubectl annotate secret {name} -n {namespace} {CREATED}={name}."
+                ),
+                LOCAL_RETRY,
+            )
+        })
     }
 
     /// The same of the target itself, once the open rotation on the other Secret has nothing to say.
     fn unusable_target(&self) -> Option<Step> {
-        self.unusable(&self.wanted.target.name, &self.o.secret)
+        let target = &self.o.secret;
+        self.unusable(&self.wanted.target.name, target).or_else(|| self.unfit(target))
     }
 
     fn unusable(&self, name: &str, secret: &SecretView) -> Option<Step> {

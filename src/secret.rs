@@ -38,6 +38,9 @@ const HANDLED_REQUEST: &str = "appcode.dev/last-handled-request";
 const RECENT: &str = "appcode.dev/recent-rotations";
 const INTENT: &str = "appcode.dev/intent";
 const RENDERED: &str = "appcode.dev/rendered";
+/// On a Secret that the operator made, and that may therefore go with its resource: its own name, so that a copy does not
+/// pass for it. No write takes it off or puts it on later.
+pub const CREATED: &str = "appcode.dev/created";
 
 /// Numbers above this were not counted by us: one rotation a second takes longer than the universe has lasted.
 pub(crate) const NUMBER_LIMIT: i64 = 1 << 60;
@@ -419,6 +422,7 @@ pub struct First {
     kind: SecretType,
     data: Option<(&'static str, String)>,
     owner: Option<Owner>,
+    is_shared: bool,
 }
 
 impl First {
@@ -428,6 +432,7 @@ impl First {
             kind: layout.kind(),
             data: layout.first_data(asker.key, asker.app, app_name),
             owner: wanted_owner(asker),
+            is_shared: layout.creation == CreationPolicy::Merge,
         }
     }
 
@@ -465,7 +470,9 @@ pub fn new_secret(namespace: &str, name: &str, resource: &str, record: &Record, 
     secret.metadata.namespace = Some(namespace.to_owned());
     secret.metadata.name = Some(name.to_owned());
     secret.metadata.labels = Some(BTreeMap::from([(MANAGED_BY.to_owned(), MANAGER.to_owned())]));
-    secret.metadata.annotations = Some(annotations.collect());
+    // One that is made only because a code would be lost otherwise is still others' to make.
+    let mark = (!first.is_shared).then(|| (CREATED.to_owned(), name.to_owned()));
+    secret.metadata.annotations = Some(annotations.chain(mark).collect());
     secret.metadata.owner_references = first.owner.map(|owner| vec![(&owner).into()]);
     secret
 }

@@ -183,7 +183,7 @@ fn any_secret() -> BoxedStrategy<SecretView> {
     prop_oneof![
         6 => ours.prop_map(|(record, code, locked, astray)| SecretView::Ours(OurSecret {
             resource_version: "1".into(), record, code, locked, is_inherited: false,
-            extras: Extras { is_astray: astray.is_some(), owners: None },
+            extras: Extras { is_astray: astray.is_some(), is_made: true, ..Extras::default() },
         })),
         2 => Just(SecretView::Absent),
         1 => Just(SecretView::Foreign { why: "is not ours" }),

@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{Asker, MANAGED_BY};
+use super::{Asker, CREATED, MANAGED_BY};
 use crate::api::{AppCodeRotation, CreationPolicy, DeletionPolicy, GROUP, MANAGER};
 use crate::ids::hex_digest;
 use crate::modelarts::AppCode;
@@ -158,6 +158,8 @@ pub struct Extras {
     pub is_astray: bool,
     /// The whole list of owners as it should be, where it is not.
     pub owners: Option<Vec<Owner>>,
+    /// Whether it may go with its resource: the operator made it, or it bears the resource's owner reference already.
+    pub is_made: bool,
 }
 
 impl Extras {
@@ -168,6 +170,7 @@ impl Extras {
         Self {
             is_astray: owners.is_some() || !is_marked || !is_intact,
             owners,
+            is_made: is_made(secret, asker),
         }
     }
 }
@@ -182,14 +185,22 @@ pub(super) fn manager(secret: &Secret) -> Option<&str> {
     secret.metadata.labels.as_ref()?.get(MANAGED_BY).map(String::as_str)
 }
 
+/// Whether the operator made the Secret. Versions before the mark set the owner reference at once, so that one that stands
+/// there is as good.
+fn is_made(secret: &Secret, asker: Asker<'_>) -> bool {
+    let is_marked = secret.annotations().get(CREATED) == secret.metadata.name.as_ref() && secret.metadata.name.is_some();
+    is_marked || secret.owner_references().iter().any(|owner| Owner::from(owner).is_of(asker))
+}
+
 /// The list of owners with the resource on it or not, as its policy says; none where that is so. For a resource that is
-/// gone, or a Secret that it no longer names, nothing is changed.
+/// gone, or a Secret that it no longer names, nothing is changed. A Secret that others made gets no owner: the garbage
+/// collector would take it from them.
 fn owners(secret: &Secret, asker: Asker<'_>) -> Option<Vec<Owner>> {
     if asker.uid.is_empty() || asker.creation.is_none() {
         return None;
     }
     let present: Vec<Owner> = secret.owner_references().iter().map(Owner::from).collect();
-    let wanted = wanted_owner(asker);
+    let wanted = wanted_owner(asker).filter(|_| is_made(secret, asker));
     let ours: Vec<&Owner> = present.iter().filter(|owner| owner.is_of(asker)).collect();
     let is_so = match (&wanted, ours.as_slice()) {
         (None, []) => true,

@@ -313,3 +313,62 @@ async fn a_policy_may_change_and_a_target_may_move() {
     let status = world.stage.api.object(ROTATIONS, NAMESPACE, NAME).unwrap()["status"].clone();
     assert_eq!(status["rotationNumber"], 1);
 }
+
+#[tokio::test]
+async fn a_secret_that_others_made_never_goes_with_the_resource() {
+    let mut world = with_theirs(1).await;
+    with_policy(&world, "Adopt", &json!({}));
+    world.run_to_rest().await;
+    world.assert_ready();
+    let before = secret(&world);
+    set_target(&world, json!({"deletionPolicy": "Delete"}));
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_mins(20)).await;
+    world.assert_sound();
+    let (_, reason, message) = world.condition(ConditionType::Stalled);
+    assert_eq!(reason, "SecretConflict", "{message}");
+    assert!(message.contains("appcode.dev/created=checkout"), "{message}");
+    assert_eq!((world.mutations(), secret(&world)), (0, before));
+
+    set_target(&world, json!({}));
+    world.run_for(SignedDuration::from_mins(20)).await;
+    world.assert_ready();
+    assert_eq!(world.mutations(), 1);
+    set_target(&world, json!({"deletionPolicy": "Delete"}));
+    edit(&world, |object| {
+        object["metadata"]["annotations"]["appcode.dev/created"] = json!(NAME);
+    });
+    world.run_for(SignedDuration::from_mins(20)).await;
+    world.assert_ready();
+    assert_eq!(secret(&world)["metadata"]["ownerReferences"][0]["name"], NAME);
+}
+
+#[tokio::test]
+async fn what_an_earlier_version_made_goes_on_as_its_policy_says() {
+    for policy in ["Retain", "Delete"] {
+        let mut world = World::new().await;
+        world
+            .stage
+            .create_rotation(|spec| spec["target"] = json!({"deletionPolicy": policy}));
+        world.run_to_rest().await;
+        world.assert_ready();
+        let made = secret(&world)["metadata"]["annotations"]["appcode.dev/created"].clone();
+        assert_eq!(made, NAME, "{policy}");
+        edit(&world, |object| {
+            let notes = object["metadata"]["annotations"].as_object_mut().unwrap();
+            notes.remove("appcode.dev/created");
+        });
+        let owners = secret(&world)["metadata"]["ownerReferences"].clone();
+        world.stage.set_trigger("one");
+        world.run_for(SignedDuration::from_mins(20)).await;
+        world.assert_ready();
+        assert_eq!(world.mutations(), 1, "{policy}");
+        assert_eq!(secret(&world)["metadata"]["ownerReferences"], owners, "{policy}");
+    }
+}
+
+fn set_target(world: &World, target: Value) {
+    world
+        .stage
+        .edit_rotation(NAME, |object| object["spec"]["target"] = target);
+}
