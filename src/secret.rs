@@ -15,7 +15,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Map, Value, json};
 
-pub use self::extras::{Contents, Extras, Owner, Rendered, Wish};
+pub use self::extras::{Contents, Extras, Owner, Rendered, Taken, Wish, owners_patch};
 use self::extras::{is_marked, manager, wanted_owner};
 use crate::api::{CreationPolicy, DeletionPolicy, MANAGER, SecretType};
 use crate::ids::{AppId, AppIdentity, BadId, Fingerprint, ProjectId};
@@ -230,6 +230,26 @@ pub enum SecretView {
 }
 
 impl SecretView {
+    /// The same as spec has it: what it may not use is not ours.
+    #[must_use]
+    pub fn strict(self) -> Self {
+        match self {
+            Self::Ours(OurSecret {
+                unfit: Some(Unfit::Foreign(why)),
+                ..
+            }) => Self::Foreign { why },
+            Self::Ours(secret) => Self::Ours(OurSecret {
+                locked: secret.locked.or(match secret.unfit {
+                    Some(Unfit::Kind(why)) => Some(why),
+                    _ => None,
+                }),
+                unfit: None,
+                ..secret
+            }),
+            view => view,
+        }
+    }
+
     /// The Secret, if it is ours and its record can be used.
     pub fn ours(&self) -> Option<&OurSecret> {
         match self {
@@ -255,6 +275,8 @@ pub struct OurSecret {
     pub code: Option<Fingerprint>,
     /// Why it cannot be written, if so.
     pub locked: Option<&'static str>,
+    /// Why spec, as it is now, may not use it, if so.
+    pub unfit: Option<Unfit>,
     /// Whether it does not say yet that it belongs to this resource: it says another one, which is gone or gives way to
     /// this one, or nobody, and is to be taken over.
     pub is_inherited: bool,
@@ -272,6 +294,16 @@ impl OurSecret {
     pub fn is_blank(&self) -> bool {
         self.is_inherited && self.record == Record::new(self.record.app.clone())
     }
+}
+
+/// Why a Secret that says that it belongs to the resource is none that its spec may use. Spec may have been edited while
+/// a rotation was open: the code of that one is written all the same, since it could be lost otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unfit {
+    /// The policy leaves it to others: how that is known.
+    Foreign(&'static str),
+    /// Its type is not the one that spec asks for.
+    Kind(&'static str),
 }
 
 /// Who asks whether a Secret is theirs.
@@ -295,6 +327,10 @@ pub struct Asker<'a> {
     pub deletion: DeletionPolicy,
     /// Type that the Secret must have.
     pub kind: SecretType,
+    /// What else is to stand on it.
+    pub layout: Option<&'a Layout>,
+    /// Key under which the code stood before, if status says so.
+    pub shown_key: Option<&'a str>,
 }
 
 impl<'a> Asker<'a> {
@@ -310,6 +346,8 @@ impl<'a> Asker<'a> {
             creation: Some(CreationPolicy::Create),
             deletion: DeletionPolicy::Retain,
             kind: SecretType::Opaque,
+            layout: None,
+            shown_key: None,
         }
     }
 
@@ -336,30 +374,37 @@ pub fn view(secret: Option<&Secret>, asker: Asker<'_>) -> SecretView {
     let none = BTreeMap::new();
     let annotations = meta.annotations.as_ref().unwrap_or(&none);
     let resource = annotations.get(RESOURCE).map(String::as_str);
-    if asker.creation == Some(CreationPolicy::Create) && !is_marked(secret) {
-        return foreign(if resource == Some(asker.resource) {
+    let others = if asker.creation == Some(CreationPolicy::Create) && !is_marked(secret) {
+        Some(if resource == Some(asker.resource) {
             "it lacks the label app.kubernetes.io/managed-by: appcode-operator, as one does that others made"
         } else {
             "it was not made by this operator"
-        });
-    }
-    if asker.creation == Some(CreationPolicy::Adopt) && manager(secret).is_some_and(|by| by != MANAGER) {
-        return foreign("somebody else manages it, as its label app.kubernetes.io/managed-by says");
-    }
+        })
+    } else if asker.creation == Some(CreationPolicy::Adopt) && manager(secret).is_some_and(|by| by != MANAGER) {
+        Some("somebody else manages it, as its label app.kubernetes.io/managed-by says")
+    } else {
+        None
+    };
     if resource != Some(asker.resource) {
-        return match (asker.creation, resource) {
-            (Some(CreationPolicy::Adopt | CreationPolicy::Merge), None) => taken_over(secret, asker),
+        return match (others, asker.creation, resource) {
+            (Some(why), ..) => foreign(why),
+            (None, Some(CreationPolicy::Adopt | CreationPolicy::Merge), None) => taken_over(secret, asker),
             _ => foreign("it belongs to another AppCodeRotation"),
         };
     }
-    let record = match Record::parse(annotations) {
-        Ok(record) => record,
-        Err(error) => return SecretView::Unreadable(error.to_string()),
+    let record = match (Record::parse(annotations), others) {
+        (Ok(record), _) => record,
+        (Err(_), Some(why)) => return foreign(why),
+        (Err(error), None) => return SecretView::Unreadable(error.to_string()),
     };
     if record.app != *asker.app && asker.former_app != Some(&record.app) {
-        return foreign("it was made for another app");
+        return foreign(others.unwrap_or("it was made for another app"));
     }
-    SecretView::Ours(ours(secret, asker, record, false))
+    let found = ours(secret, asker, record, false);
+    SecretView::Ours(OurSecret {
+        unfit: others.map(Unfit::Foreign).or(found.unfit),
+        ..found
+    })
 }
 
 /// A Secret that others made and that says nothing of any resource, as one to be taken over; refused before anything is
@@ -368,7 +413,8 @@ fn taken_over(secret: &Secret, asker: Asker<'_>) -> SecretView {
     let owners = secret.metadata.owner_references.as_ref();
     let is_controlled = owners.is_some_and(|owners| owners.iter().any(|owner| owner.controller == Some(true)));
     let found = ours(secret, asker, Record::new(asker.app.clone()), true);
-    if let Some(why) = found.locked {
+    let kind = found.unfit.map(|(Unfit::Foreign(why) | Unfit::Kind(why))| why);
+    if let Some(why) = found.locked.or(kind) {
         return SecretView::Foreign { why };
     }
     if asker.creation == Some(CreationPolicy::Adopt) && is_controlled {
@@ -378,14 +424,22 @@ fn taken_over(secret: &Secret, asker: Asker<'_>) -> SecretView {
     SecretView::Ours(found)
 }
 
+/// The code under `key`, if what stands there can be one. Editors and `echo` leave an end of line, which is none of it.
+pub fn code_in(secret: &Secret, key: &str) -> Option<AppCode> {
+    AppCode::parse(text_in(secret, key)?.trim_end_matches(['\r', '\n'])).ok()
+}
+
+fn text_in<'a>(secret: &'a Secret, key: &str) -> Option<&'a str> {
+    std::str::from_utf8(&secret.data.as_ref()?.get(key)?.0).ok()
+}
+
 fn ours(secret: &Secret, asker: Asker<'_>, record: Record, is_inherited: bool) -> OurSecret {
     let meta = &secret.metadata;
-    let value = secret.data.as_ref().and_then(|data| data.get(asker.key));
-    let code = value.and_then(|value| std::str::from_utf8(&value.0).ok());
     OurSecret {
         resource_version: meta.resource_version.clone().unwrap_or_default(),
-        code: code.map(|code| Fingerprint::of(&record.app.app_id, code)),
-        locked: locked(secret, asker),
+        code: code_in(secret, asker.key).map(|code| code.fingerprint(&record.app)),
+        locked: locked(secret),
+        unfit: other_kind(secret, asker).map(Unfit::Kind),
         is_inherited,
         extras: Extras::read(secret, record.rendered.as_ref(), asker),
         record,
@@ -393,7 +447,18 @@ fn ours(secret: &Secret, asker: Asker<'_>, record: Record, is_inherited: bool) -
 }
 
 /// Why a Secret cannot be written, if so.
-fn locked(secret: &Secret, asker: Asker<'_>) -> Option<&'static str> {
+fn locked(secret: &Secret) -> Option<&'static str> {
+    if secret.immutable == Some(true) {
+        Some("it is immutable")
+    } else if secret.metadata.deletion_timestamp.is_some() {
+        Some("it is being deleted")
+    } else {
+        None
+    }
+}
+
+/// What its type is not, if it is another one than spec asks for.
+fn other_kind(secret: &Secret, asker: Asker<'_>) -> Option<&'static str> {
     let kind = secret.type_.as_deref().unwrap_or(SecretType::Opaque.as_str());
     let is_kind = match asker.creation {
         Some(_) => kind == asker.kind.as_str(),
@@ -402,18 +467,10 @@ fn locked(secret: &Secret, asker: Asker<'_>) -> Option<&'static str> {
             .iter()
             .any(|any| kind == any.as_str()),
     };
-    if secret.immutable == Some(true) {
-        Some("it is immutable")
-    } else if secret.metadata.deletion_timestamp.is_some() {
-        Some("it is being deleted")
-    } else if is_kind {
-        None
-    } else {
-        Some(match asker.kind {
-            SecretType::Opaque => "its type is not Opaque",
-            SecretType::BasicAuth => "its type is not kubernetes.io/basic-auth",
-        })
-    }
+    (!is_kind).then_some(match asker.kind {
+        SecretType::Opaque => "its type is not Opaque",
+        SecretType::BasicAuth => "its type is not kubernetes.io/basic-auth",
+    })
 }
 
 /// What a new Secret is made with besides the record.
@@ -579,7 +636,10 @@ mod tests {
         let ours = new_secret("ns", "name", "ns/name", &record(), First::default());
         let mut no_label = ours.clone();
         no_label.metadata.labels = None;
-        assert!(matches!(look(&no_label, &app("app")), SecretView::Foreign { .. }));
+        assert!(matches!(
+            look(&no_label, &app("app")).strict(),
+            SecretView::Foreign { .. }
+        ));
         let copied = new_secret("ns", "name", "other/name", &record(), First::default());
         assert!(matches!(look(&copied, &app("app")), SecretView::Foreign { .. }));
         let (mine, other) = (app("app"), app("other"));
@@ -666,7 +726,7 @@ mod tests {
         // What was merged into says that it is ours, and that counts without the label.
         let mut merged = new_secret("ns", "name", "ns/name", &record(), First::default());
         merged.metadata.labels = None;
-        assert!(matches!(by(Create, &merged), SecretView::Foreign { .. }));
+        assert!(matches!(by(Create, &merged).strict(), SecretView::Foreign { .. }));
         let SecretView::Ours(found) = by(Merge, &merged) else {
             panic!("not ours")
         };

@@ -289,7 +289,7 @@ fn own_intent(o: &Observed) -> Option<&Intent> {
 /// Whether the Secret holds the code that its record names.
 fn is_in_sync(o: &Observed) -> bool {
     matches!((o.secret.own(), &o.wanted), (Some(secret), Ok(wanted))
-        if secret.is_in_sync() && secret.record.app == wanted.app)
+        if secret.is_in_sync() && secret.unfit.is_none() && secret.record.app == wanted.app)
 }
 
 /// Whether the cloud listed the code in the Secret in this pass. While what became of a call is being found out, a list

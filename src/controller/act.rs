@@ -14,7 +14,7 @@ use crate::ids::Fingerprint;
 use crate::intent::{Call, Intent, Verdict};
 use crate::modelarts::{AppCode, CloudErrorKind, scrub};
 use crate::plan::{Attempt, Cloud, Held, Question, Settling, WriteReason};
-use crate::secret::{Asker, OurSecret, Record, SecretView, new_secret, patch, view};
+use crate::secret::{Asker, OurSecret, Record, SecretView, new_secret, owners_patch, patch, view};
 use crate::status::{Happened, mirror_before_call};
 use crate::telemetry::causes;
 
@@ -149,6 +149,20 @@ pub(super) async fn write_record(ctx: &Context, pass: &mut Pass, name: &str, rec
             pass.observed.memory.settling.clear();
         }
     }
+    Ok(())
+}
+
+/// Takes our owner reference off a Secret that spec no longer names.
+pub(super) async fn disown(ctx: &Context, pass: &mut Pass, name: &str) -> Result<(), Error> {
+    let change = pass.secret(name).ours().and_then(|secret| {
+        let owners = secret.extras.owners.as_ref()?;
+        Some(owners_patch(&secret.resource_version, owners))
+    });
+    let Some(change) = change else {
+        return look_again(ctx, pass).await;
+    };
+    let result = ctx.cluster.patch_secret(pass.key.namespace(), name, &change).await;
+    written(ctx, pass, name, result, "take the owner reference off the Secret").await?;
     Ok(())
 }
 
@@ -397,7 +411,14 @@ async fn written(
             };
             let former = pass.observed.status.app.as_ref().and_then(identity);
             let key = pass.key.to_string();
-            let asker = asker(&validated, &pass.key, pass.owner(), &key, former.as_ref());
+            let asker = asker(
+                &validated,
+                &pass.key,
+                pass.owner(),
+                &key,
+                former.as_ref(),
+                pass.observed.status.target.as_ref(),
+            );
             let is_target = name == pass.observed.target;
             let creation = asker.creation.filter(|_| is_target);
             let seen = view(Some(&secret), Asker { creation, ..asker });

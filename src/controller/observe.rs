@@ -12,12 +12,13 @@ use super::others::keeper;
 use super::{ClusterError, Context, Error, Key, Remembered, Turn};
 use crate::api::{
     ADOPT_FINGERPRINT, AppCodeRotation, AppCodeRotationStatus, AppStatus, FINALIZER, ROTATE_REQUESTED_AT, Strategy,
+    TargetStatus,
 };
 use crate::ids::{AppId, AppIdentity, Fingerprint, ProjectId};
 use crate::intent::Intent;
 use crate::modelarts::{AppCode, Echo, Target};
 use crate::plan::{Cloud, Handover, Limits, Observed, Refusal, ResourceView, SeedView, Wanted};
-use crate::secret::{Asker, NUMBER_LIMIT, OurSecret, SecretView, view};
+use crate::secret::{Asker, NUMBER_LIMIT, OurSecret, SecretView, code_in, view};
 use crate::status::Happened;
 use crate::validate::{Problem, Seed, Validated, validate};
 
@@ -116,7 +117,9 @@ pub(super) fn asker<'a>(
     uid: &'a str,
     key: &'a str,
     former: Option<&'a AppIdentity>,
+    shown: Option<&'a TargetStatus>,
 ) -> Asker<'a> {
+    let shown = shown.filter(|shown| shown.name == validated.target.name);
     Asker {
         us: us.name(),
         uid,
@@ -124,6 +127,8 @@ pub(super) fn asker<'a>(
         creation: Some(validated.layout.creation),
         deletion: validated.layout.deletion,
         kind: validated.layout.kind(),
+        layout: Some(&validated.layout),
+        shown_key: shown.map(|shown| shown.key.as_str()),
         ..Asker::of(key, &validated.app, &validated.target.key)
     }
 }
@@ -201,7 +206,14 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
             Err(why) => return SecretView::Forbidden(why.clone()),
         };
         let seen_by = |resource: &str| {
-            let asker = asker(validated, key, &uid, resource, former_app.as_ref());
+            let asker = asker(
+                validated,
+                key,
+                &uid,
+                resource,
+                former_app.as_ref(),
+                status.target.as_ref(),
+            );
             // What spec no longer names is ours only if it says so itself, whoever made it.
             let creation = asker.creation.filter(|_| name == target);
             view(secret, Asker { creation, ..asker })
@@ -354,12 +366,6 @@ pub(super) fn identity(app: &AppStatus) -> Option<AppIdentity> {
         project_id: ProjectId::parse(app.project_id.clone()).ok()?,
         app_id: AppId::parse(app.app_id.clone()).ok()?,
     })
-}
-
-/// The code under `key`, if what stands there can be one.
-pub(super) fn code_in(secret: &Secret, key: &str) -> Option<AppCode> {
-    let value = secret.data.as_ref()?.get(key)?;
-    AppCode::parse(std::str::from_utf8(&value.0).ok()?.trim_end_matches(['\r', '\n'])).ok()
 }
 
 async fn read_seed(ctx: &Context, key: &Key, validated: &Validated) -> Result<SeedView, Error> {

@@ -182,7 +182,7 @@ fn any_secret() -> BoxedStrategy<SecretView> {
     );
     prop_oneof![
         6 => ours.prop_map(|(record, code, locked, astray)| SecretView::Ours(OurSecret {
-            resource_version: "1".into(), record, code, locked, is_inherited: false,
+            resource_version: "1".into(), record, code, locked, unfit: None, is_inherited: false,
             extras: Extras { is_astray: astray.is_some(), is_made: true, ..Extras::default() },
         })),
         2 => Just(SecretView::Absent),
@@ -785,6 +785,7 @@ impl Model {
             },
             code: code.or(kept),
             locked: None,
+            unfit: None,
             is_inherited: false,
             extras: if is_laid_out { Extras::default() } else { extras },
         });

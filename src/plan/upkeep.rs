@@ -35,6 +35,12 @@ impl Planner<'_> {
         }
         let record = self.record_of(current);
         let name = self.wanted.target.name.clone();
+        // Once status names the new Secret nobody looks at the one before.
+        let is_owned = self.o.former.own().is_some_and(|former| former.extras.owners.is_some());
+        if let Some(former) = self.o.status.target.as_ref().filter(|_| is_owned) {
+            let secret = former.name.clone();
+            return Some(Step::Disown { secret });
+        }
         match &self.o.secret {
             SecretView::Absent => Some(Step::CreateSecret { secret: name, record }),
             SecretView::Ours(secret)

@@ -387,8 +387,12 @@ async fn a_forged_note_of_what_was_rendered_takes_nothing_away() {
         );
     });
     world.run_for(SignedDuration::from_hours(2)).await;
-    world.assert_ready();
+    world.assert_sound();
+    // What it does not name may be anybody's.
+    assert_eq!(world.stalled().as_deref(), Some("SecretConflict"));
     assert_eq!((world.mutations(), text(&world, "url").as_deref()), (0, Some("x")));
+    let code = world.code().unwrap();
+    assert!(world.live().contains(&code));
 }
 
 #[tokio::test]
@@ -454,4 +458,19 @@ async fn a_code_before_that_somebody_deletes_is_taken_away_at_the_next_check() {
     world.run_for(SignedDuration::from_hours(2)).await;
     world.assert_ready();
     assert_eq!(text(&world, "previous"), None);
+}
+
+#[tokio::test]
+async fn a_secret_that_the_target_leaves_is_kept_if_the_policy_is_to_retain() {
+    for policy in ["Retain", "Delete"] {
+        let mut world = dressed(json!({"deletionPolicy": "Delete"})).await;
+        edit_target(&world, |target| {
+            *target = json!({"name": "other", "deletionPolicy": policy})
+        });
+        world.run_to_rest().await;
+        world.assert_sound();
+        assert!(world.is_ready() && world.stage.code_in("other").is_some());
+        let is_owned = !owners(&world).is_empty();
+        assert_eq!(is_owned, policy == "Delete");
+    }
 }
