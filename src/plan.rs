@@ -180,6 +180,7 @@ pub fn plan(o: &Observed, now: Timestamp) -> Step {
     planner
         .unusable_secret()
         .or_else(|| planner.finalizer_refused())
+        .or_else(|| planner.another_app())
         .or_else(|| planner.urgent_distribution())
         .or_else(|| planner.backing_off())
         .or_else(|| planner.unasked())

@@ -565,6 +565,11 @@ pub fn patch(resource_version: &str, resource: &str, record: &Record, code: Opti
     patch
 }
 
+/// Adds our label to a patch.
+pub fn mark(patch: &mut Value) {
+    patch["metadata"]["labels"] = json!({ MANAGED_BY: MANAGER });
+}
+
 /// A code to write, and where.
 #[derive(Clone, Copy, Debug)]
 pub struct CodeChange<'a> {

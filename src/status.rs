@@ -43,6 +43,8 @@ pub enum Happened {
     },
     /// An intent for another app was left behind.
     Abandoned(Intent),
+    /// The resource was deleted while the outcome of its rotation was open.
+    Forsaken(Intent),
     /// The code before was left in the app.
     NotRetired(Intent),
     /// A workload was restarted.
@@ -200,7 +202,8 @@ fn sentence(clause: &str) -> String {
 /// the Secret is held against when a code is to be deleted.
 fn mirror(intent: &Intent, before: Option<&OpenRotation>) -> OpenRotation {
     let before = before.filter(|before| before.rotation_id == intent.rotation_id.as_str());
-    let is_kept = intent.strategy == Strategy::Overlap && intent.base.is_some();
+    let is_beside = intent.strategy == Strategy::Overlap && intent.base.is_some();
+    let is_kept = is_beside || intent.is_undistributed();
     OpenRotation {
         rotation_id: intent.rotation_id.to_string(),
         trigger: intent.trigger,
@@ -772,6 +775,14 @@ fn happened_note(happened: &Happened, app: &str) -> Option<Note> {
         Happened::Abandoned(intent) => {
             let text = format!(
                 "Left rotation {} of app {} behind, because the resource names another app now.",
+                intent.rotation_id, intent.app.app_id
+            );
+            Some(note(true, Reason::Abandoned, "Abandon", text))
+        }
+        Happened::Forsaken(intent) => {
+            let text = format!(
+                "The resource is deleted while it is open what became of rotation {} of app {}, so a code that nobody knows \
+                 may be left in the app. Look for it in the cloud's console.",
                 intent.rotation_id, intent.app.app_id
             );
             Some(note(true, Reason::Abandoned, "Abandon", text))

@@ -273,7 +273,8 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
 pub(super) fn mirror(status: &AppCodeRotationStatus) -> Option<Intent> {
     let text = status.rotation.as_ref()?.intent.as_deref()?;
     let intent = Intent::parse(text).ok();
-    intent.filter(|intent| intent.strategy == Strategy::Overlap && intent.number <= NUMBER_LIMIT)
+    let is_shown = |intent: &Intent| intent.strategy == Strategy::Overlap || intent.is_undistributed();
+    intent.filter(|intent| is_shown(intent) && intent.number <= NUMBER_LIMIT)
 }
 
 /// Secrets by name; none where there is no such Secret, and why where it may not be read.

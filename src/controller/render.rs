@@ -24,8 +24,15 @@ pub(super) fn first(pass: &Pass) -> First {
     First::of(&validated.layout, asker, app_name(pass))
 }
 
-/// The patch that writes `code` into a Secret of ours, and the record as it will stand there then.
-pub(super) fn code_patch(pass: &Pass, name: &str, code: &AppCode, record: Record) -> Option<(Value, Record)> {
+/// The patch that writes `code` into a Secret of ours, and the record as it will stand there then. One that is bare leaves
+/// all else as it is.
+pub(super) fn code_patch(
+    pass: &Pass,
+    name: &str,
+    code: &AppCode,
+    record: Record,
+    is_bare: bool,
+) -> Option<(Value, Record)> {
     let validated = pass.validated.as_ref()?;
     let secret = pass.secret(name).ours()?;
     let target = &validated.target;
@@ -36,7 +43,7 @@ pub(super) fn code_patch(pass: &Pass, name: &str, code: &AppCode, record: Record
     // What others keep is never written over: should spec have come to name it while a rotation was open, the code goes
     // in alone.
     let is_plain = secret.unfit.is_some() || secret.extras.taken.is_some();
-    let contents = (is_target && !is_plain).then(|| contents(pass, validated, secret, &record, code));
+    let contents = (is_target && !is_plain && !is_bare).then(|| contents(pass, validated, secret, &record, code));
     let record = Record {
         rendered: match &contents {
             Some(contents) => contents.rendered.clone(),

@@ -362,6 +362,7 @@ fn any_memory(secret: &SecretView, cloud: &Cloud) -> BoxedStrategy<Memory> {
         .prop_map(|(own, other, flags, settling, held)| {
             let intent = if flags.2 { own } else { other };
             Memory {
+                refusals: None,
                 marked: flags.0.map(|()| Attempt::of(&intent)),
                 not_applied: flags.1.map(|()| Attempt::of(&intent)),
                 settling: settling

@@ -447,3 +447,33 @@ async fn a_corrected_verification_is_tried_at_once() {
         VerificationOutcome::Passed
     );
 }
+
+#[tokio::test]
+async fn a_secret_that_is_deleted_on_the_way_to_its_consumers_forgets_neither_trial_nor_restart() {
+    let mut world = settled(|spec| {
+        verified(spec);
+        spec["restartDelay"] = json!("10m");
+    })
+    .await;
+    world
+        .stage
+        .probes
+        .lock()
+        .unwrap()
+        .extend(vec![Probe::Refused { status: 401 }; 200]);
+    world.stage.set_trigger("one");
+    minutes(&mut world, 2).await;
+    assert_eq!((world.mutations(), restarts(&world)), (1, (0, 0)));
+    assert!(!world.is_ready());
+    assert!(world.stage.delete_secret(NAME));
+    minutes(&mut world, 5).await;
+    assert_eq!(world.code(), world.live().pop());
+    assert!(!world.is_ready(), "the code has still to be tried");
+    world.stage.probes.lock().unwrap().clear();
+    minutes(&mut world, 60).await;
+    assert_eq!(restarts(&world), (1, 1));
+    roll_out(&world);
+    minutes(&mut world, 60).await;
+    world.assert_ready();
+    assert_eq!(world.mutations(), 1);
+}

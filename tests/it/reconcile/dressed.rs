@@ -1,14 +1,17 @@
 //! What stands on the target Secret besides the plain code: templates, the key of the code before, the owner.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use appcode_operator::api::ConditionType;
 use jiff::SignedDuration;
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
-use crate::support::World;
-use crate::support::api_server::{ROTATIONS, SECRETS};
+use crate::support::api_server::{self, Asked, ROTATIONS, SECRETS};
 use crate::support::judge::{leaks, readable};
 use crate::support::stage::{NAME, NAMESPACE, code_of};
+use crate::support::{Stage, World};
 
 fn template() -> Value {
     json!({
@@ -473,4 +476,57 @@ async fn a_secret_that_the_target_leaves_is_kept_if_the_policy_is_to_retain() {
         let is_owned = !owners(&world).is_empty();
         assert_eq!(is_owned, policy == "Delete");
     }
+}
+
+/// An admission policy that refuses what `is_refused`, until the flag is taken down.
+fn refuse(world: &World, is_refused: impl Fn(&Value) -> bool + Send + Sync + 'static) -> Arc<AtomicBool> {
+    let flag = Arc::new(AtomicBool::new(true));
+    let is_on = Arc::clone(&flag);
+    let tamper = move |_: &Stage, asked: &mut Asked| {
+        let is_meant = asked.resource == SECRETS && is_on.load(Ordering::Relaxed) && is_refused(&asked.body);
+        is_meant.then(|| api_server::refuse(403, "Forbidden", "denied by a policy of labels"))
+    };
+    assert!(world.stage.tamper.set(Box::new(tamper)).is_ok());
+    flag
+}
+
+#[tokio::test]
+async fn a_new_code_does_not_wait_for_labels_that_admission_refuses() {
+    let mut world = World::new().await;
+    let policy = refuse(&world, |body| !body["metadata"]["labels"]["team"].is_null());
+    world.stage.create_rotation(|spec| {
+        spec["initialRotation"] = json!("Immediate");
+        spec["target"] = json!({"template": template()});
+    });
+    world.run_for(SignedDuration::from_mins(20)).await;
+    world.assert_sound();
+    assert_eq!((world.mutations(), world.code()), (1, world.live().pop()));
+    let (_, reason, message) = world.condition(ConditionType::Stalled);
+    assert_eq!(reason, "SecretNotWritable", "{message}");
+    assert!(message.contains("denied by a policy of labels"), "{message}");
+    policy.store(false, Ordering::Relaxed);
+    world.run_for(SignedDuration::from_mins(5)).await;
+    assert_dressed(&world);
+    assert_eq!(world.mutations(), 1);
+}
+
+#[tokio::test]
+async fn the_mark_of_a_secret_that_is_adopted_meets_admission_before_the_call() {
+    let mut world = World::new().await;
+    world.stage.create_secret(NAME, &[("theirs", "kept")]);
+    let policy = refuse(&world, |body| !body["metadata"]["labels"].is_null());
+    world.stage.create_rotation(|spec| {
+        spec["initialRotation"] = json!("Immediate");
+        spec["target"] = json!({"creationPolicy": "Adopt"});
+    });
+    world.run_for(SignedDuration::from_mins(20)).await;
+    world.assert_sound();
+    assert_eq!(
+        (world.mutations(), world.stalled().as_deref()),
+        (0, Some("SecretNotWritable"))
+    );
+    policy.store(false, Ordering::Relaxed);
+    world.run_for(SignedDuration::from_mins(5)).await;
+    world.assert_ready();
+    assert_eq!(world.mutations(), 1);
 }
