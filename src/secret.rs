@@ -38,6 +38,7 @@ const HANDLED_REQUEST: &str = "appcode.dev/last-handled-request";
 const RECENT: &str = "appcode.dev/recent-rotations";
 const INTENT: &str = "appcode.dev/intent";
 const RENDERED: &str = "appcode.dev/rendered";
+const ADOPTED: &str = "appcode.dev/adopted-fingerprint";
 /// On a Secret that the operator made, and that may therefore go with its resource: its own name, so that a copy does not
 /// pass for it. No write takes it off or puts it on later.
 pub const CREATED: &str = "appcode.dev/created";
@@ -64,6 +65,9 @@ pub struct Record {
     pub handled_trigger: Option<String>,
     /// The request that was last taken into account.
     pub handled_request: Option<String>,
+    /// The code that a person had named as the answer to an ambiguity when one last became current. It answers nothing
+    /// later.
+    pub adopted: Option<Fingerprint>,
     /// When the rotations of the last day were started, oldest first; what the daily budget is counted by.
     pub recent: Vec<Timestamp>,
     /// The last rotation, open or persisted.
@@ -95,6 +99,7 @@ impl Record {
             seed: None,
             handled_trigger: None,
             handled_request: None,
+            adopted: None,
             recent: Vec::new(),
             intent: None,
             rendered: None,
@@ -159,6 +164,7 @@ impl Record {
             seed: print(SEED)?,
             handled_trigger: text(HANDLED_TRIGGER).map(str::to_owned),
             handled_request: text(HANDLED_REQUEST).map(str::to_owned),
+            adopted: print(ADOPTED)?,
             recent: text(RECENT)
                 .map(|times| times.split(' ').map(str::parse).collect())
                 .transpose()
@@ -182,6 +188,7 @@ impl Record {
         map.insert(SEED.into(), print(self.seed));
         map.insert(HANDLED_TRIGGER.into(), json!(self.handled_trigger));
         map.insert(HANDLED_REQUEST.into(), json!(self.handled_request));
+        map.insert(ADOPTED.into(), print(self.adopted));
         let recent: Vec<String> = self.recent.iter().map(Timestamp::to_string).collect();
         map.insert(RECENT.into(), json!((!recent.is_empty()).then(|| recent.join(" "))));
         map.insert(INTENT.into(), json!(self.intent.as_ref().map(Intent::to_text)));

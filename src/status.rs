@@ -3,6 +3,8 @@
 //! A status is written only when something other than a time changed, so that the operator does not wake itself; the
 //! time of the last check is the exception, once in a check period.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -138,14 +140,17 @@ fn publish(status: &mut AppCodeRotationStatus, pass: Pass<'_>, wanted: &Wanted, 
             status.last_handled_trigger = story.handled_trigger;
             status.last_handled_request = story.handled_request;
         }
-        if let (Some(intent), Cloud::Read(app)) = (&record.intent, &o.cloud) {
-            let is_left = |code: &&Fingerprint| app.codes.contains(code) && record.fingerprint != Some(**code);
-            status.unclaimed = intent
-                .unclaimed
-                .iter()
-                .filter(is_left)
-                .map(Fingerprint::short)
-                .collect();
+        if let Cloud::Read(app) = &o.cloud {
+            // What a Secret that was made anew does not know, status still does.
+            let shown = status.unclaimed.iter().filter_map(|text| app.named(text));
+            let recorded = record.intent.iter().flat_map(|intent| intent.unclaimed.iter().copied());
+            // One that spec names by now is wanted.
+            let claimed = [record.fingerprint, wanted.seed.fingerprint()];
+            let left = shown
+                .chain(recorded)
+                .filter(|code| app.codes.contains(code) && !claimed.contains(&Some(*code)));
+            let left: BTreeSet<Fingerprint> = left.collect();
+            status.unclaimed = left.iter().map(Fingerprint::short).collect();
         }
     }
     if let Some(intent) = retired(o) {

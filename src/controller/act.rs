@@ -165,6 +165,10 @@ pub(super) async fn write_record(ctx: &Context, pass: &mut Pass, name: &str, rec
             let is_left = intent.base.is_some_and(|base| intent.unclaimed.contains(&base));
             // One that became current again is nothing that was left.
             let is_left = is_left && intent.base != record.fingerprint;
+            // Nor is one that spec names as the next seed.
+            let wanted = pass.observed.wanted.as_ref().ok();
+            let seed = wanted.and_then(|wanted| wanted.seed.fingerprint());
+            let is_left = is_left && intent.base != seed;
             pass.happened
                 .extend(is_left.then(|| Happened::NotRetired(intent.clone())));
             pass.observed.memory.settling.clear();

@@ -17,7 +17,7 @@ use crate::api::{
 use crate::ids::{AppId, AppIdentity, Fingerprint, ProjectId};
 use crate::intent::Intent;
 use crate::modelarts::{AppCode, Echo, Target};
-use crate::plan::{Cloud, Handover, Limits, Observed, Refusal, ResourceView, SeedView, Wanted};
+use crate::plan::{Cloud, Handover, Limits, Memory, Observed, Refusal, ResourceView, SeedView, Wanted};
 use crate::secret::{Asker, NUMBER_LIMIT, OurSecret, SecretView, code_in, view};
 use crate::status::Happened;
 use crate::validate::{Problem, Seed, Validated, validate};
@@ -236,6 +236,11 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
     let is_own = secret.own().is_some_and(OurSecret::is_in_sync);
     let holder = validated.as_ref().zip(at_target).filter(|_| is_own);
     let in_secret = holder.and_then(|(validated, secret)| code_in(secret, &validated.target.key));
+    let is_leaving = is_gone && is_held;
+    let memory = Memory {
+        leaving: is_leaving.then(|| kept.memory.leaving.unwrap_or_else(|| ctx.uptime())),
+        ..kept.memory
+    };
     let observed = Observed {
         mirror: mirror(&status),
         limits: limits(ctx, key),
@@ -251,7 +256,7 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         finalizer_refused: None,
         siblings: Vec::new(),
         is_crowded: false,
-        memory: kept.memory,
+        memory,
         secret_refused: None,
         nudged,
         may_mutate: ctx.may_mutate(),

@@ -330,6 +330,8 @@ pub struct Memory {
     pub held: Option<Held>,
     /// The last try of a new code.
     pub trial: Option<Trial>,
+    /// Uptime when a deleted resource that our finalizer holds was first seen.
+    pub leaving: Option<SignedDuration>,
     /// What the cloud said when the code before was to be deleted, if it refuses that.
     pub refusals: Option<Refusals>,
 }
@@ -493,6 +495,11 @@ impl Observed {
             Cloud::Read(app) => Some(app),
             Cloud::NotAsked | Cloud::Postponed(_) | Cloud::Failed(_) => None,
         }
+    }
+
+    /// The listed code that the adopt annotation names.
+    pub(super) fn answer(&self) -> Option<Fingerprint> {
+        self.reading()?.named(self.resource.adopt.as_ref()?)
     }
 
     /// The last rotation: as it stands on the Secret whose record counts or, should that be gone or older, as status shows

@@ -92,6 +92,7 @@ fn persisted(o: &Observed, record: &Record, intent: &Intent, code: Fingerprint, 
             .request
             .clone()
             .or_else(|| record.handled_request.clone()),
+        adopted: o.answer().or(record.adopted),
         recent: record.recent.clone(),
         intent: Some(handed_over(o, intent, now)),
         rendered: record.rendered.clone(),

@@ -163,6 +163,7 @@ fn any_record() -> BoxedStrategy<Record> {
             handled_trigger: rest.2,
             handled_request: rest.3,
             recent: rest.4,
+            adopted: None,
             rendered,
             // What is persisted has the record's number: they are written together.
             intent: intent.map(|intent| Intent {
@@ -363,6 +364,7 @@ fn any_memory(secret: &SecretView, cloud: &Cloud) -> BoxedStrategy<Memory> {
             let intent = if flags.2 { own } else { other };
             Memory {
                 refusals: None,
+                leaving: None,
                 marked: flags.0.map(|()| Attempt::of(&intent)),
                 not_applied: flags.1.map(|()| Attempt::of(&intent)),
                 settling: settling

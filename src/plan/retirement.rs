@@ -70,8 +70,8 @@ impl Planner<'_> {
     pub(super) fn finalizer_refused(&self) -> Option<Step> {
         let why = self.o.finalizer_refused.as_ref()?;
         let message = format!(
-            "The operator may not set or remove its finalizer on this resource: {why}; nothing more is changed. Give it its \
-             rights back: kubectl apply -f deploy/kustomize/base/rbac.yaml, or helm upgrade."
+            "The API server does not let the operator set or remove its finalizer on this resource: {why}; nothing more is \
+             changed. Mend the policy that refuses it, or give the operator its rights back: kubectl apply -f deploy/kustomize/base/rbac.yaml, or helm upgrade."
         );
         Some(stop(Reason::FinalizerRefused, message, LOCAL_RETRY))
     }
@@ -229,7 +229,14 @@ pub(super) fn farewell(o: &Observed, now: Timestamp) -> Option<Step> {
     };
     let story = Story::tell(o, wanted, now);
     let planner = Planner { o, wanted, story, now };
-    let end = since.min(now).checked_add(FAREWELL).unwrap_or(now);
+    // By the clock on the wall, so that it holds over restarts, and by one that only grows, should that one be set back.
+    let seen_for = o
+        .memory
+        .leaving
+        .map_or(SignedDuration::ZERO, |seen| o.uptime.saturating_sub(seen));
+    let left = since.min(now).checked_add(FAREWELL).unwrap_or(now).duration_since(now);
+    let left = left.min(FAREWELL.saturating_sub(seen_for));
+    let end = now.checked_add(left).unwrap_or(now);
     let in_time = planner.retires_at().filter(|at| *at <= end);
     let is_writable = matches!(&o.secret, SecretView::Ours(secret) if secret.locked.is_none() && !secret.is_inherited);
     let may_try = is_writable && now < end && !wanted.suspend && o.secret_refused.is_none();

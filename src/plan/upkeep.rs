@@ -48,7 +48,8 @@ impl Planner<'_> {
                     || !is_recorded(secret, &record)
                     || !self.is_laid_out(secret, &record, app) =>
             {
-                let why = if self.is_start() || secret.record.rotated_at.is_none() {
+                let is_answer = self.adopted(app) == Some(current) && !self.story.is_current(Some(current));
+                let why = if self.is_start() || secret.record.rotated_at.is_none() || is_answer {
                     WriteReason::Adopt
                 } else if secret.code != Some(current) || !is_recorded(secret, &record) {
                     WriteReason::Repair
@@ -127,6 +128,7 @@ impl Planner<'_> {
             } else {
                 self.story.handled_request.clone()
             },
+            adopted: self.o.answer().or(record.adopted),
             ..record
         }
     }

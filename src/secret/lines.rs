@@ -66,6 +66,7 @@ fn full() -> Record {
         handled_request: Some("request".into()),
         recent: vec![second(1), second(2)],
         intent: Some(intent(4, RotationStep::Persisted)),
+        adopted: None,
         rendered: None,
     }
 }

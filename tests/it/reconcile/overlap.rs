@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::World;
 use crate::support::api_server::{ROTATIONS, SECRETS};
+use crate::support::script::Verb;
 use crate::support::stage::{NAME, NAMESPACE};
 use crate::support::workloads::{Played, target};
 
@@ -393,4 +394,88 @@ async fn a_code_that_is_left_for_another_app_is_told_of_though_that_app_cannot_b
     assert_eq!(finalizers(&world), Value::Null);
     let told = world.events().iter().filter(|reason| *reason == "NotRetired").count();
     assert_eq!(told, 1);
+}
+
+#[tokio::test]
+async fn a_code_that_is_named_back_as_the_seed_is_not_told_to_be_deleted() {
+    let mut world = settled("24h").await;
+    let old = world.code().unwrap();
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_mins(5)).await;
+    world.stage.create_secret("seed", &[("code", &old)]);
+    world.stage.edit_rotation(NAME, |object| {
+        object["spec"]["appCodeFrom"] = json!({"secretKeyRef": {"name": "seed", "key": "code"}});
+    });
+    world.run_for(SignedDuration::from_mins(2)).await;
+    world.assert_sound();
+    assert!(world.live().contains(&old));
+    assert!(
+        !world.events().contains(&"NotRetired".to_owned()),
+        "{:?}",
+        world.events()
+    );
+    assert!(!world.status().unclaimed.contains(&world.fingerprint(&old)));
+}
+
+#[tokio::test]
+async fn what_is_unclaimed_is_neither_forgotten_with_the_secret_nor_told_when_it_is_gone() {
+    let mut world = settled("1m").await;
+    let old = world.code().unwrap();
+    let refused = Fault::status_before(403).at(Operation::Delete);
+    world.stage.cloud.with(|cloud| cloud.inject(refused));
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_hours(24)).await;
+    let left = vec![world.fingerprint(&old)];
+    assert_eq!(world.status().unclaimed, left);
+    assert!(world.stage.delete_secret(NAME));
+    world.run_for(SignedDuration::from_hours(3)).await;
+    world.assert_ready();
+    assert_eq!(world.status().unclaimed, left);
+    // The Secret does not say it, and the next rotation does not forget it.
+    world
+        .stage
+        .edit_rotation(NAME, |object| object["spec"]["strategy"] = json!("Reset"));
+    world.stage.set_trigger("two");
+    world.run_for(SignedDuration::from_hours(3)).await;
+    world.assert_ready();
+    assert_eq!((world.mutations(), world.status().unclaimed), (2, left));
+    let (now, app) = (world.stage.time.truth(), world.stage.app.clone());
+    world.stage.cloud.with(|cloud| cloud.remove_code(now, &app, &old));
+    world.run_for(SignedDuration::from_hours(3)).await;
+    world.assert_ready();
+    assert_eq!(world.status().unclaimed, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_deletion_is_bounded_by_the_time_that_the_process_runs_too() {
+    // Its clock is set back again and again, and the cloud is down.
+    let mut world = settled_in(World::direct(), "1m").await;
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_mins(5)).await;
+    world.stage.set_trigger("two");
+    world.run_for(SignedDuration::from_secs(20)).await;
+    world.stage.cloud.with(|cloud| cloud.inject(Fault::status_before(503)));
+    assert!(world.stage.api.delete(ROTATIONS, NAMESPACE, NAME));
+    let start = world.stage.time.truth();
+    for _ in 0..24 {
+        let passed = world.stage.time.truth().duration_since(start);
+        world.stage.time.set_skew(SignedDuration::ZERO - passed);
+        world.run_for(SignedDuration::from_secs(10)).await;
+    }
+    assert!(world.stage.api.object(ROTATIONS, NAMESPACE, NAME).is_none());
+}
+
+/// Where the operator's rights are roles in the namespace these go with it; one on the resources alone may be left.
+#[tokio::test]
+async fn a_right_on_the_resource_alone_is_enough_to_let_it_go() {
+    let mut world = settled("1m").await;
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_secs(20)).await;
+    assert_eq!(finalizers(&world), json!([FINALIZER]));
+    for verb in [Verb::Get, Verb::Create, Verb::Patch] {
+        world.stage.api.revoke(SECRETS, verb, true);
+    }
+    assert!(world.stage.api.delete(ROTATIONS, NAMESPACE, NAME));
+    world.run_for(SignedDuration::from_mins(5)).await;
+    assert!(world.stage.api.object(ROTATIONS, NAMESPACE, NAME).is_none());
 }
