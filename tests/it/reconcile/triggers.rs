@@ -321,6 +321,7 @@ async fn what_asks_without_end_stops_at_the_daily_budget_and_goes_on_a_day_later
 #[tokio::test]
 async fn an_answer_that_was_used_answers_no_later_question() {
     let mut world = World::with_codes(3).await;
+    world.stage.judge.excuse(NAME); // its code is taken away
     world.stage.create_rotation(|_| ());
     world.run_to_rest().await;
     assert_eq!(world.stalled().as_deref(), Some("AppCodeAmbiguous"));
@@ -330,10 +331,8 @@ async fn an_answer_that_was_used_answers_no_later_question() {
         .annotate(NAME, "appcode.dev/adopt-fingerprint", &world.fingerprint(&first));
     world.run_for(SignedDuration::from_mins(5)).await;
     world.assert_ready();
-    assert_eq!(
-        (world.code().as_ref(), world.events()),
-        (Some(&first), vec!["AppCodeAmbiguous".into(), "Adopted".into()])
-    );
+    let adopted = |world: &World| world.events().iter().filter(|reason| *reason == "Adopted").count();
+    assert_eq!((world.code().as_ref(), adopted(&world)), (Some(&first), 1));
 
     // It names the code still when that is gone and another one is answered, and when that is gone too.
     let (now, app) = (world.stage.time.truth(), world.stage.app.clone());
@@ -345,8 +344,7 @@ async fn an_answer_that_was_used_answers_no_later_question() {
         .annotate(NAME, "appcode.dev/adopt-fingerprint", &world.fingerprint(&second));
     world.run_for(SignedDuration::from_mins(5)).await;
     world.assert_ready();
-    assert_eq!(world.code().as_ref(), Some(&second));
-    assert_eq!(world.events().last().map(String::as_str), Some("Adopted"));
+    assert_eq!((world.code().as_ref(), adopted(&world)), (Some(&second), 2));
     world.stage.set_trigger("one");
     world.run_for(SignedDuration::from_mins(20)).await;
     world.assert_ready();
