@@ -574,7 +574,9 @@ pub fn patch(resource_version: &str, resource: &str, record: &Record, code: Opti
 
 /// Adds our label to a patch.
 pub fn mark(patch: &mut Value) {
-    patch["metadata"]["labels"] = json!({ MANAGED_BY: MANAGER });
+    if let Some(meta) = patch.get_mut("metadata").and_then(Value::as_object_mut) {
+        meta.insert("labels".into(), json!({ MANAGED_BY: MANAGER }));
+    }
 }
 
 /// A code to write, and where.

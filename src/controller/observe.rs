@@ -226,21 +226,10 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
             _ => seen_by(&text),
         }
     };
-    let former = status
-        .target
-        .as_ref()
-        .map(|target| target.name.clone())
-        .filter(|name| *name != target);
+    let former = status.target.as_ref().filter(|shown| shown.name != target);
+    let former = former.map(|shown| see(&shown.name));
     let secret = see(&target);
-    // Only what this resource put there: the status must not show what somebody else keeps in a Secret.
-    let is_own = secret.own().is_some_and(OurSecret::is_in_sync);
-    let holder = validated.as_ref().zip(at_target).filter(|_| is_own);
-    let in_secret = holder.and_then(|(validated, secret)| code_in(secret, &validated.target.key));
-    let is_leaving = is_gone && is_held;
-    let memory = Memory {
-        leaving: is_leaving.then(|| kept.memory.leaving.unwrap_or_else(|| ctx.uptime())),
-        ..kept.memory
-    };
+    let in_secret = own_code(validated.as_ref(), at_target, &secret);
     let observed = Observed {
         mirror: mirror(&status),
         limits: limits(ctx, key),
@@ -248,7 +237,7 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         wanted,
         secret,
         target: target.clone(),
-        former: former.as_deref().map_or(SecretView::Absent, see),
+        former: former.unwrap_or(SecretView::Absent),
         status,
         cloud: Cloud::NotAsked,
         rollouts: None,
@@ -256,7 +245,7 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         finalizer_refused: None,
         siblings: Vec::new(),
         is_crowded: false,
-        memory,
+        memory: remembered(ctx, kept.memory, is_gone && is_held),
         secret_refused: None,
         nudged,
         may_mutate: ctx.may_mutate(),
@@ -272,6 +261,21 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         loser: loser.map(|keeper| keeper.name),
         ..Pass::of(key, observed)
     }))
+}
+
+/// The code that this resource put into its Secret: the status must not show what somebody else keeps there.
+fn own_code(validated: Option<&Validated>, secret: Option<&Secret>, view: &SecretView) -> Option<AppCode> {
+    let is_own = view.own().is_some_and(OurSecret::is_in_sync);
+    let (validated, secret) = validated.zip(secret).filter(|_| is_own)?;
+    code_in(secret, &validated.target.key)
+}
+
+/// What is remembered of earlier passes, and since when the resource is seen to go while our finalizer holds it.
+fn remembered(ctx: &Context, memory: Memory, is_leaving: bool) -> Memory {
+    Memory {
+        leaving: is_leaving.then(|| memory.leaving.unwrap_or_else(|| ctx.uptime())),
+        ..memory
+    }
 }
 
 /// The intent that status shows. One that status never shows was written there by somebody else.

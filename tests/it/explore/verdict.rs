@@ -481,6 +481,9 @@ fn most_changes(story: &Story, hours: i64) -> usize {
         Deed::Trigger(..) | Deed::Request(..) | Deed::Reseed(_) | Deed::SeedRetiring(_) | Deed::StrangerDeletes(_) => {
             true
         }
+        // A Secret that goes before status shows its rotation takes along which trigger that one has used up; between the two
+        // the code is tried and workloads are restarted.
+        Deed::DeleteSecret(_) => setting.is_restarting || setting.is_verified,
         // What was emptied in both places was never there.
         Deed::WipeStatus(_) => starts_by_change && is_secret_lost,
         Deed::MakeResource(_) | Deed::RemakeResource(_) | Deed::RemakePlain(_) => starts_by_change,
