@@ -468,7 +468,7 @@ async fn a_secret_that_the_target_leaves_is_kept_if_the_policy_is_to_retain() {
     for policy in ["Retain", "Delete"] {
         let mut world = dressed(json!({"deletionPolicy": "Delete"})).await;
         edit_target(&world, |target| {
-            *target = json!({"name": "other", "deletionPolicy": policy})
+            *target = json!({"name": "other", "deletionPolicy": policy});
         });
         world.run_to_rest().await;
         world.assert_sound();

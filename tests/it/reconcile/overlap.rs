@@ -387,7 +387,7 @@ async fn a_code_that_is_left_for_another_app_is_told_of_though_that_app_cannot_b
     world.run_for(SignedDuration::from_mins(5)).await;
     assert_eq!((world.live().len(), finalizers(&world)), (2, json!([FINALIZER])));
     world.stage.edit_rotation(NAME, |object| {
-        object["spec"]["appId"] = json!("0123456789abcdef0123456789abcdef")
+        object["spec"]["appId"] = json!("0123456789abcdef0123456789abcdef");
     });
     world.run_for(SignedDuration::from_mins(5)).await;
     assert_eq!(world.stalled().as_deref(), Some("AppNotFound"));
