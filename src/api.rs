@@ -413,7 +413,7 @@ pub struct SecretTarget {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub creation_policy: Option<CreationPolicy>,
     /// What becomes of the Secret when this resource is deleted. `Retain`: it stays. `Delete`: it is deleted too, by an
-    /// owner reference; only with `creationPolicy: Create`. Default: `Retain`.
+    /// owner reference; only with `creationPolicy: Create`, and only a Secret that the operator made. Default: `Retain`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
 }

@@ -410,6 +410,7 @@ async fn work(ctx: &Context, pass: &mut observe::Pass) -> Result<Step, Error> {
             Step::CreateSecret { secret, record } => act::create_secret(ctx, pass, &secret, &record).await?,
             Step::WriteIntent { secret, record } => act::write_intent(ctx, pass, &secret, record).await?,
             Step::WriteRecord { secret, record } => act::write_record(ctx, pass, &secret, &record).await?,
+            Step::Disown { secret } => act::disown(ctx, pass, &secret).await?,
             Step::Mutate(intent) => act::mutate(ctx, pass, &intent).await?,
             Step::WriteCode {
                 secret,

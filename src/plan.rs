@@ -28,11 +28,11 @@ use self::open::{rescue, unsettled};
 use self::retirement::farewell;
 pub use self::retirement::retires_at;
 pub use self::story::Story;
-use crate::api::{ConditionType, CreationPolicy, Reason};
+use crate::api::{ConditionType, CreationPolicy, DeletionPolicy, Reason};
 use crate::ids::Fingerprint;
 use crate::intent::Intent;
 use crate::schedule::spread;
-use crate::secret::{OurSecret, Record, SecretView};
+use crate::secret::{CREATED, OurSecret, Record, SecretView, Taken, Unfit};
 use crate::workload::RestartTarget;
 
 /// How soon something is looked at again that a change inside the cluster may have mended.
@@ -67,6 +67,11 @@ pub enum Step {
         secret: String,
         /// The record with the intent.
         record: Record,
+    },
+    /// Take our owner reference off a Secret that spec no longer names, so that it outlives the resource.
+    Disown {
+        /// Name of the Secret.
+        secret: String,
     },
     /// Make the call that was just marked. Only ever planned right after its [`Step::WriteIntent`].
     Mutate(Intent),
@@ -179,6 +184,7 @@ pub fn plan(o: &Observed, now: Timestamp) -> Step {
     planner
         .unusable_secret()
         .or_else(|| planner.finalizer_refused())
+        .or_else(|| planner.another_app())
         .or_else(|| planner.urgent_distribution())
         .or_else(|| planner.backing_off())
         .or_else(|| planner.unasked())
@@ -229,34 +235,87 @@ impl Planner<'_> {
             (Some(_), Some((Book::Former, _))) => (&self.book_name(), &self.o.former),
             _ => (&self.wanted.target.name, &self.o.secret),
         };
-        self.unusable(name, secret)
+        self.unusable(name, secret).or_else(|| self.unfit(secret))
+    }
+
+    /// What spec asks for would do harm to those who made the Secret or keep something in it. Nothing of it is urgent, so the
+    /// code of an open rotation is written first, without that.
+    fn unfit(&self, secret: &SecretView) -> Option<Step> {
+        if self.is_unsaved() {
+            return None;
+        }
+        self.misfit(secret)
+    }
+
+    /// Whether a code may be lost if the Secret is not written.
+    fn is_unsaved(&self) -> bool {
+        self.open().is_some() || self.o.memory.held.is_some()
+    }
+
+    /// Why spec may not use the Secret.
+    fn misfit(&self, secret: &SecretView) -> Option<Step> {
+        let OurSecret { extras, unfit, .. } = secret.ours()?;
+        let name = &self.wanted.target.name;
+        let (namespace, resource) = (&self.o.resource.namespace, &self.o.resource.name);
+        match unfit {
+            Some(Unfit::Foreign(why)) => return Some(self.foreign(name, why)),
+            Some(Unfit::Kind(why)) => return Some(self.locked(name, why)),
+            None => {}
+        }
+        if let Some(taken) = &extras.taken {
+            return Some(self.taken(taken));
+        }
+        (self.wanted.layout.deletion == DeletionPolicy::Delete && !extras.is_made).then(|| {
+            stop(
+                Reason::SecretConflict,
+                format!(
+                    "Nothing says that the operator made Secret {name}, so it must not be deleted with this resource and \
+                     nothing is changed. Keep it: kubectl patch acr {resource} -n {namespace} --type=merge \
+                     -p '{{\"spec\":{{\"target\":{{\"deletionPolicy\":\"Retain\"}}}}}}'; or, if nobody else needs it: \
+                     kubectl annotate secret {name} -n {namespace} {CREATED}={name}."
+                ),
+                LOCAL_RETRY,
+            )
+        })
+    }
+
+    fn taken(&self, taken: &Taken) -> Step {
+        let (name, namespace) = (&self.wanted.target.name, &self.o.resource.namespace);
+        let (what, command) = match taken {
+            Taken::Key(key) => (
+                format!("key {key}"),
+                format!(
+                    "patch secret {name} -n {namespace} --type=json -p '[{{\"op\":\"remove\",\"path\":\"/data/{key}\"}}]'"
+                ),
+            ),
+            Taken::Label(key) => (
+                format!("label {key}"),
+                format!("label secret {name} -n {namespace} {key}-"),
+            ),
+            Taken::Annotation(key) => (
+                format!("annotation {key}"),
+                format!("annotate secret {name} -n {namespace} {key}-"),
+            ),
+        };
+        let message = format!(
+            "Secret {name} has {what}, which spec.target names too and the operator did not write, so it is left as it is \
+             and nothing is changed. Name another one in spec.target, or, if nobody needs it: kubectl {command}."
+        );
+        stop(Reason::SecretConflict, message, LOCAL_RETRY)
     }
 
     /// The same of the target itself, once the open rotation on the other Secret has nothing to say.
     fn unusable_target(&self) -> Option<Step> {
-        self.unusable(&self.wanted.target.name, &self.o.secret)
+        let target = &self.o.secret;
+        self.unusable(&self.wanted.target.name, target)
+            .or_else(|| self.unfit(target))
     }
 
     fn unusable(&self, name: &str, secret: &SecretView) -> Option<Step> {
         let namespace = &self.o.resource.namespace;
         let is_others = self.wanted.layout.creation == CreationPolicy::Merge;
         match secret {
-            SecretView::Foreign { why } if is_others => Some(stop(
-                Reason::SecretConflict,
-                format!(
-                    "Secret {name} exists and {why}, so nothing is merged into it and nothing is changed. Name another \
-                     Secret in spec.target.name."
-                ),
-                LOCAL_RETRY,
-            )),
-            SecretView::Foreign { why } => Some(stop(
-                Reason::SecretConflict,
-                format!(
-                    "Secret {name} exists and {why}, so it is left alone and nothing is changed. Name another Secret in \
-                     spec.target.name, or, if nobody needs this one: kubectl delete secret {name} -n {namespace}."
-                ),
-                LOCAL_RETRY,
-            )),
+            SecretView::Foreign { why } => Some(self.foreign(name, why)),
             SecretView::Claimed(by) => Some(stop(
                 Reason::Conflict,
                 format!(
@@ -281,24 +340,9 @@ impl Planner<'_> {
                 ),
                 LOCAL_RETRY,
             )),
-            SecretView::Ours(OurSecret { locked: Some(why), .. }) if is_others => Some(stop(
-                Reason::SecretNotWritable,
-                format!(
-                    "Secret {name} cannot be written: {why}; nothing more is changed. Have whoever keeps it make it anew, or \
-                     name another Secret in spec.target.name."
-                ),
-                LOCAL_RETRY,
-            )),
-            SecretView::Ours(OurSecret { locked: Some(why), .. }) => Some(stop(
-                Reason::SecretNotWritable,
-                format!(
-                    "Secret {name} cannot be written: {why}; nothing more is changed. Delete it, and it will be made \
-                     again: kubectl delete secret {name} -n {namespace}."
-                ),
-                LOCAL_RETRY,
-            )),
+            SecretView::Ours(OurSecret { locked: Some(why), .. }) => Some(self.locked(name, why)),
             // What must not be lost is saved all the same.
-            SecretView::Absent if is_others && self.o.memory.held.is_none() && self.open().is_none() => Some(stop(
+            SecretView::Absent if is_others && !self.is_unsaved() => Some(stop(
                 Reason::SecretNotWritable,
                 format!(
                     "Secret {name} does not exist, and spec.target.creationPolicy is Merge, so it is not made and nothing is \
@@ -319,6 +363,36 @@ impl Planner<'_> {
                 )
             }),
         }
+    }
+
+    fn foreign(&self, name: &str, why: &str) -> Step {
+        let namespace = &self.o.resource.namespace;
+        let message = if self.wanted.layout.creation == CreationPolicy::Merge {
+            format!(
+                "Secret {name} exists and {why}, so nothing is merged into it and nothing is changed. Name another \
+                 Secret in spec.target.name."
+            )
+        } else {
+            format!(
+                "Secret {name} exists and {why}, so it is left alone and nothing is changed. Name another Secret in \
+                 spec.target.name, or, if nobody needs this one: kubectl delete secret {name} -n {namespace}."
+            )
+        };
+        stop(Reason::SecretConflict, message, LOCAL_RETRY)
+    }
+
+    fn locked(&self, name: &str, why: &str) -> Step {
+        let namespace = &self.o.resource.namespace;
+        let what_to_do = if self.open().is_some() {
+            "A rotation is open on it that its annotations alone tell of, so have it made anew with the same annotations."
+                .to_owned()
+        } else if self.wanted.layout.creation == CreationPolicy::Merge {
+            "Have whoever keeps it make it anew, or name another Secret in spec.target.name.".to_owned()
+        } else {
+            format!("Delete it, and it will be made again: kubectl delete secret {name} -n {namespace}.")
+        };
+        let message = format!("Secret {name} cannot be written: {why}; nothing more is changed. {what_to_do}");
+        stop(Reason::SecretNotWritable, message, LOCAL_RETRY)
     }
 
     /// Back-off from status, so that a restart forgets nothing. A new generation or a person's touch starts afresh.
@@ -381,7 +455,8 @@ impl Planner<'_> {
     fn is_secret_in_order(&self) -> bool {
         match &self.o.secret {
             SecretView::Ours(secret) => {
-                let is_sound = !secret.is_inherited && secret.is_in_sync() && !secret.extras.is_astray;
+                let is_fit = secret.unfit.is_none() && !secret.extras.is_astray;
+                let is_sound = is_fit && !secret.is_inherited && secret.is_in_sync();
                 is_sound && self.story.is_current(secret.code)
             }
             _ => false,

@@ -15,7 +15,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Map, Value, json};
 
-pub use self::extras::{Contents, Extras, Owner, Rendered, Wish};
+pub use self::extras::{Contents, Extras, Owner, Rendered, Taken, Wish, owners_patch};
 use self::extras::{is_marked, manager, wanted_owner};
 use crate::api::{CreationPolicy, DeletionPolicy, MANAGER, SecretType};
 use crate::ids::{AppId, AppIdentity, BadId, Fingerprint, ProjectId};
@@ -38,6 +38,10 @@ const HANDLED_REQUEST: &str = "appcode.dev/last-handled-request";
 const RECENT: &str = "appcode.dev/recent-rotations";
 const INTENT: &str = "appcode.dev/intent";
 const RENDERED: &str = "appcode.dev/rendered";
+const ADOPTED: &str = "appcode.dev/adopted-fingerprint";
+/// On a Secret that the operator made, and that may therefore go with its resource: its own name, so that a copy does not
+/// pass for it. No write takes it off or puts it on later.
+pub const CREATED: &str = "appcode.dev/created";
 
 /// Numbers above this were not counted by us: one rotation a second takes longer than the universe has lasted.
 pub(crate) const NUMBER_LIMIT: i64 = 1 << 60;
@@ -61,6 +65,9 @@ pub struct Record {
     pub handled_trigger: Option<String>,
     /// The request that was last taken into account.
     pub handled_request: Option<String>,
+    /// The code that a person had named as the answer to an ambiguity when one last became current. It answers nothing
+    /// later.
+    pub adopted: Option<Fingerprint>,
     /// When the rotations of the last day were started, oldest first; what the daily budget is counted by.
     pub recent: Vec<Timestamp>,
     /// The last rotation, open or persisted.
@@ -92,6 +99,7 @@ impl Record {
             seed: None,
             handled_trigger: None,
             handled_request: None,
+            adopted: None,
             recent: Vec::new(),
             intent: None,
             rendered: None,
@@ -156,6 +164,7 @@ impl Record {
             seed: print(SEED)?,
             handled_trigger: text(HANDLED_TRIGGER).map(str::to_owned),
             handled_request: text(HANDLED_REQUEST).map(str::to_owned),
+            adopted: print(ADOPTED)?,
             recent: text(RECENT)
                 .map(|times| times.split(' ').map(str::parse).collect())
                 .transpose()
@@ -179,6 +188,7 @@ impl Record {
         map.insert(SEED.into(), print(self.seed));
         map.insert(HANDLED_TRIGGER.into(), json!(self.handled_trigger));
         map.insert(HANDLED_REQUEST.into(), json!(self.handled_request));
+        map.insert(ADOPTED.into(), print(self.adopted));
         let recent: Vec<String> = self.recent.iter().map(Timestamp::to_string).collect();
         map.insert(RECENT.into(), json!((!recent.is_empty()).then(|| recent.join(" "))));
         map.insert(INTENT.into(), json!(self.intent.as_ref().map(Intent::to_text)));
@@ -227,6 +237,26 @@ pub enum SecretView {
 }
 
 impl SecretView {
+    /// The same as spec has it: what it may not use is not ours.
+    #[must_use]
+    pub fn strict(self) -> Self {
+        match self {
+            Self::Ours(OurSecret {
+                unfit: Some(Unfit::Foreign(why)),
+                ..
+            }) => Self::Foreign { why },
+            Self::Ours(secret) => Self::Ours(OurSecret {
+                locked: secret.locked.or(match secret.unfit {
+                    Some(Unfit::Kind(why)) => Some(why),
+                    _ => None,
+                }),
+                unfit: None,
+                ..secret
+            }),
+            view => view,
+        }
+    }
+
     /// The Secret, if it is ours and its record can be used.
     pub fn ours(&self) -> Option<&OurSecret> {
         match self {
@@ -252,6 +282,8 @@ pub struct OurSecret {
     pub code: Option<Fingerprint>,
     /// Why it cannot be written, if so.
     pub locked: Option<&'static str>,
+    /// Why spec, as it is now, may not use it, if so.
+    pub unfit: Option<Unfit>,
     /// Whether it does not say yet that it belongs to this resource: it says another one, which is gone or gives way to
     /// this one, or nobody, and is to be taken over.
     pub is_inherited: bool,
@@ -269,6 +301,16 @@ impl OurSecret {
     pub fn is_blank(&self) -> bool {
         self.is_inherited && self.record == Record::new(self.record.app.clone())
     }
+}
+
+/// Why a Secret that says that it belongs to the resource is none that its spec may use. Spec may have been edited while
+/// a rotation was open: the code of that one is written all the same, since it could be lost otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unfit {
+    /// The policy leaves it to others: how that is known.
+    Foreign(&'static str),
+    /// Its type is not the one that spec asks for.
+    Kind(&'static str),
 }
 
 /// Who asks whether a Secret is theirs.
@@ -292,6 +334,10 @@ pub struct Asker<'a> {
     pub deletion: DeletionPolicy,
     /// Type that the Secret must have.
     pub kind: SecretType,
+    /// What else is to stand on it.
+    pub layout: Option<&'a Layout>,
+    /// Key under which the code stood before, if status says so.
+    pub shown_key: Option<&'a str>,
 }
 
 impl<'a> Asker<'a> {
@@ -307,6 +353,8 @@ impl<'a> Asker<'a> {
             creation: Some(CreationPolicy::Create),
             deletion: DeletionPolicy::Retain,
             kind: SecretType::Opaque,
+            layout: None,
+            shown_key: None,
         }
     }
 
@@ -333,30 +381,37 @@ pub fn view(secret: Option<&Secret>, asker: Asker<'_>) -> SecretView {
     let none = BTreeMap::new();
     let annotations = meta.annotations.as_ref().unwrap_or(&none);
     let resource = annotations.get(RESOURCE).map(String::as_str);
-    if asker.creation == Some(CreationPolicy::Create) && !is_marked(secret) {
-        return foreign(if resource == Some(asker.resource) {
+    let others = if asker.creation == Some(CreationPolicy::Create) && !is_marked(secret) {
+        Some(if resource == Some(asker.resource) {
             "it lacks the label app.kubernetes.io/managed-by: appcode-operator, as one does that others made"
         } else {
             "it was not made by this operator"
-        });
-    }
-    if asker.creation == Some(CreationPolicy::Adopt) && manager(secret).is_some_and(|by| by != MANAGER) {
-        return foreign("somebody else manages it, as its label app.kubernetes.io/managed-by says");
-    }
+        })
+    } else if asker.creation == Some(CreationPolicy::Adopt) && manager(secret).is_some_and(|by| by != MANAGER) {
+        Some("somebody else manages it, as its label app.kubernetes.io/managed-by says")
+    } else {
+        None
+    };
     if resource != Some(asker.resource) {
-        return match (asker.creation, resource) {
-            (Some(CreationPolicy::Adopt | CreationPolicy::Merge), None) => taken_over(secret, asker),
+        return match (others, asker.creation, resource) {
+            (Some(why), ..) => foreign(why),
+            (None, Some(CreationPolicy::Adopt | CreationPolicy::Merge), None) => taken_over(secret, asker),
             _ => foreign("it belongs to another AppCodeRotation"),
         };
     }
-    let record = match Record::parse(annotations) {
-        Ok(record) => record,
-        Err(error) => return SecretView::Unreadable(error.to_string()),
+    let record = match (Record::parse(annotations), others) {
+        (Ok(record), _) => record,
+        (Err(_), Some(why)) => return foreign(why),
+        (Err(error), None) => return SecretView::Unreadable(error.to_string()),
     };
     if record.app != *asker.app && asker.former_app != Some(&record.app) {
-        return foreign("it was made for another app");
+        return foreign(others.unwrap_or("it was made for another app"));
     }
-    SecretView::Ours(ours(secret, asker, record, false))
+    let found = ours(secret, asker, record, false);
+    SecretView::Ours(OurSecret {
+        unfit: others.map(Unfit::Foreign).or(found.unfit),
+        ..found
+    })
 }
 
 /// A Secret that others made and that says nothing of any resource, as one to be taken over; refused before anything is
@@ -365,7 +420,8 @@ fn taken_over(secret: &Secret, asker: Asker<'_>) -> SecretView {
     let owners = secret.metadata.owner_references.as_ref();
     let is_controlled = owners.is_some_and(|owners| owners.iter().any(|owner| owner.controller == Some(true)));
     let found = ours(secret, asker, Record::new(asker.app.clone()), true);
-    if let Some(why) = found.locked {
+    let kind = found.unfit.map(|(Unfit::Foreign(why) | Unfit::Kind(why))| why);
+    if let Some(why) = found.locked.or(kind) {
         return SecretView::Foreign { why };
     }
     if asker.creation == Some(CreationPolicy::Adopt) && is_controlled {
@@ -375,14 +431,22 @@ fn taken_over(secret: &Secret, asker: Asker<'_>) -> SecretView {
     SecretView::Ours(found)
 }
 
+/// The code under `key`, if what stands there can be one. Editors and `echo` leave an end of line, which is none of it.
+pub fn code_in(secret: &Secret, key: &str) -> Option<AppCode> {
+    AppCode::parse(text_in(secret, key)?.trim_end_matches(['\r', '\n'])).ok()
+}
+
+fn text_in<'a>(secret: &'a Secret, key: &str) -> Option<&'a str> {
+    std::str::from_utf8(&secret.data.as_ref()?.get(key)?.0).ok()
+}
+
 fn ours(secret: &Secret, asker: Asker<'_>, record: Record, is_inherited: bool) -> OurSecret {
     let meta = &secret.metadata;
-    let value = secret.data.as_ref().and_then(|data| data.get(asker.key));
-    let code = value.and_then(|value| std::str::from_utf8(&value.0).ok());
     OurSecret {
         resource_version: meta.resource_version.clone().unwrap_or_default(),
-        code: code.map(|code| Fingerprint::of(&record.app.app_id, code)),
-        locked: locked(secret, asker),
+        code: code_in(secret, asker.key).map(|code| code.fingerprint(&record.app)),
+        locked: locked(secret),
+        unfit: other_kind(secret, asker).map(Unfit::Kind),
         is_inherited,
         extras: Extras::read(secret, record.rendered.as_ref(), asker),
         record,
@@ -390,7 +454,18 @@ fn ours(secret: &Secret, asker: Asker<'_>, record: Record, is_inherited: bool) -
 }
 
 /// Why a Secret cannot be written, if so.
-fn locked(secret: &Secret, asker: Asker<'_>) -> Option<&'static str> {
+fn locked(secret: &Secret) -> Option<&'static str> {
+    if secret.immutable == Some(true) {
+        Some("it is immutable")
+    } else if secret.metadata.deletion_timestamp.is_some() {
+        Some("it is being deleted")
+    } else {
+        None
+    }
+}
+
+/// What its type is not, if it is another one than spec asks for.
+fn other_kind(secret: &Secret, asker: Asker<'_>) -> Option<&'static str> {
     let kind = secret.type_.as_deref().unwrap_or(SecretType::Opaque.as_str());
     let is_kind = match asker.creation {
         Some(_) => kind == asker.kind.as_str(),
@@ -399,18 +474,10 @@ fn locked(secret: &Secret, asker: Asker<'_>) -> Option<&'static str> {
             .iter()
             .any(|any| kind == any.as_str()),
     };
-    if secret.immutable == Some(true) {
-        Some("it is immutable")
-    } else if secret.metadata.deletion_timestamp.is_some() {
-        Some("it is being deleted")
-    } else if is_kind {
-        None
-    } else {
-        Some(match asker.kind {
-            SecretType::Opaque => "its type is not Opaque",
-            SecretType::BasicAuth => "its type is not kubernetes.io/basic-auth",
-        })
-    }
+    (!is_kind).then_some(match asker.kind {
+        SecretType::Opaque => "its type is not Opaque",
+        SecretType::BasicAuth => "its type is not kubernetes.io/basic-auth",
+    })
 }
 
 /// What a new Secret is made with besides the record.
@@ -419,6 +486,7 @@ pub struct First {
     kind: SecretType,
     data: Option<(&'static str, String)>,
     owner: Option<Owner>,
+    is_shared: bool,
 }
 
 impl First {
@@ -428,6 +496,7 @@ impl First {
             kind: layout.kind(),
             data: layout.first_data(asker.key, asker.app, app_name),
             owner: wanted_owner(asker),
+            is_shared: layout.creation == CreationPolicy::Merge,
         }
     }
 
@@ -465,7 +534,9 @@ pub fn new_secret(namespace: &str, name: &str, resource: &str, record: &Record, 
     secret.metadata.namespace = Some(namespace.to_owned());
     secret.metadata.name = Some(name.to_owned());
     secret.metadata.labels = Some(BTreeMap::from([(MANAGED_BY.to_owned(), MANAGER.to_owned())]));
-    secret.metadata.annotations = Some(annotations.collect());
+    // One that is made only because a code would be lost otherwise is still others' to make.
+    let mark = (!first.is_shared).then(|| (CREATED.to_owned(), name.to_owned()));
+    secret.metadata.annotations = Some(annotations.chain(mark).collect());
     secret.metadata.owner_references = first.owner.map(|owner| vec![(&owner).into()]);
     secret
 }
@@ -499,6 +570,13 @@ pub fn patch(resource_version: &str, resource: &str, record: &Record, code: Opti
         body.insert("data".into(), Value::Object(data));
     }
     patch
+}
+
+/// Adds our label to a patch.
+pub fn mark(patch: &mut Value) {
+    if let Some(meta) = patch.get_mut("metadata").and_then(Value::as_object_mut) {
+        meta.insert("labels".into(), json!({ MANAGED_BY: MANAGER }));
+    }
 }
 
 /// A code to write, and where.
@@ -572,7 +650,10 @@ mod tests {
         let ours = new_secret("ns", "name", "ns/name", &record(), First::default());
         let mut no_label = ours.clone();
         no_label.metadata.labels = None;
-        assert!(matches!(look(&no_label, &app("app")), SecretView::Foreign { .. }));
+        assert!(matches!(
+            look(&no_label, &app("app")).strict(),
+            SecretView::Foreign { .. }
+        ));
         let copied = new_secret("ns", "name", "other/name", &record(), First::default());
         assert!(matches!(look(&copied, &app("app")), SecretView::Foreign { .. }));
         let (mine, other) = (app("app"), app("other"));
@@ -659,7 +740,7 @@ mod tests {
         // What was merged into says that it is ours, and that counts without the label.
         let mut merged = new_secret("ns", "name", "ns/name", &record(), First::default());
         merged.metadata.labels = None;
-        assert!(matches!(by(Create, &merged), SecretView::Foreign { .. }));
+        assert!(matches!(by(Create, &merged).strict(), SecretView::Foreign { .. }));
         let SecretView::Ours(found) = by(Merge, &merged) else {
             panic!("not ours")
         };

@@ -5,6 +5,8 @@
 
 mod notes;
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -46,6 +48,8 @@ pub enum Happened {
     },
     /// An intent for another app was left behind.
     Abandoned(Intent),
+    /// The resource was deleted while the outcome of its rotation was open.
+    Forsaken(Intent),
     /// The code before was left in the app.
     NotRetired(Intent),
     /// A workload was restarted.
@@ -141,14 +145,17 @@ fn publish(status: &mut AppCodeRotationStatus, pass: Pass<'_>, wanted: &Wanted, 
             status.last_handled_trigger = story.handled_trigger;
             status.last_handled_request = story.handled_request;
         }
-        if let (Some(intent), Cloud::Read(app)) = (&record.intent, &o.cloud) {
-            let is_left = |code: &&Fingerprint| app.codes.contains(code) && record.fingerprint != Some(**code);
-            status.unclaimed = intent
-                .unclaimed
-                .iter()
-                .filter(is_left)
-                .map(Fingerprint::short)
-                .collect();
+        if let Cloud::Read(app) = &o.cloud {
+            // What a Secret that was made anew does not know, status still does.
+            let shown = status.unclaimed.iter().filter_map(|text| app.named(text));
+            let recorded = record.intent.iter().flat_map(|intent| intent.unclaimed.iter().copied());
+            // One that spec names by now is wanted.
+            let claimed = [record.fingerprint, wanted.seed.fingerprint()];
+            let left = shown
+                .chain(recorded)
+                .filter(|code| app.codes.contains(code) && !claimed.contains(&Some(*code)));
+            let left: BTreeSet<Fingerprint> = left.collect();
+            status.unclaimed = left.iter().map(Fingerprint::short).collect();
         }
     }
     if let Some(intent) = retired(o) {
@@ -205,7 +212,8 @@ fn sentence(clause: &str) -> String {
 /// the Secret is held against when a code is to be deleted.
 fn mirror(intent: &Intent, before: Option<&OpenRotation>) -> OpenRotation {
     let before = before.filter(|before| before.rotation_id == intent.rotation_id.as_str());
-    let is_kept = intent.strategy == Strategy::Overlap && intent.base.is_some();
+    let is_beside = intent.strategy == Strategy::Overlap && intent.base.is_some();
+    let is_kept = is_beside || intent.is_undistributed();
     OpenRotation {
         rotation_id: intent.rotation_id.to_string(),
         trigger: intent.trigger,
@@ -294,7 +302,7 @@ fn own_intent(o: &Observed) -> Option<&Intent> {
 /// Whether the Secret holds the code that its record names.
 fn is_in_sync(o: &Observed) -> bool {
     matches!((o.secret.own(), &o.wanted), (Some(secret), Ok(wanted))
-        if secret.is_in_sync() && secret.record.app == wanted.app)
+        if secret.is_in_sync() && secret.unfit.is_none() && secret.record.app == wanted.app)
 }
 
 /// Whether the cloud listed the code in the Secret in this pass. While what became of a call is being found out, a list

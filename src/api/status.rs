@@ -192,8 +192,9 @@ pub struct OpenRotation {
     /// Fingerprint of the code that it replaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<String>,
-    /// With strategy `Overlap`: what the operator has noted on the Secret, so that it finds the rotation again should the
-    /// Secret be deleted meanwhile. It holds fingerprints and no code.
+    /// With strategy `Overlap`, and with any strategy while the code is on its way to its consumers: what the operator has
+    /// noted on the Secret, so that it finds the rotation again should the Secret be deleted meanwhile. It holds whole
+    /// fingerprints and no code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent: Option<String>,
 }

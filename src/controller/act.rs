@@ -4,19 +4,20 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
+use serde_json::Value;
 
 use super::ask::{failed, take_in};
 use super::observe::{Pass, asker, identity, look_again};
 use super::render::{code_patch, first};
 use super::{Context, Error, cluster::ClusterError};
-use crate::api::{AppCodeRotationStatus, FINALIZER, Outcome, RotationStep, Strategy};
-use crate::ids::Fingerprint;
+use crate::api::{AppCodeRotationStatus, CreationPolicy, FINALIZER, Outcome, RotationStep, Strategy};
+use crate::ids::{AppIdentity, Fingerprint};
 use crate::intent::{Call, Intent, Verdict};
 use crate::metrics::Operation;
-use crate::modelarts::{AppCode, CloudErrorKind, scrub};
-use crate::plan::{Attempt, Cloud, Held, Question, Settling, WriteReason};
-use crate::secret::{Asker, OurSecret, Record, SecretView, new_secret, patch, view};
-use crate::status::{Happened, mirror_before_call};
+use crate::modelarts::{AppCode, CloudError, CloudErrorKind, scrub};
+use crate::plan::{Attempt, Cloud, Held, Question, Settling, WriteReason, retires_at};
+use crate::secret::{Asker, OurSecret, Record, SecretView, mark, new_secret, owners_patch, patch, view};
+use crate::status::{Happened, has_open_rotation, mirror_before_call};
 use crate::telemetry::causes;
 
 /// Tries of one write that fails in a way that may pass, within one pass.
@@ -83,7 +84,10 @@ pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, rec
                 rendered: old.rendered,
                 ..record
             };
-            let patch = patch(&resource_version, &resource, &record, None);
+            let mut patch = patch(&resource_version, &resource, &record, None);
+            if name == pass.observed.target && is_adopted(pass) {
+                mark(&mut patch);
+            }
             ctx.cluster.patch_secret(&namespace, name, &patch).await
         }
         _ if is_unwanted(ctx, pass, name).await? => return Ok(()),
@@ -115,22 +119,38 @@ pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, rec
     Ok(())
 }
 
-/// Rotations of another app that nobody follows any more once `intent` is written.
+/// Whether the target Secret is to bear our label though others made it. That meets admission before the call.
+fn is_adopted(pass: &Pass) -> bool {
+    let policy = pass.validated.as_ref().map(|validated| validated.layout.creation);
+    let is_fit = pass.observed.secret.ours().is_some_and(|secret| secret.unfit.is_none());
+    policy == Some(CreationPolicy::Adopt) && is_fit
+}
+
+/// Rotations of another app that nobody follows any more once `intent` is written. Of those that had the finalizer set was
+/// told when it was taken off.
 fn left_behind(pass: &Pass, intent: &Intent) -> Vec<Happened> {
+    let newest = newest_of_others(pass, &intent.app).filter(|old| !is_beside(old));
+    // With each attempt they are still there; the first one has told of them.
+    let told = newest.filter(|_| intent.attempt == 1).and_then(told_of);
+    told.into_iter().collect()
+}
+
+/// The last rotation of another app than `app`.
+fn newest_of_others(pass: &Pass, app: &AppIdentity) -> Option<Intent> {
     let observed = &pass.observed;
     let secrets = [observed.secret.ours(), observed.former.ours()].into_iter().flatten();
     let recorded = secrets.filter_map(|secret| secret.record.intent.as_ref());
-    let newest = recorded.chain(&observed.mirror).filter(|old| old.app != intent.app);
-    let newest = newest.max_by_key(|old| (old.number, old.step));
-    let told = newest.and_then(|old| {
-        if old.is_open() {
-            Some(Happened::Abandoned(old.clone()))
-        } else {
-            old.retires().is_some().then(|| Happened::NotRetired(old.clone()))
-        }
-    });
-    // With each attempt they are still there; the first one has told of them.
-    told.into_iter().filter(|_| intent.attempt == 1).collect()
+    let others = recorded.chain(&observed.mirror).filter(|old| old.app != *app);
+    others.max_by_key(|old| (old.number, old.step)).cloned()
+}
+
+/// What is worth telling of a rotation that is left where it is.
+fn told_of(old: Intent) -> Option<Happened> {
+    if old.is_open() {
+        Some(Happened::Abandoned(old))
+    } else {
+        old.retires().map(|_| Happened::NotRetired(old))
+    }
 }
 
 /// Writes the record alone: a rotation whose code is in the Secret has come a step further, and no call follows.
@@ -143,15 +163,44 @@ pub(super) async fn write_record(ctx: &Context, pass: &mut Pass, name: &str, rec
     let is_written = written(ctx, pass, name, result, "note how far the rotation has come").await?;
     if let Some(intent) = record.intent.as_ref().filter(|_| is_written) {
         tracing::info!(step = ?intent.step, "rotation has come further");
+        read_before_retiring(ctx, pass, intent);
         if intent.step == RotationStep::Retired {
             let is_left = intent.base.is_some_and(|base| intent.unclaimed.contains(&base));
             // One that became current again is nothing that was left.
             let is_left = is_left && intent.base != record.fingerprint;
+            // Nor is one that spec names as the next seed.
+            let wanted = pass.observed.wanted.as_ref().ok();
+            let seed = wanted.and_then(|wanted| wanted.seed.fingerprint());
+            let is_left = is_left && intent.base != seed;
             pass.happened
                 .extend(is_left.then(|| Happened::NotRetired(intent.clone())));
             pass.observed.memory.settling.clear();
         }
     }
+    Ok(())
+}
+
+/// A code is deleted only on a reading that is later than the writing of the one that takes its place.
+fn read_before_retiring(ctx: &Context, pass: &mut Pass, intent: &Intent) {
+    let now = ctx.now();
+    let grace = pass.observed.wanted.as_ref().map(|wanted| wanted.handover.grace);
+    let at = grace.ok().and_then(|grace| retires_at(intent, grace, now));
+    if at.is_some_and(|at| at <= now) {
+        pass.observed.cloud = Cloud::NotAsked;
+    }
+}
+
+/// Takes our owner reference off a Secret that spec no longer names.
+pub(super) async fn disown(ctx: &Context, pass: &mut Pass, name: &str) -> Result<(), Error> {
+    let change = pass.secret(name).ours().and_then(|secret| {
+        let owners = secret.extras.owners.as_ref()?;
+        Some(owners_patch(&secret.resource_version, owners))
+    });
+    let Some(change) = change else {
+        return look_again(ctx, pass).await;
+    };
+    let result = ctx.cluster.patch_secret(pass.key.namespace(), name, &change).await;
+    written(ctx, pass, name, result, "take the owner reference off the Secret").await?;
     Ok(())
 }
 
@@ -164,12 +213,7 @@ pub(super) async fn hold_resource(ctx: &Context, pass: &mut Pass, is_held: bool)
     let others = resource.finalizers().iter().filter(|name| *name != FINALIZER).cloned();
     let finalizers: Vec<String> = others.chain(is_held.then(|| FINALIZER.to_owned())).collect();
     let version = resource.resource_version().unwrap_or_default();
-    let is_given_up = !is_held && pass.observed.resource.deleting;
-    let left = pass
-        .observed
-        .intent()
-        .filter(|intent| is_given_up && intent.retires().is_some());
-    let left = left.cloned().map(Happened::NotRetired);
+    let left = if is_held { None } else { given_up(pass) };
     match ctx.cluster.set_finalizers(&pass.key, &version, &finalizers).await {
         Ok(fresh) => {
             pass.observed.resource.has_finalizer = is_held;
@@ -192,6 +236,29 @@ pub(super) async fn hold_resource(ctx: &Context, pass: &mut Pass, is_held: bool)
             source,
         }),
     }
+}
+
+/// The rotation that nobody follows any more once the finalizer is off: the resource goes, or names another app.
+fn given_up(pass: &Pass) -> Option<Happened> {
+    let observed = &pass.observed;
+    if observed.resource.deleting {
+        let intent = observed.intent()?;
+        let is_open = has_open_rotation(observed);
+        return if is_open {
+            Some(Happened::Forsaken(intent.clone()))
+        } else {
+            intent.retires().map(|_| Happened::NotRetired(intent.clone()))
+        };
+    }
+    let app = &observed.wanted.as_ref().ok()?.app;
+    // Status shows it until it was told.
+    let left = observed.mirror.as_ref().filter(|old| old.app != *app && is_beside(old));
+    left.cloned().and_then(told_of)
+}
+
+/// Whether it has, or had, the finalizer set for it.
+fn is_beside(intent: &Intent) -> bool {
+    intent.strategy == Strategy::Overlap && intent.base.is_some()
 }
 
 /// Makes the one call that was just marked.
@@ -241,6 +308,10 @@ pub(super) async fn mutate(ctx: &Context, pass: &mut Pass, intent: &Intent) -> R
                 error = %causes(&error), category = error.category(), status = error.status, request_id = error.request_id,
                 operation = operation(intent.call), app_id = %intent.app.app_id, "the call did not succeed"
             );
+            if intent.call == Call::Delete && is_refused(&error.kind) {
+                refused(pass, intent, &error);
+                return Ok(());
+            }
             // "Not found" while the base is listed is a contradiction, not a proof. Taken for one, the call would be made
             // again at once, and again; so it is settled by reading and paced like an unknown outcome.
             if error.is_not_applied() && error.kind != CloudErrorKind::NotFound {
@@ -263,6 +334,22 @@ fn operation(call: Call) -> &'static str {
         Call::Delete => Operation::Delete,
     };
     operation.as_str()
+}
+
+/// Whether the cloud has understood the call and does not do it.
+fn is_refused(kind: &CloudErrorKind) -> bool {
+    use CloudErrorKind::{AppNotFound, NotAuthorized, NotFound, Refused};
+    matches!(kind, AppNotFound | NotAuthorized | NotFound | Refused)
+}
+
+/// A code that may not be deleted says nothing of the one in the Secret: what was read of that stands.
+fn refused(pass: &mut Pass, intent: &Intent, error: &CloudError) {
+    if let Cloud::Failed(failure) = failed(error, pass) {
+        pass.observed.memory.refuse(intent, failure.message);
+    }
+    if error.kind == CloudErrorKind::NotFound {
+        pass.observed.cloud = Cloud::NotAsked;
+    }
 }
 
 /// Shows the intent in status too. Returns whether it stands there: an added code whose Secret is deleted could not be
@@ -326,7 +413,7 @@ pub(super) async fn write_code(
     pass: &mut Pass,
     name: &str,
     code: Fingerprint,
-    record: Record,
+    plain: Record,
     why: WriteReason,
 ) -> Result<(), Error> {
     let value: AppCode = match (pass.codes.get(&code), &pass.observed.memory.held, &pass.held) {
@@ -338,20 +425,19 @@ pub(super) async fn write_code(
         return look_again(ctx, pass).await;
     };
     let was = *was;
-    let (patch, record) = code_patch(pass, name, &value, record).ok_or(Error::UnknownCode)?;
+    let (patch, whole) = code_patch(pass, name, &value, plain.clone(), false).ok_or(Error::UnknownCode)?;
     let is_target = name == pass.observed.target;
-    let mut tries = 0;
-    let result = loop {
-        let result = ctx.cluster.patch_secret(pass.key.namespace(), name, &patch).await;
-        tries += 1;
-        match result {
-            // Should an earlier try have been applied after all, this one meets a conflict, and all is read again.
-            Err(ClusterError::Timeout | ClusterError::Failed(_)) if tries < WRITE_TRIES => {
-                ctx.clock.sleep(Duration::from_millis(100) * 4_u32.pow(tries)).await;
-            }
-            result => break result,
+    let (mut result, mut record) = (insist(ctx, pass, name, &patch).await, whole);
+    // Labels, annotations and further keys meet admission only now. The code does not wait for them; they are tried again
+    // when it is in.
+    let mut is_bare = false;
+    if let (Err(ClusterError::Refused(_)), true) = (&result, was != Some(code)) {
+        let (without, bare) = code_patch(pass, name, &value, plain, true).ok_or(Error::UnknownCode)?;
+        is_bare = without != patch;
+        if is_bare {
+            (result, record) = (insist(ctx, pass, name, &without).await, bare);
         }
-    };
+    }
     let is_written = written(ctx, pass, name, result, "write the code into the Secret").await?;
     if is_written {
         let rotation = record.intent.filter(|_| why == WriteReason::Persist);
@@ -363,6 +449,7 @@ pub(super) async fn write_code(
         if let Some(intent) = &rotation {
             let outcome = intent.outcome.unwrap_or(Outcome::Recovered);
             ctx.metrics.rotated(intent.trigger, intent.strategy, outcome, exposure);
+            read_before_retiring(ctx, pass, intent);
         }
         let exposure_millis = exposure.and_then(|exposure| i64::try_from(exposure.as_millis()).ok());
         tracing::info!(
@@ -374,7 +461,9 @@ pub(super) async fn write_code(
             pass.held = None;
         }
         pass.observed.memory.settling.clear();
-        refuse_if_astray(pass, name);
+        if !is_bare {
+            refuse_if_astray(pass, name);
+        }
         pass.in_secret = Some(value).filter(|_| is_target);
         // Only the record was brought up to date, which is nothing to tell.
         if why != WriteReason::Repair || was != Some(code) {
@@ -389,9 +478,29 @@ pub(super) async fn write_code(
     Ok(())
 }
 
+/// Writes a code, and tries again what may pass.
+async fn insist(ctx: &Context, pass: &Pass, name: &str, patch: &Value) -> Result<Secret, ClusterError> {
+    let mut tries = 0;
+    loop {
+        let result = ctx.cluster.patch_secret(pass.key.namespace(), name, patch).await;
+        tries += 1;
+        match result {
+            // Should an earlier try have been applied after all, this one meets a conflict, and all is read again.
+            Err(ClusterError::Timeout | ClusterError::Failed(_)) if tries < WRITE_TRIES => {
+                ctx.clock.sleep(Duration::from_millis(100) * 4_u32.pow(tries)).await;
+            }
+            result => return result,
+        }
+    }
+}
+
 /// Something between us and the store that changes what is written would make us write for ever.
 fn refuse_if_astray(pass: &mut Pass, name: &str) {
-    let is_astray = pass.secret(name).ours().is_some_and(|secret| secret.extras.is_astray);
+    let is_changed = |secret: &OurSecret| {
+        let is_whole = secret.unfit.is_none() && secret.extras.taken.is_none();
+        secret.extras.is_astray && is_whole
+    };
+    let is_astray = pass.secret(name).ours().is_some_and(is_changed);
     if is_astray && name == pass.observed.target {
         let why = "what is written is changed on its way, as by an admission webhook";
         pass.observed.secret_refused = Some(why.to_owned());
@@ -413,7 +522,14 @@ async fn written(
             };
             let former = pass.observed.status.app.as_ref().and_then(identity);
             let key = pass.key.to_string();
-            let asker = asker(&validated, &pass.key, pass.owner(), &key, former.as_ref());
+            let asker = asker(
+                &validated,
+                &pass.key,
+                pass.owner(),
+                &key,
+                former.as_ref(),
+                pass.observed.status.target.as_ref(),
+            );
             let is_target = name == pass.observed.target;
             let creation = asker.creation.filter(|_| is_target);
             let seen = view(Some(&secret), Asker { creation, ..asker });

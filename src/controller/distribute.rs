@@ -70,7 +70,7 @@ pub(super) async fn restart(ctx: &Context, pass: &mut Pass, targets: &[RestartTa
         return moved(ctx, pass, "restart the workloads").await;
     };
     let marker = marker(pass.key.name());
-    let mut failed = Vec::new();
+    let (mut failed, mut restarted) = (Vec::new(), Vec::new());
     for target in targets {
         let marking = Marking {
             namespace: pass.key.namespace(),
@@ -83,9 +83,9 @@ pub(super) async fn restart(ctx: &Context, pass: &mut Pass, targets: &[RestartTa
         };
         let why = match workloads::restart(&ctx.cluster, marking, fence, target).await {
             Ok(Restarted::Superseded) => return moved(ctx, pass, "restart the workloads").await,
-            Ok(Restarted::Now) => {
+            Ok(Restarted::Now(mark)) => {
                 tracing::info!(%target, "workload restarted");
-                pass.happened.push(Happened::Restarted(target.clone()));
+                restarted.push((target.clone(), mark));
                 Rollout::Failing(
                     "its pod template does not keep the mark of its restart, as an admission webhook may take it off"
                         .into(),
@@ -102,6 +102,19 @@ pub(super) async fn restart(ctx: &Context, pass: &mut Pass, targets: &[RestartTa
         failed.push((target.clone(), why));
     }
     look(ctx, pass).await;
+    for (target, mark) in restarted {
+        let mut rollouts = pass.observed.rollouts.iter().flatten();
+        let seen = rollouts.find(|(seen, _)| *seen == target).map(|(_, rollout)| rollout);
+        // Without its mark it is as it was.
+        if seen == Some(&Rollout::NotRestarted) {
+            continue;
+        }
+        // One that cannot be looked at just now has taken the mark all the same.
+        if !pass.observed.marked.contains(&mark) {
+            pass.observed.marked.push(mark);
+        }
+        pass.happened.push(Happened::Restarted(target));
+    }
     // One that still looks as if nobody had tried would be tried again at once, and again.
     for (target, rollout) in pass.observed.rollouts.iter_mut().flatten() {
         let told = failed.iter().find(|(failed, _)| failed == target);

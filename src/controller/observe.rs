@@ -12,12 +12,13 @@ use super::others::keeper;
 use super::{ClusterError, Context, Error, Key, Remembered, Turn};
 use crate::api::{
     ADOPT_FINGERPRINT, AppCodeRotation, AppCodeRotationStatus, AppStatus, FINALIZER, ROTATE_REQUESTED_AT, Strategy,
+    TargetStatus,
 };
 use crate::ids::{AppId, AppIdentity, Fingerprint, ProjectId};
 use crate::intent::Intent;
 use crate::modelarts::{AppCode, Echo, Target};
-use crate::plan::{Cloud, Handover, Limits, Observed, Refusal, ResourceView, SeedView, Wanted};
-use crate::secret::{Asker, NUMBER_LIMIT, OurSecret, SecretView, view};
+use crate::plan::{Cloud, Handover, Limits, Memory, Observed, Refusal, ResourceView, SeedView, Wanted};
+use crate::secret::{Asker, NUMBER_LIMIT, OurSecret, SecretView, code_in, view};
 use crate::status::Happened;
 use crate::validate::{Problem, Seed, Validated, validate};
 
@@ -116,7 +117,9 @@ pub(super) fn asker<'a>(
     uid: &'a str,
     key: &'a str,
     former: Option<&'a AppIdentity>,
+    shown: Option<&'a TargetStatus>,
 ) -> Asker<'a> {
+    let shown = shown.filter(|shown| shown.name == validated.target.name);
     Asker {
         us: us.name(),
         uid,
@@ -124,6 +127,8 @@ pub(super) fn asker<'a>(
         creation: Some(validated.layout.creation),
         deletion: validated.layout.deletion,
         kind: validated.layout.kind(),
+        layout: Some(&validated.layout),
+        shown_key: shown.map(|shown| shown.key.as_str()),
         ..Asker::of(key, &validated.app, &validated.target.key)
     }
 }
@@ -201,7 +206,14 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
             Err(why) => return SecretView::Forbidden(why.clone()),
         };
         let seen_by = |resource: &str| {
-            let asker = asker(validated, key, &uid, resource, former_app.as_ref());
+            let asker = asker(
+                validated,
+                key,
+                &uid,
+                resource,
+                former_app.as_ref(),
+                status.target.as_ref(),
+            );
             // What spec no longer names is ours only if it says so itself, whoever made it.
             let creation = asker.creation.filter(|_| name == target);
             view(secret, Asker { creation, ..asker })
@@ -214,16 +226,10 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
             _ => seen_by(&text),
         }
     };
-    let former = status
-        .target
-        .as_ref()
-        .map(|target| target.name.clone())
-        .filter(|name| *name != target);
+    let former = status.target.as_ref().filter(|shown| shown.name != target);
+    let former = former.map(|shown| see(&shown.name));
     let secret = see(&target);
-    // Only what this resource put there: the status must not show what somebody else keeps in a Secret.
-    let is_own = secret.own().is_some_and(OurSecret::is_in_sync);
-    let holder = validated.as_ref().zip(at_target).filter(|_| is_own);
-    let in_secret = holder.and_then(|(validated, secret)| code_in(secret, &validated.target.key));
+    let in_secret = own_code(validated.as_ref(), at_target, &secret);
     let observed = Observed {
         mirror: mirror(&status),
         limits: limits(ctx, key),
@@ -231,7 +237,7 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         wanted,
         secret,
         target: target.clone(),
-        former: former.as_deref().map_or(SecretView::Absent, see),
+        former: former.unwrap_or(SecretView::Absent),
         status,
         cloud: Cloud::NotAsked,
         rollouts: None,
@@ -239,7 +245,7 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         finalizer_refused: None,
         siblings: Vec::new(),
         is_crowded: false,
-        memory: kept.memory,
+        memory: remembered(ctx, kept.memory, is_gone && is_held),
         secret_refused: None,
         nudged,
         may_mutate: ctx.may_mutate(),
@@ -257,11 +263,27 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
     }))
 }
 
+/// The code that this resource put into its Secret: the status must not show what somebody else keeps there.
+fn own_code(validated: Option<&Validated>, secret: Option<&Secret>, view: &SecretView) -> Option<AppCode> {
+    let is_own = view.own().is_some_and(OurSecret::is_in_sync);
+    let (validated, secret) = validated.zip(secret).filter(|_| is_own)?;
+    code_in(secret, &validated.target.key)
+}
+
+/// What is remembered of earlier passes, and since when the resource is seen to go while our finalizer holds it.
+fn remembered(ctx: &Context, memory: Memory, is_leaving: bool) -> Memory {
+    Memory {
+        leaving: is_leaving.then(|| memory.leaving.unwrap_or_else(|| ctx.uptime())),
+        ..memory
+    }
+}
+
 /// The intent that status shows. One that status never shows was written there by somebody else.
 pub(super) fn mirror(status: &AppCodeRotationStatus) -> Option<Intent> {
     let text = status.rotation.as_ref()?.intent.as_deref()?;
     let intent = Intent::parse(text).ok();
-    intent.filter(|intent| intent.strategy == Strategy::Overlap && intent.number <= NUMBER_LIMIT)
+    let is_shown = |intent: &Intent| intent.strategy == Strategy::Overlap || intent.is_undistributed();
+    intent.filter(|intent| is_shown(intent) && intent.number <= NUMBER_LIMIT)
 }
 
 /// Secrets by name; none where there is no such Secret, and why where it may not be read.
@@ -354,12 +376,6 @@ pub(super) fn identity(app: &AppStatus) -> Option<AppIdentity> {
         project_id: ProjectId::parse(app.project_id.clone()).ok()?,
         app_id: AppId::parse(app.app_id.clone()).ok()?,
     })
-}
-
-/// The code under `key`, if what stands there can be one.
-pub(super) fn code_in(secret: &Secret, key: &str) -> Option<AppCode> {
-    let value = secret.data.as_ref()?.get(key)?;
-    AppCode::parse(std::str::from_utf8(&value.0).ok()?.trim_end_matches(['\r', '\n'])).ok()
 }
 
 async fn read_seed(ctx: &Context, key: &Key, validated: &Validated) -> Result<SeedView, Error> {

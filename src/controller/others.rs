@@ -213,6 +213,7 @@ impl Keeper {
             None => self.resource.is_none(),
         };
         let claimed = || SecretView::Claimed(self.name.name().to_owned());
+        let view = view.strict();
         let SecretView::Ours(secret) = view else {
             return if self.resource.is_some() { claimed() } else { view };
         };

@@ -20,12 +20,19 @@ pub(super) fn first(pass: &Pass) -> First {
         return First::default();
     };
     let key = pass.key.to_string();
-    let asker = asker(validated, &pass.key, pass.owner(), &key, None);
+    let asker = asker(validated, &pass.key, pass.owner(), &key, None, None);
     First::of(&validated.layout, asker, app_name(pass))
 }
 
-/// The patch that writes `code` into a Secret of ours, and the record as it will stand there then.
-pub(super) fn code_patch(pass: &Pass, name: &str, code: &AppCode, record: Record) -> Option<(Value, Record)> {
+/// The patch that writes `code` into a Secret of ours, and the record as it will stand there then. One that is bare leaves
+/// all else as it is.
+pub(super) fn code_patch(
+    pass: &Pass,
+    name: &str,
+    code: &AppCode,
+    record: Record,
+    is_bare: bool,
+) -> Option<(Value, Record)> {
     let validated = pass.validated.as_ref()?;
     let secret = pass.secret(name).ours()?;
     let target = &validated.target;
@@ -33,7 +40,10 @@ pub(super) fn code_patch(pass: &Pass, name: &str, code: &AppCode, record: Record
     let shown = pass.observed.status.target.as_ref().filter(|shown| shown.name == name);
     let shown_key = shown.map(|shown| shown.key.as_str());
     // A Secret that spec no longer names keeps the key, and all else, that its readers know.
-    let contents = is_target.then(|| contents(pass, validated, secret, &record, code));
+    // What others keep is never written over: should spec have come to name it while a rotation was open, the code goes
+    // in alone.
+    let is_plain = secret.unfit.is_some() || secret.extras.taken.is_some();
+    let contents = (is_target && !is_plain && !is_bare).then(|| contents(pass, validated, secret, &record, code));
     let record = Record {
         rendered: match &contents {
             Some(contents) => contents.rendered.clone(),

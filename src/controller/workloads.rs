@@ -45,8 +45,8 @@ pub struct Fence<'a> {
 /// What came of a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Restarted {
-    /// Its pod template carries the rotation's id since this call.
-    Now,
+    /// Its pod template carries the rotation's id since this call; how a record names it.
+    Now(String),
     /// Its pod template carried the rotation's id before.
     Already,
     /// There is none, or it is being deleted.
@@ -121,7 +121,7 @@ pub async fn restart(
             Err(ClusterError::Conflict) => {}
             Err(ClusterError::Refused(why)) => return Ok(Restarted::Forbidden(why)),
             Err(ClusterError::NotFound) => return Ok(Restarted::Missing),
-            patched => return patched.map(|()| Restarted::Now),
+            patched => return patched.map(|()| Restarted::Now(workload.mark(target))),
         }
     }
     Err(ClusterError::Conflict)

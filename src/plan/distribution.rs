@@ -47,8 +47,8 @@ impl Planner<'_> {
         };
         match next {
             Some(due @ (Step::WriteIntent { .. } | Step::Hold)) => Some(due),
-            Some(Step::Wait { after: sooner, .. }) if sooner < *after => Some(step.sooner(sooner)),
-            _ => Some(step),
+            Some(Step::Wait { after: sooner, .. }) if sooner < *after => self.released(Some(step.sooner(sooner))),
+            _ => self.released(Some(step)),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Which code a rotation starts from, and whether one is due.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::{AppReading, LOCAL_RETRY, Planner, Question, SeedView, Step, stop, unsettled, wait};
@@ -82,7 +84,11 @@ impl Planner<'_> {
 
     /// The code that a person named as the answer to an ambiguity, if the cloud lists it.
     pub(super) fn adopted(&self, app: &AppReading) -> Option<Fingerprint> {
-        app.named(self.o.resource.adopt.as_ref()?)
+        let answer = app.named(self.o.resource.adopt.as_ref()?)?;
+        let mut secrets = [self.o.secret.ours(), self.o.former.ours()].into_iter().flatten();
+        // It stays on the resource, and a later question is another one.
+        let is_used = secrets.any(|secret| secret.record.adopted == Some(answer));
+        (!is_used).then_some(answer)
     }
 
     /// The code that stands already in a Secret that is taken over: whoever reads it uses that one.
@@ -188,9 +194,16 @@ impl Planner<'_> {
 
     /// What earlier rotations have left in the app, as long as it is there.
     fn left_over(&self, app: &AppReading, base: Option<Fingerprint>) -> Vec<Fingerprint> {
-        let before = self.o.intent().into_iter().flat_map(|intent| intent.unclaimed.iter());
-        let is_left = |code: &&Fingerprint| app.codes.contains(code) && Some(**code) != base;
-        before.filter(is_left).copied().collect()
+        let recorded = self
+            .o
+            .intent()
+            .into_iter()
+            .flat_map(|intent| intent.unclaimed.iter().copied());
+        // A Secret that was made anew knows nothing of them.
+        let shown = self.o.status.unclaimed.iter().filter_map(|text| app.named(text));
+        let is_left = |code: &Fingerprint| app.codes.contains(code) && Some(*code) != base;
+        let left: BTreeSet<Fingerprint> = recorded.chain(shown).filter(is_left).collect();
+        left.into_iter().collect()
     }
 
     pub(super) fn minimum_interval_left(&self) -> Option<SignedDuration> {

@@ -44,7 +44,8 @@ pub struct Observed {
     pub secret: SecretView,
     /// The Secret that status names, where that is another.
     pub former: SecretView,
-    /// The intent that status shows, if one of an `Overlap` rotation stands there.
+    /// The intent that status shows, if one of an `Overlap` rotation, or one whose code is on its way to its consumers,
+    /// stands there.
     pub mirror: Option<Intent>,
     /// What the cloud said in this pass.
     pub cloud: Cloud,
@@ -329,6 +330,21 @@ pub struct Memory {
     pub held: Option<Held>,
     /// The last try of a new code.
     pub trial: Option<Trial>,
+    /// Uptime when a deleted resource that our finalizer holds was first seen.
+    pub leaving: Option<SignedDuration>,
+    /// What the cloud said when the code before was to be deleted, if it refuses that.
+    pub refusals: Option<Refusals>,
+}
+
+/// The cloud's refusals to delete the code that a rotation has replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusals {
+    /// The rotation.
+    pub rotation_id: RotationId,
+    /// How many there were.
+    pub count: u32,
+    /// The last one, for people.
+    pub why: String,
 }
 
 /// The tries of one rotation's code so far.
@@ -362,6 +378,22 @@ impl Memory {
     /// Whether the intent's present attempt certainly had no effect.
     pub fn is_not_applied(&self, intent: &Intent) -> bool {
         self.not_applied.as_ref().is_some_and(|attempt| attempt.is_of(intent))
+    }
+
+    /// What the cloud said to the deletions of this rotation, if it has refused any.
+    pub fn refusals(&self, intent: &Intent) -> Option<&Refusals> {
+        let refusals = self.refusals.as_ref();
+        refusals.filter(|refusals| refusals.rotation_id == intent.rotation_id)
+    }
+
+    /// One more refusal.
+    pub fn refuse(&mut self, intent: &Intent, why: String) {
+        let count = self.refusals(intent).map_or(0, |refusals| refusals.count);
+        self.refusals = Some(Refusals {
+            rotation_id: intent.rotation_id.clone(),
+            count: count.saturating_add(1),
+            why,
+        });
     }
 
     /// The settling of `question`, if it was begun.
@@ -463,6 +495,11 @@ impl Observed {
             Cloud::Read(app) => Some(app),
             Cloud::NotAsked | Cloud::Postponed(_) | Cloud::Failed(_) => None,
         }
+    }
+
+    /// The listed code that the adopt annotation names.
+    pub(super) fn answer(&self) -> Option<Fingerprint> {
+        self.reading()?.named(self.resource.adopt.as_ref()?)
     }
 
     /// The last rotation: as it stands on the Secret whose record counts or, should that be gone or older, as status shows

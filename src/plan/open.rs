@@ -92,6 +92,7 @@ fn persisted(o: &Observed, record: &Record, intent: &Intent, code: Fingerprint, 
             .request
             .clone()
             .or_else(|| record.handled_request.clone()),
+        adopted: o.answer().or(record.adopted),
         recent: record.recent.clone(),
         intent: Some(handed_over(o, intent, now)),
         rendered: record.rendered.clone(),
@@ -212,7 +213,8 @@ impl Planner<'_> {
                 }
                 let is_full = intent.strategy == Strategy::Overlap && intent.call == Call::Add;
                 let is_full = is_full.then(|| self.no_place_beside(app)).flatten();
-                is_full.or_else(|| Some(self.attempt(intent, intent.call, app, &claimed)))
+                let refused = is_full.or_else(|| self.misfit(&self.o.secret));
+                refused.or_else(|| Some(self.attempt(intent, intent.call, app, &claimed)))
             }
             Verdict::HalfReset => unsettled(self.o, question).or_else(|| {
                 if app.codes.len() >= CAPACITY {

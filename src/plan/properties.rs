@@ -163,6 +163,7 @@ fn any_record() -> BoxedStrategy<Record> {
             handled_trigger: rest.2,
             handled_request: rest.3,
             recent: rest.4,
+            adopted: None,
             rendered,
             // What is persisted has the record's number: they are written together.
             intent: intent.map(|intent| Intent {
@@ -182,8 +183,8 @@ fn any_secret() -> BoxedStrategy<SecretView> {
     );
     prop_oneof![
         6 => ours.prop_map(|(record, code, locked, astray)| SecretView::Ours(OurSecret {
-            resource_version: "1".into(), record, code, locked, is_inherited: false,
-            extras: Extras { is_astray: astray.is_some(), owners: None },
+            resource_version: "1".into(), record, code, locked, unfit: None, is_inherited: false,
+            extras: Extras { is_astray: astray.is_some(), is_made: true, ..Extras::default() },
         })),
         2 => Just(SecretView::Absent),
         1 => Just(SecretView::Foreign { why: "is not ours" }),
@@ -362,6 +363,8 @@ fn any_memory(secret: &SecretView, cloud: &Cloud) -> BoxedStrategy<Memory> {
         .prop_map(|(own, other, flags, settling, held)| {
             let intent = if flags.2 { own } else { other };
             Memory {
+                refusals: None,
+                leaving: None,
                 marked: flags.0.map(|()| Attempt::of(&intent)),
                 not_applied: flags.1.map(|()| Attempt::of(&intent)),
                 settling: settling
@@ -785,6 +788,7 @@ impl Model {
             },
             code: code.or(kept),
             locked: None,
+            unfit: None,
             is_inherited: false,
             extras: if is_laid_out { Extras::default() } else { extras },
         });

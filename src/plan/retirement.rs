@@ -8,13 +8,17 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::open::attempt_pause;
 use super::{Cloud, INSTALL_AGAIN, LOCAL_RETRY, Observed, Planner, Question, Step, Story, stop, unsettled};
-use crate::api::{Reason, RotationStep, Strategy};
+use crate::api::{Reason, RotationStep};
 use crate::ids::Fingerprint;
 use crate::intent::{Distribution, Intent};
 use crate::secret::{Record, SecretView};
 
 /// How long a deleted resource is held to retire the code before.
 const FAREWELL: SignedDuration = SignedDuration::from_mins(2);
+
+/// Refusals to delete a code after which it is left where it is, so that other rotations can go on. By the pauses between
+/// them that is an hour or more.
+const MOST_REFUSALS: u32 = 5;
 
 impl Planner<'_> {
     /// The last rotation while it is persisted and something is left to be done for it.
@@ -48,17 +52,26 @@ impl Planner<'_> {
         }
     }
 
+    /// Takes the finalizer off that was set for a rotation of another app, which nobody follows any more. That app may be
+    /// one that the cloud does not show, so this comes before it is asked.
+    pub(super) fn another_app(&self) -> Option<Step> {
+        let is_followed = self.is_retirement_pending() || self.open().is_some() || self.o.memory.held.is_some();
+        let is_left = self.o.resource.has_finalizer && self.story.retargeted && !is_followed;
+        (is_left && self.o.cloud == Cloud::NotAsked).then_some(Step::Release)
+    }
+
+    /// Whether a code may have to be retired. A rotation that is open and comes this far has had no effect, and is not
+    /// repeated.
     fn is_held(&self) -> bool {
-        let is_beside = |intent: &Intent| intent.strategy == Strategy::Overlap && intent.base.is_some();
-        self.is_retirement_pending() || self.open().is_some_and(is_beside)
+        self.is_retirement_pending()
     }
 
     /// The API server will not have the finalizer set or taken off.
     pub(super) fn finalizer_refused(&self) -> Option<Step> {
         let why = self.o.finalizer_refused.as_ref()?;
         let message = format!(
-            "The operator may not set or remove its finalizer on this resource: {why}; nothing more is changed. Give it its \
-             rights back: {INSTALL_AGAIN}."
+            "The API server does not let the operator set or remove its finalizer on this resource: {why}; nothing more is \
+             changed. Mend the policy that refuses it, or give the operator its rights back: {INSTALL_AGAIN}."
         );
         Some(stop(Reason::FinalizerRefused, message, LOCAL_RETRY))
     }
@@ -151,15 +164,19 @@ impl Planner<'_> {
         if held == base || !self.is_agreed(intent, base) || self.claimed().contains(&base) {
             return Some(self.note(intent.retired(true)));
         }
+        let refusals = self.o.memory.refusals(intent);
+        if refusals.is_some_and(|refusals| refusals.count >= MOST_REFUSALS) {
+            return Some(self.note(intent.retired(true)));
+        }
         if intent.step == RotationStep::Retiring && !self.o.memory.is_not_applied(intent) {
             let pause = attempt_pause(self.o.limits.settle_window, intent.attempt);
             let left = pause.saturating_sub(self.now.duration_since(intent.marked_at));
             if left.is_positive() && left <= pause {
-                let message =
-                    "The code before is still listed after it was deleted; it is deleted again after a pause.";
+                let why = refusals.map_or("It is still listed after it was deleted.", |refusals| &refusals.why);
+                let message = format!("The code before is deleted again after a pause. {why}");
                 return Some(Step::Linger {
                     reason: Reason::Retiring,
-                    message: message.to_owned(),
+                    message,
                     after: left,
                 });
             }
@@ -212,7 +229,14 @@ pub(super) fn farewell(o: &Observed, now: Timestamp) -> Option<Step> {
     };
     let story = Story::tell(o, wanted, now);
     let planner = Planner { o, wanted, story, now };
-    let end = since.min(now).checked_add(FAREWELL).unwrap_or(now);
+    // By the clock on the wall, so that it holds over restarts, and by one that only grows, should that one be set back.
+    let seen_for = o
+        .memory
+        .leaving
+        .map_or(SignedDuration::ZERO, |seen| o.uptime.saturating_sub(seen));
+    let left = since.min(now).checked_add(FAREWELL).unwrap_or(now).duration_since(now);
+    let left = left.min(FAREWELL.saturating_sub(seen_for));
+    let end = now.checked_add(left).unwrap_or(now);
     let in_time = planner.retires_at().filter(|at| *at <= end);
     let is_writable = matches!(&o.secret, SecretView::Ours(secret) if secret.locked.is_none() && !secret.is_inherited);
     let may_try = is_writable && now < end && !wanted.suspend && o.secret_refused.is_none();

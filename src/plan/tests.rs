@@ -170,6 +170,7 @@ fn word(step: &Step) -> String {
         Step::LookAtWorkloads => "look".into(),
         Step::Restart(_) => "restart".into(),
         Step::Gone => "gone".into(),
+        Step::Disown { secret } => format!("disown {secret}"),
     }
 }
 

@@ -35,6 +35,12 @@ impl Planner<'_> {
         }
         let record = self.record_of(current);
         let name = self.wanted.target.name.clone();
+        // Once status names the new Secret nobody looks at the one before.
+        let is_owned = self.o.former.own().is_some_and(|former| former.extras.owners.is_some());
+        if let Some(former) = self.o.status.target.as_ref().filter(|_| is_owned) {
+            let secret = former.name.clone();
+            return Some(Step::Disown { secret });
+        }
         match &self.o.secret {
             SecretView::Absent => Some(Step::CreateSecret { secret: name, record }),
             SecretView::Ours(secret)
@@ -42,7 +48,8 @@ impl Planner<'_> {
                     || !is_recorded(secret, &record)
                     || !self.is_laid_out(secret, &record, app) =>
             {
-                let why = if self.is_start() || secret.record.rotated_at.is_none() {
+                let is_answer = self.adopted(app) == Some(current) && !self.story.is_current(Some(current));
+                let why = if self.is_start() || secret.record.rotated_at.is_none() || is_answer {
                     WriteReason::Adopt
                 } else if secret.code != Some(current) || !is_recorded(secret, &record) {
                     WriteReason::Repair
@@ -121,6 +128,7 @@ impl Planner<'_> {
             } else {
                 self.story.handled_request.clone()
             },
+            adopted: self.o.answer().or(record.adopted),
             ..record
         }
     }

@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{Asker, MANAGED_BY};
+use super::{Asker, CREATED, MANAGED_BY, code_in, text_in};
 use crate::api::{AppCodeRotation, CreationPolicy, DeletionPolicy, GROUP, MANAGER};
 use crate::ids::hex_digest;
 use crate::modelarts::AppCode;
@@ -158,16 +158,61 @@ pub struct Extras {
     pub is_astray: bool,
     /// The whole list of owners as it should be, where it is not.
     pub owners: Option<Vec<Owner>>,
+    /// Whether it may go with its resource: the operator made it, or it bears the resource's owner reference already.
+    pub is_made: bool,
+    /// Something that spec names and that others have put there.
+    pub taken: Option<Taken>,
+}
+
+/// Something on the Secret that is not ours to write.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Taken {
+    /// A key of its data.
+    Key(String),
+    /// A label.
+    Label(String),
+    /// An annotation.
+    Annotation(String),
+}
+
+impl Taken {
+    /// The first that stands there though no write of ours is on record for it.
+    fn of(secret: &Secret, rendered: Option<&Rendered>, asker: Asker<'_>) -> Option<Self> {
+        let layout = asker.layout.filter(|_| asker.creation.is_some())?;
+        let nothing = Rendered::default();
+        let before = rendered.unwrap_or(&nothing);
+        let template = &layout.template;
+        let is_codes = |key: &str| key == asker.key || asker.shown_key == Some(key);
+        let mut keys = template.data.keys().chain(&layout.previous_key);
+        let data = secret.data.as_ref();
+        let key = keys.find(|key| {
+            let is_there = data.is_some_and(|data| data.contains_key(*key));
+            is_there && !before.data.contains(key) && !is_codes(key)
+        });
+        let mut labels = template.labels.keys();
+        let label = labels.find(|key| secret.labels().contains_key(*key) && !before.labels.contains(key));
+        let mut annotations = template.annotations.keys();
+        let annotation =
+            annotations.find(|key| secret.annotations().contains_key(*key) && !before.annotations.contains(key));
+        let key = key.cloned().map(Self::Key);
+        key.or_else(|| label.cloned().map(Self::Label))
+            .or_else(|| annotation.cloned().map(Self::Annotation))
+    }
 }
 
 impl Extras {
     pub(super) fn read(secret: &Secret, rendered: Option<&Rendered>, asker: Asker<'_>) -> Self {
         let owners = owners(secret, asker);
+        // The code with an end of line would be another one for those who read it.
+        let is_trimmed =
+            code_in(secret, asker.key).is_none_or(|code| text_in(secret, asker.key) == Some(code.expose()));
         let is_marked = asker.creation.is_none_or(|creation| creation == CreationPolicy::Merge) || is_marked(secret);
         let is_intact = rendered.is_none_or(|rendered| rendered.is_intact(secret));
         Self {
-            is_astray: owners.is_some() || !is_marked || !is_intact,
+            is_astray: owners.is_some() || !is_marked || !is_intact || !is_trimmed,
             owners,
+            is_made: is_made(secret, asker),
+            taken: Taken::of(secret, rendered, asker),
         }
     }
 }
@@ -182,14 +227,28 @@ pub(super) fn manager(secret: &Secret) -> Option<&str> {
     secret.metadata.labels.as_ref()?.get(MANAGED_BY).map(String::as_str)
 }
 
+/// Whether the operator made the Secret. Versions before the mark set the owner reference at once, so that one that stands
+/// there is as good.
+fn is_made(secret: &Secret, asker: Asker<'_>) -> bool {
+    let is_marked =
+        secret.annotations().get(CREATED) == secret.metadata.name.as_ref() && secret.metadata.name.is_some();
+    is_marked
+        || secret
+            .owner_references()
+            .iter()
+            .any(|owner| Owner::from(owner).is_of(asker))
+}
+
 /// The list of owners with the resource on it or not, as its policy says; none where that is so. For a resource that is
-/// gone, or a Secret that it no longer names, nothing is changed.
+/// gone nothing is changed, and a Secret that it no longer names is only released, where it keeps what it had. A Secret that others made gets no owner: the garbage
+/// collector would take it from them.
 fn owners(secret: &Secret, asker: Asker<'_>) -> Option<Vec<Owner>> {
-    if asker.uid.is_empty() || asker.creation.is_none() {
+    let is_kept = asker.creation.is_some() || asker.deletion == DeletionPolicy::Retain;
+    if asker.uid.is_empty() || !is_kept {
         return None;
     }
     let present: Vec<Owner> = secret.owner_references().iter().map(Owner::from).collect();
-    let wanted = wanted_owner(asker);
+    let wanted = wanted_owner(asker).filter(|_| is_made(secret, asker));
     let ours: Vec<&Owner> = present.iter().filter(|owner| owner.is_of(asker)).collect();
     let is_so = match (&wanted, ours.as_slice()) {
         (None, []) => true,
@@ -203,6 +262,12 @@ fn owners(secret: &Secret, asker: Asker<'_>) -> Option<Vec<Owner>> {
 pub(super) fn wanted_owner(asker: Asker<'_>) -> Option<Owner> {
     let is_owned = asker.deletion == DeletionPolicy::Delete && !asker.uid.is_empty();
     is_owned.then(|| Owner::resource(asker.us, asker.uid))
+}
+
+/// A merge patch that sets the owners alone. It applies to `resource_version` only.
+pub fn owners_patch(resource_version: &str, owners: &[Owner]) -> Value {
+    let owners: Vec<OwnerReference> = owners.iter().map(OwnerReference::from).collect();
+    json!({ "metadata": { "resourceVersion": resource_version, "ownerReferences": owners } })
 }
 
 /// What to write besides the plain code; `None` removes what an earlier write left.

@@ -66,6 +66,7 @@ fn full() -> Record {
         handled_request: Some("request".into()),
         recent: vec![second(1), second(2)],
         intent: Some(intent(4, RotationStep::Persisted)),
+        adopted: None,
         rendered: None,
     }
 }
@@ -179,7 +180,14 @@ fn a_secret_is_locked_for_what_forbids_to_write_it() {
     assert_eq!(going.locked, Some("it is being deleted"));
     assert_eq!(ours(|secret| secret.type_ = None).locked, None);
     let typed = ours(|secret| secret.type_ = Some("kubernetes.io/tls".into()));
-    assert_eq!(typed.locked, Some("its type is not Opaque"));
+    assert_eq!(
+        (typed.locked, typed.unfit),
+        (None, Some(Unfit::Kind("its type is not Opaque")))
+    );
+    let SecretView::Ours(strict) = SecretView::Ours(typed).strict() else {
+        panic!("not ours")
+    };
+    assert_eq!(strict.locked, Some("its type is not Opaque"));
 }
 
 #[test]
@@ -192,7 +200,9 @@ fn the_label_and_the_resource_say_whose_it_is() {
     };
     assert!(matches!(look(&label(MANAGER)), SecretView::Ours(_)));
     let lacks = "it lacks the label app.kubernetes.io/managed-by: appcode-operator, as one does that others made";
-    assert_eq!(look(&label("helm")), SecretView::Foreign { why: lacks });
+    assert_eq!(look(&label("helm")).strict(), SecretView::Foreign { why: lacks });
+    // A rotation that is open on it is followed all the same.
+    assert!(matches!(look(&label("helm")).ours(), Some(ours) if ours.unfit == Some(Unfit::Foreign(lacks))));
     assert_eq!(keeper(&label(MANAGER)), Some("ns/name"));
     assert_eq!(
         keeper(&label("helm")),
@@ -283,5 +293,9 @@ fn a_new_secret_is_named_labelled_and_opaque() {
     assert_eq!(made.metadata.namespace.as_deref(), Some("ns"));
     assert_eq!(made.metadata.name.as_deref(), Some("name"));
     let keys: Vec<_> = made.metadata.annotations.unwrap().into_keys().collect();
-    assert_eq!(keys, [APP, RESOURCE, NUMBER], "nothing is written of what is not known");
+    assert_eq!(
+        keys,
+        [APP, CREATED, RESOURCE, NUMBER],
+        "nothing is written of what is not known"
+    );
 }

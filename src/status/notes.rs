@@ -145,6 +145,14 @@ impl Teller<'_> {
                 );
                 note(true, Reason::Abandoned, "Abandon", text)
             }
+            Happened::Forsaken(intent) => {
+                let text = format!(
+                    "The resource is deleted while it is open what became of rotation {} of app {}, so a code that nobody knows \
+                     may be left in the app. Look for it in the cloud's console.",
+                    intent.rotation_id, intent.app.app_id
+                );
+                note(true, Reason::Abandoned, "Abandon", text)
+            }
             Happened::Restarted(target) => {
                 let text = format!(
                     "Restarted {target}, so that it reads the new code {} of app {app}.",

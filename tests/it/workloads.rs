@@ -109,7 +109,7 @@ fn a_restart_adds_one_annotation_to_the_template_and_is_not_made_twice() {
         let scene = Scene::set();
         for target in all() {
             let before = scene.stage.workload(&target).unwrap();
-            assert_eq!(scene.restart(&target).await.unwrap(), Restarted::Now);
+            assert!(matches!(scene.restart(&target).await.unwrap(), Restarted::Now(_)));
             assert_eq!(scene.stage.mark_of(&target, NAME).as_deref(), Some(scene.id.as_str()));
             let after = scene.stage.workload(&target).unwrap();
             assert_eq!(
@@ -188,7 +188,7 @@ fn a_missing_right_is_told_and_stops_nothing_else() {
         assert!(
             matches!(scene.restart(&set).await.unwrap(), Restarted::Forbidden(why) if why.contains("statefulsets"))
         );
-        assert_eq!(scene.restart(&daemon).await.unwrap(), Restarted::Now);
+        assert!(matches!(scene.restart(&daemon).await.unwrap(), Restarted::Now(_)));
         let found = scene.look(&[]).await;
         assert!(
             matches!(&found[0], Rollout::Forbidden(why) if why.contains("deployments")),
@@ -197,7 +197,7 @@ fn a_missing_right_is_told_and_stops_nothing_else() {
         assert_eq!(found[1], Rollout::NotRestarted);
 
         scene.stage.api.revoke(plural(web.kind), Verb::Get, false);
-        assert_eq!(scene.restart(&web).await.unwrap(), Restarted::Now);
+        assert!(matches!(scene.restart(&web).await.unwrap(), Restarted::Now(_)));
         // A policy that refuses the patch is told too.
         scene.stage.api.revoke(plural(set.kind), Verb::Patch, false);
         scene.strike(2, Strike::Api(Moment::Before, ApiFault::Status(422)));
@@ -238,7 +238,7 @@ fn a_workload_that_changes_meanwhile_is_read_again_with_the_secret() {
             2,
             act("a pod comes up", move |stage| stage.play(&played, Played::Replaced(1))),
         );
-        assert_eq!(scene.restart(&web).await.unwrap(), Restarted::Now);
+        assert!(matches!(scene.restart(&web).await.unwrap(), Restarted::Now(_)));
         let reads = |resource: &str| {
             let calls = scene.stage.script.calls().into_iter();
             calls

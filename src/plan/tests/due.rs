@@ -149,7 +149,17 @@ fn a_current_code_that_is_gone_is_settled_and_then_a_person_says_what_counts() {
                     settle(o, gone(1), 120);
                     o.resource.adopt = Some(code(2).to_string());
                 },
-                "write Repair",
+                "write Adopt",
+            ),
+            (
+                "answered before",
+                |o| {
+                    list(o, &[2]);
+                    settle(o, gone(1), 120);
+                    o.resource.adopt = Some(code(2).to_string());
+                    ours(&mut o.secret).record.adopted = Some(code(2));
+                },
+                "stop CodeNotListed",
             ),
         ],
     );

@@ -82,6 +82,7 @@ fn a_new_code_in_the_place_of_the_old_one_is_persisted_with_all_that_was_used_up
         handled_trigger: Some("go".into()),
         handled_request: Some("please".into()),
         recent: vec![now()],
+        adopted: None,
         rendered: None,
         intent: Some(Intent {
             step: RotationStep::Persisted,

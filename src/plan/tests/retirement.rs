@@ -133,8 +133,17 @@ fn an_addition_is_repeated_only_while_it_is_wanted_and_has_a_place() {
         lost,
         &[
             ("wanted", |_| {}, "intent"),
-            ("held", |o| wanted(o).suspend = true, "rest"),
-            ("withdrawn", |o| wanted(o).trigger = None, "rest"),
+            // Nothing is left to be deleted, so nothing holds the resource.
+            ("held", |o| wanted(o).suspend = true, "release"),
+            ("withdrawn", |o| wanted(o).trigger = None, "release"),
+            (
+                "held, and released",
+                |o| {
+                    wanted(o).suspend = true;
+                    o.resource.has_finalizer = false;
+                },
+                "rest",
+            ),
             (
                 "no place",
                 |o| {

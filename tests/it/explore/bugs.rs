@@ -14,7 +14,7 @@ use cloud_simulator::{Fault, LostAnswer, Operation, Reply};
 use jiff::SignedDuration;
 
 use self::ShownBy::{Seed, Stories};
-use super::people::{Deed, Forgery};
+use super::people::{Deed, Dress, Forgery};
 use super::story::{Event, Named, Order, Setting, Story, What};
 use crate::support::Stage;
 use crate::support::process::Make;
@@ -50,6 +50,7 @@ pub fn all() -> Vec<Plant> {
         in_sight(),
         in_words(),
         beyond(),
+        on_the_secret(),
     ]
     .into_iter()
     .flatten()
@@ -258,6 +259,22 @@ fn beyond() -> Vec<Plant> {
     ]
 }
 
+/// In what stands on the Secret besides the code.
+fn on_the_secret() -> Vec<Plant> {
+    vec![
+        plant(
+            "a changed template waits for the next code",
+            |_, make| make.decide = Some(decide::keep_rendering),
+            Stories(dressed_anew),
+        ),
+        plant(
+            "an owner reference is never looked at again",
+            |_, make| make.decide = Some(decide::keep_owner),
+            Stories(kept),
+        ),
+    ]
+}
+
 // ── stories told by hand ───────────────────────────────────────────────────────────────────────────────────────────
 
 /// One code, taken over, one operator; a trigger was just changed.
@@ -274,6 +291,8 @@ fn setting() -> Setting {
         grace: None,
         is_restarting: false,
         is_verified: false,
+        delay: 0,
+        is_dressed: false,
     }
 }
 
@@ -459,6 +478,25 @@ fn taken_over() -> Vec<Story> {
     ];
     let events = deeds.into_iter().map(|what| deed(300, Moment::Before, what));
     vec![story(two, events.collect())]
+}
+
+fn dressed() -> Setting {
+    Setting {
+        is_dressed: true,
+        ..setting()
+    }
+}
+
+/// The template is edited when all else is done.
+fn dressed_anew() -> Vec<Story> {
+    let edit = deed(60, Moment::Before, Deed::Dress(0, Dress::Template(2)));
+    vec![story(dressed(), vec![edit])]
+}
+
+/// The same with what becomes of the Secret.
+fn kept() -> Vec<Story> {
+    let edit = deed(60, Moment::Before, Deed::Dress(0, Dress::Retain));
+    vec![story(dressed(), vec![edit])]
 }
 
 /// Stories that showed mistakes of the operator itself.

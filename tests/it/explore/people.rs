@@ -73,6 +73,54 @@ pub enum Deed {
     DeleteWorkload(usize),
     /// Makes a workload again, if it is gone.
     MakeWorkload(usize),
+    /// Edits what stands on the Secret besides the code.
+    Dress(usize, Dress),
+}
+
+/// What spec says of the Secret besides the code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dress {
+    /// Nothing more.
+    Plain,
+    /// Another template.
+    Template(u8),
+    /// The code before, while it works.
+    Previous,
+    /// It stays when the resource goes.
+    Retain,
+    /// It goes with the resource.
+    Delete,
+    /// One that exists is taken over.
+    Adopt,
+}
+
+impl Dress {
+    fn edit(self, target: &mut Value) {
+        let mut without = |fields: &[&str]| {
+            for field in fields {
+                target.as_object_mut().map(|target| target.remove(*field));
+            }
+        };
+        match self {
+            Self::Plain => without(&["template", "previousKey"]),
+            Self::Template(number) => {
+                target["template"] = json!({
+                    "labels": { "team": format!("team-{number}") },
+                    "data": { "url": format!("https://{number}.example.com/{{{{ appCode }}}}") },
+                });
+            }
+            Self::Previous => target["previousKey"] = json!("before"),
+            Self::Retain => without(&["creationPolicy", "deletionPolicy"]),
+            Self::Delete => {
+                without(&["creationPolicy"]);
+                target["deletionPolicy"] = json!("Delete");
+            }
+            Self::Adopt => {
+                without(&["deletionPolicy"]);
+                target["creationPolicy"] = json!("Adopt");
+            }
+        }
+    }
 }
 
 /// What is forged on a Secret.
@@ -138,6 +186,19 @@ impl Deed {
             11 => Self::Trigger(which, random.random_range(5..8)),
             _ => Self::Pass(*[60, 600, 1_800].choose(random).unwrap()),
         }
+    }
+
+    pub fn draw_dress(random: &mut StdRng, setting: &Setting) -> Self {
+        let all = [
+            Dress::Plain,
+            Dress::Template(2),
+            Dress::Template(3),
+            Dress::Previous,
+            Dress::Retain,
+            Dress::Delete,
+            Dress::Adopt,
+        ];
+        Self::Dress(random.random_range(0..setting.resources), *all.choose(random).unwrap())
     }
 
     /// Does it. Restarts are the story-teller's.
@@ -214,6 +275,7 @@ impl Deed {
                 stage.delete_workload(&target(WORKLOADS[at]));
             }
             Self::MakeWorkload(at) => make_workload(stage, at),
+            Self::Dress(which, dress) => edit(stage, which, |object| dress.edit(&mut object["spec"]["target"])),
         }
     }
 }
@@ -335,6 +397,14 @@ pub fn make(stage: &Stage, setting: &Setting, which: usize) {
             let named = |text: &str| json!({ "kind": target(text).kind.as_str(), "name": target(text).name });
             spec["restartTargets"] = WORKLOADS.map(named).into();
         }
+        if setting.delay > 0 {
+            spec["restartDelay"] = json!(format!("{}s", setting.delay));
+        }
+        if setting.is_dressed {
+            for dress in [Dress::Template(1), Dress::Previous, Dress::Delete] {
+                dress.edit(&mut spec["target"]);
+            }
+        }
         if setting.is_verified {
             spec["verification"] = json!({ "url": format!("https://{INFERENCE_HOST}/v1/infers/any-service") });
         }
@@ -429,6 +499,8 @@ fn forge(stage: &Stage, which: usize, forgery: Forgery) {
     let print = |code: &str| Fingerprint::of(&AppId::parse(stage.app.clone()).unwrap(), code).to_string();
     if forgery == Forgery::Code {
         stage.judge.excuse(&name);
+        // On the way to its consumers it passes for the one that was tried; who may write the Secret is trusted for that.
+        stage.judge.worked("a-forged-code");
         stage.edit_secret(&name, &[("appCode", "a-forged-code")]);
     }
     stage.api.edit(SECRETS, NAMESPACE, &name, |object| {
@@ -512,6 +584,7 @@ impl fmt::Display for Deed {
             Self::RollBack(at) => write!(f, "{} is rolled back", WORKLOADS[*at]),
             Self::DeleteWorkload(at) => write!(f, "{} is deleted", WORKLOADS[*at]),
             Self::MakeWorkload(at) => write!(f, "{} is made again if it is gone", WORKLOADS[*at]),
+            Self::Dress(which, dress) => write!(f, "spec.target of {} is edited: {dress:?}", NAMES[*which]),
         }
     }
 }

@@ -50,6 +50,8 @@ fn simpler(story: &Story) -> Vec<Story> {
     setting(|story| story.setting.named = Named::No);
     setting(|story| story.setting.codes = story.setting.codes.min(1));
     setting(|story| story.setting.is_settled = false);
+    setting(|story| story.setting.is_dressed = false);
+    setting(|story| story.setting.delay = 0);
     setting(|story| story.setting.is_verified = false);
     setting(|story| story.setting.is_restarting = false);
     setting(|story| story.setting.grace = None);

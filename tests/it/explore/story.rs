@@ -56,6 +56,10 @@ pub struct Setting {
     pub is_restarting: bool,
     /// Whether a new code is tried.
     pub is_verified: bool,
+    /// Seconds before workloads are restarted.
+    pub delay: u64,
+    /// Whether more than the code stands on the Secret, which goes with its resource.
+    pub is_dressed: bool,
 }
 
 /// Something that goes wrong, or that somebody does.
@@ -99,6 +103,12 @@ impl Story {
         if setting.is_beyond() {
             let count = *[0, 1, 1, 2].choose(&mut beyond).unwrap();
             events.extend((0..count).map(|_| Event::draw_beyond(&mut beyond, &setting)));
+        }
+        let mut dress = StdRng::seed_from_u64(seed.rotate_left(32) ^ 1);
+        let setting = setting.dressed(&mut dress);
+        if setting.is_dressed {
+            let count = *[0, 1, 1, 2].choose(&mut dress).unwrap();
+            events.extend((0..count).map(|_| Event::draw_dress(&mut dress, &setting)));
         }
         events.sort_by_key(|event| event.at);
         Self {
@@ -164,6 +174,8 @@ impl Setting {
             grace: None,
             is_restarting: false,
             is_verified: false,
+            delay: 0,
+            is_dressed: false,
         }
     }
 
@@ -175,6 +187,16 @@ impl Setting {
             grace: grace.choose(random).copied().flatten().filter(|_| is_beyond),
             is_restarting: random.random_ratio(1, 2) && is_beyond,
             is_verified: random.random_ratio(1, 2) && is_beyond,
+            ..self
+        }
+    }
+
+    /// In every third world the Secret is more than a code, and where workloads are restarted that may come later.
+    fn dressed(self, random: &mut StdRng) -> Self {
+        let delay = *[0, 0, 30, 400].choose(random).unwrap();
+        Self {
+            delay: if self.is_restarting { delay } else { 0 },
+            is_dressed: random.random_ratio(1, 3),
             ..self
         }
     }
@@ -205,6 +227,16 @@ impl Event {
             _ => What::Deed(moment, Deed::draw_beyond(random, setting)),
         };
         Self { at, what, times }
+    }
+
+    /// Somebody edits what stands on the Secret besides the code.
+    fn draw_dress(random: &mut StdRng, setting: &Setting) -> Self {
+        let moment = *[Moment::Before, Moment::After].choose(random).unwrap();
+        Self {
+            at: random.random_range(0..60),
+            what: What::Deed(moment, Deed::draw_dress(random, setting)),
+            times: 1,
+        }
     }
 
     fn draw(random: &mut StdRng, setting: &Setting) -> Self {
@@ -344,6 +376,12 @@ impl fmt::Display for Setting {
         }
         if self.is_verified {
             write!(f, "; new codes are tried")?;
+        }
+        if self.delay > 0 {
+            write!(f, "; restarts come {} seconds later", self.delay)?;
+        }
+        if self.is_dressed {
+            write!(f, "; the Secret has a template and goes with its resource")?;
         }
         match self.order {
             Order::AsTheyCome => Ok(()),

@@ -174,6 +174,7 @@ impl Verdict {
         self.must(code.as_ref().is_some_and(|code| live.contains(code)), || {
             format!("I1: the Secret of {name} holds no live code in the end")
         });
+        self.dress(run, &place("name"), object);
         let shown = code.map(|code| print_of(&run.stage, &code).short());
         self.must(status["current"]["fingerprint"].as_str() == shown.as_deref(), || {
             format!("the status of {name} shows another code")
@@ -183,6 +184,33 @@ impl Verdict {
         });
         self.must(is_closed(run.story, object), || {
             format!("a rotation of {name} is still open")
+        });
+    }
+
+    /// What stands on the Secret besides the code is what spec says, and no more.
+    fn dress(&mut self, run: &Run<'_>, name: &str, object: &Value) {
+        let secret = run.stage.secret(name).unwrap_or_default();
+        let target = &object["spec"]["target"];
+        let code = code_of(&secret, "appCode").unwrap_or_default();
+        let url = target["template"]["data"]["url"].as_str();
+        let url = url.map(|url| url.replace("{{ appCode }}", &code));
+        self.must(code_of(&secret, "url") == url, || {
+            format!("the template of {name} was not rendered: {url:?}")
+        });
+        self.must(code_of(&secret, "before").is_none(), || {
+            format!("Secret {name} holds a code before that works no more")
+        });
+        let team = &secret["metadata"]["labels"]["team"];
+        self.must(*team == target["template"]["labels"]["team"], || {
+            format!("Secret {name} has the label team: {team}")
+        });
+        let mut owners = secret["metadata"]["ownerReferences"].as_array().into_iter().flatten();
+        let is_owned = owners.any(|owner| owner["uid"] == object["metadata"]["uid"]);
+        self.must(is_owned == (target["deletionPolicy"] == "Delete"), || {
+            format!(
+                "Secret {name} goes with its resource: {is_owned}, its policy is {}",
+                target["deletionPolicy"]
+            )
         });
     }
 
@@ -453,6 +481,9 @@ fn most_changes(story: &Story, hours: i64) -> usize {
         Deed::Trigger(..) | Deed::Request(..) | Deed::Reseed(_) | Deed::SeedRetiring(_) | Deed::StrangerDeletes(_) => {
             true
         }
+        // A Secret that goes before status shows its rotation takes along which trigger that one has used up; between the two
+        // the code is tried and workloads are restarted.
+        Deed::DeleteSecret(_) => setting.is_restarting || setting.is_verified,
         // What was emptied in both places was never there.
         Deed::WipeStatus(_) => starts_by_change && is_secret_lost,
         Deed::MakeResource(_) | Deed::RemakeResource(_) | Deed::RemakePlain(_) => starts_by_change,

@@ -861,6 +861,7 @@ fn seen(stored: Option<&Stored>) -> SecretView {
             record: stored.record.clone(),
             code: stored.code,
             locked: None,
+            unfit: None,
             is_inherited: false,
             extras: Extras::default(),
         })

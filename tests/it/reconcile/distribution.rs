@@ -447,3 +447,83 @@ async fn a_corrected_verification_is_tried_at_once() {
         VerificationOutcome::Passed
     );
 }
+
+#[tokio::test]
+async fn a_secret_that_is_deleted_on_the_way_to_its_consumers_forgets_neither_trial_nor_restart() {
+    let mut world = settled(|spec| {
+        verified(spec);
+        spec["restartDelay"] = json!("10m");
+    })
+    .await;
+    world
+        .stage
+        .probes
+        .lock()
+        .unwrap()
+        .extend(vec![Probe::Refused { status: 401 }; 200]);
+    world.stage.set_trigger("one");
+    minutes(&mut world, 2).await;
+    assert_eq!((world.mutations(), restarts(&world)), (1, (0, 0)));
+    assert!(!world.is_ready());
+    assert!(world.stage.delete_secret(NAME));
+    minutes(&mut world, 5).await;
+    assert_eq!(world.code(), world.live().pop());
+    assert!(!world.is_ready(), "the code has still to be tried");
+    world.stage.probes.lock().unwrap().clear();
+    minutes(&mut world, 60).await;
+    assert_eq!(restarts(&world), (1, 1));
+    roll_out(&world);
+    minutes(&mut world, 60).await;
+    world.assert_ready();
+    assert_eq!(world.mutations(), 1);
+}
+
+#[tokio::test]
+async fn a_restart_is_told_when_its_mark_is_seen() {
+    let mut world = settled(|_| ()).await;
+    let tamper = |_: &crate::support::Stage, asked: &mut crate::support::api_server::Asked| {
+        if asked.resource == DEPLOYMENTS && asked.verb == Verb::Patch {
+            asked.body["spec"]["template"]["metadata"]["annotations"] = json!({});
+        }
+        None
+    };
+    assert!(world.stage.tamper.set(Box::new(tamper)).is_ok());
+    world.stage.set_trigger("one");
+    minutes(&mut world, 60).await;
+    let told = world
+        .events()
+        .into_iter()
+        .filter(|reason| reason == "Restarted")
+        .count();
+    assert_eq!(told, 1, "the one that keeps its mark");
+    assert_eq!(world.condition(ConditionType::WorkloadsReady).0, "False");
+}
+
+#[tokio::test]
+async fn a_workload_that_cannot_be_looked_at_after_its_restart_is_not_restarted_again() {
+    let mut world = settled(|_| ()).await;
+    let is_out = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let flag = std::sync::Arc::clone(&is_out);
+    let tamper = move |_: &crate::support::Stage, asked: &mut crate::support::api_server::Asked| {
+        if asked.resource != DEPLOYMENTS {
+            return None;
+        }
+        let was_out = flag.load(std::sync::atomic::Ordering::Relaxed);
+        if asked.verb == Verb::Patch {
+            flag.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+        was_out.then(|| crate::support::api_server::refuse(500, "InternalError", "no"))
+    };
+    assert!(world.stage.tamper.set(Box::new(tamper)).is_ok());
+    world.stage.set_trigger("one");
+    minutes(&mut world, 2).await;
+    assert_eq!(restarts(&world), (1, 1));
+    // Somebody takes the mark off before it is looked at again.
+    world.stage.api.edit(DEPLOYMENTS, NAMESPACE, "web", |object| {
+        object["spec"]["template"]["metadata"]["annotations"] = json!({});
+    });
+    let before = restarts(&world).0;
+    is_out.store(false, std::sync::atomic::Ordering::Relaxed);
+    minutes(&mut world, 60).await;
+    assert_eq!(restarts(&world).0, before);
+}

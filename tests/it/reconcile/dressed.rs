@@ -1,14 +1,17 @@
 //! What stands on the target Secret besides the plain code: templates, the key of the code before, the owner.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use appcode_operator::api::ConditionType;
 use jiff::SignedDuration;
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
-use crate::support::World;
-use crate::support::api_server::{ROTATIONS, SECRETS};
+use crate::support::api_server::{self, Asked, ROTATIONS, SECRETS};
 use crate::support::judge::{leaks, readable};
 use crate::support::stage::{NAME, NAMESPACE, code_of};
+use crate::support::{Stage, World};
 
 fn template() -> Value {
     json!({
@@ -387,8 +390,12 @@ async fn a_forged_note_of_what_was_rendered_takes_nothing_away() {
         );
     });
     world.run_for(SignedDuration::from_hours(2)).await;
-    world.assert_ready();
+    world.assert_sound();
+    // What it does not name may be anybody's.
+    assert_eq!(world.stalled().as_deref(), Some("SecretConflict"));
     assert_eq!((world.mutations(), text(&world, "url").as_deref()), (0, Some("x")));
+    let code = world.code().unwrap();
+    assert!(world.live().contains(&code));
 }
 
 #[tokio::test]
@@ -454,4 +461,72 @@ async fn a_code_before_that_somebody_deletes_is_taken_away_at_the_next_check() {
     world.run_for(SignedDuration::from_hours(2)).await;
     world.assert_ready();
     assert_eq!(text(&world, "previous"), None);
+}
+
+#[tokio::test]
+async fn a_secret_that_the_target_leaves_is_kept_if_the_policy_is_to_retain() {
+    for policy in ["Retain", "Delete"] {
+        let mut world = dressed(json!({"deletionPolicy": "Delete"})).await;
+        edit_target(&world, |target| {
+            *target = json!({"name": "other", "deletionPolicy": policy});
+        });
+        world.run_to_rest().await;
+        world.assert_sound();
+        assert!(world.is_ready() && world.stage.code_in("other").is_some());
+        let is_owned = !owners(&world).is_empty();
+        assert_eq!(is_owned, policy == "Delete");
+    }
+}
+
+/// An admission policy that refuses what `is_refused`, until the flag is taken down.
+fn refuse(world: &World, is_refused: impl Fn(&Value) -> bool + Send + Sync + 'static) -> Arc<AtomicBool> {
+    let flag = Arc::new(AtomicBool::new(true));
+    let is_on = Arc::clone(&flag);
+    let tamper = move |_: &Stage, asked: &mut Asked| {
+        let is_meant = asked.resource == SECRETS && is_on.load(Ordering::Relaxed) && is_refused(&asked.body);
+        is_meant.then(|| api_server::refuse(403, "Forbidden", "denied by a policy of labels"))
+    };
+    assert!(world.stage.tamper.set(Box::new(tamper)).is_ok());
+    flag
+}
+
+#[tokio::test]
+async fn a_new_code_does_not_wait_for_labels_that_admission_refuses() {
+    let mut world = World::new().await;
+    let policy = refuse(&world, |body| !body["metadata"]["labels"]["team"].is_null());
+    world.stage.create_rotation(|spec| {
+        spec["initialRotation"] = json!("Immediate");
+        spec["target"] = json!({"template": template()});
+    });
+    world.run_for(SignedDuration::from_mins(20)).await;
+    world.assert_sound();
+    assert_eq!((world.mutations(), world.code()), (1, world.live().pop()));
+    let (_, reason, message) = world.condition(ConditionType::Stalled);
+    assert_eq!(reason, "SecretNotWritable", "{message}");
+    assert!(message.contains("denied by a policy of labels"), "{message}");
+    policy.store(false, Ordering::Relaxed);
+    world.run_for(SignedDuration::from_mins(5)).await;
+    assert_dressed(&world);
+    assert_eq!(world.mutations(), 1);
+}
+
+#[tokio::test]
+async fn the_mark_of_a_secret_that_is_adopted_meets_admission_before_the_call() {
+    let mut world = World::new().await;
+    world.stage.create_secret(NAME, &[("theirs", "kept")]);
+    let policy = refuse(&world, |body| !body["metadata"]["labels"].is_null());
+    world.stage.create_rotation(|spec| {
+        spec["initialRotation"] = json!("Immediate");
+        spec["target"] = json!({"creationPolicy": "Adopt"});
+    });
+    world.run_for(SignedDuration::from_mins(20)).await;
+    world.assert_sound();
+    assert_eq!(
+        (world.mutations(), world.stalled().as_deref()),
+        (0, Some("SecretNotWritable"))
+    );
+    policy.store(false, Ordering::Relaxed);
+    world.run_for(SignedDuration::from_mins(5)).await;
+    world.assert_ready();
+    assert_eq!(world.mutations(), 1);
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::World;
 use crate::support::api_server::{ROTATIONS, SECRETS};
+use crate::support::script::Verb;
 use crate::support::stage::{NAME, NAMESPACE};
 use crate::support::workloads::{Played, target};
 
@@ -295,4 +296,186 @@ async fn a_rotation_that_follows_at_once_restarts_the_workloads_again() {
     world.assert_ready();
     assert_eq!(world.condition(ConditionType::WorkloadsReady).0, "True");
     assert_eq!(world.live(), vec![world.code().unwrap()]);
+}
+
+#[tokio::test]
+async fn a_deletion_that_stays_refused_ends_neither_readiness_nor_rotations() {
+    let mut world = settled("1m").await;
+    let old = world.code().unwrap();
+    let refused = Fault::status_before(403).at(Operation::Delete);
+    world.stage.cloud.with(|cloud| cloud.inject(refused));
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_mins(30)).await;
+    world.assert_ready();
+    assert_eq!(world.condition(ConditionType::Authorized).0, "True");
+    assert!(world.live().contains(&old));
+    let tries = world.calls(Operation::Delete);
+    assert!(
+        (2..=4).contains(&tries),
+        "it is tried again, after longer and longer pauses: {tries}"
+    );
+    let (_, reason, message) = world.condition(ConditionType::Reconciling);
+    assert_eq!(reason, "Retiring", "{message}");
+    assert!(message.contains("deleted again"), "{message}");
+
+    world.run_for(SignedDuration::from_hours(24)).await;
+    world.assert_ready();
+    assert!(world.events().contains(&"NotRetired".to_owned()));
+    assert!(world.status().unclaimed.contains(&world.fingerprint(&old)));
+    assert_eq!(finalizers(&world), Value::Null);
+    world.stage.set_trigger("two");
+    world.run_for(SignedDuration::from_mins(5)).await;
+    world.assert_ready();
+    assert_eq!(world.mutations(), 2);
+}
+
+#[tokio::test]
+async fn a_deleted_resource_whose_rotation_is_open_says_so() {
+    let mut world = settled("1h").await;
+    let lost = Fault::status_before(500).at(Operation::Add);
+    world.stage.cloud.with(|cloud| cloud.inject(lost));
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_secs(20)).await;
+    assert_eq!(finalizers(&world), json!([FINALIZER]));
+    assert!(world.stage.api.delete(ROTATIONS, NAMESPACE, NAME));
+    world.run_for(SignedDuration::from_mins(5)).await;
+    assert!(world.stage.api.object(ROTATIONS, NAMESPACE, NAME).is_none());
+    assert_eq!(world.events().last().map(String::as_str), Some("Abandoned"));
+}
+
+#[tokio::test]
+async fn nothing_is_deleted_on_the_word_of_an_earlier_answer() {
+    // In between a person takes the new code away: the old one alone works then.
+    let mut world = settled("0s").await;
+    let old = world.code().unwrap();
+    let removed = std::sync::atomic::AtomicBool::new(false);
+    let tamper = move |stage: &crate::support::Stage, asked: &mut crate::support::api_server::Asked| {
+        let has_code = asked.resource == SECRETS && !asked.body["data"]["appCode"].is_null();
+        if has_code && !removed.swap(true, std::sync::atomic::Ordering::Relaxed) {
+            let (now, app) = (stage.time.truth(), stage.app.clone());
+            let new = stage.live().into_iter().find(|code| *code != old).unwrap();
+            stage.cloud.with(|cloud| cloud.remove_code(now, &app, &new));
+        }
+        None
+    };
+    assert!(world.stage.tamper.set(Box::new(tamper)).is_ok());
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_mins(5)).await;
+    assert_eq!((world.mutations(), deletions(&world), world.live().len()), (1, 0, 1));
+}
+
+#[tokio::test]
+async fn a_finalizer_is_left_on_nobody_whose_rotation_is_not_repeated() {
+    let mut world = settled("1h").await;
+    let lost = Fault::status_before(500).at(Operation::Add);
+    world.stage.cloud.with(|cloud| cloud.inject(lost));
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_secs(20)).await;
+    assert_eq!(finalizers(&world), json!([FINALIZER]));
+    world
+        .stage
+        .edit_rotation(NAME, |object| object["spec"]["suspend"] = json!(true));
+    world.run_for(SignedDuration::from_hours(3)).await;
+    world.assert_sound();
+    assert_eq!(finalizers(&world), Value::Null);
+}
+
+#[tokio::test]
+async fn a_code_that_is_left_for_another_app_is_told_of_though_that_app_cannot_be_read() {
+    let mut world = settled("24h").await;
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_mins(5)).await;
+    assert_eq!((world.live().len(), finalizers(&world)), (2, json!([FINALIZER])));
+    world.stage.edit_rotation(NAME, |object| {
+        object["spec"]["appId"] = json!("0123456789abcdef0123456789abcdef");
+    });
+    world.run_for(SignedDuration::from_mins(5)).await;
+    assert_eq!(world.stalled().as_deref(), Some("AppNotFound"));
+    assert_eq!(finalizers(&world), Value::Null);
+    let told = world.events().iter().filter(|reason| *reason == "NotRetired").count();
+    assert_eq!(told, 1);
+}
+
+#[tokio::test]
+async fn a_code_that_is_named_back_as_the_seed_is_not_told_to_be_deleted() {
+    let mut world = settled("24h").await;
+    let old = world.code().unwrap();
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_mins(5)).await;
+    world.stage.create_secret("seed", &[("code", &old)]);
+    world.stage.edit_rotation(NAME, |object| {
+        object["spec"]["appCodeFrom"] = json!({"secretKeyRef": {"name": "seed", "key": "code"}});
+    });
+    world.run_for(SignedDuration::from_mins(2)).await;
+    world.assert_sound();
+    assert!(world.live().contains(&old));
+    assert!(
+        !world.events().contains(&"NotRetired".to_owned()),
+        "{:?}",
+        world.events()
+    );
+    assert!(!world.status().unclaimed.contains(&world.fingerprint(&old)));
+}
+
+#[tokio::test]
+async fn what_is_unclaimed_is_neither_forgotten_with_the_secret_nor_told_when_it_is_gone() {
+    let mut world = settled("1m").await;
+    let old = world.code().unwrap();
+    let refused = Fault::status_before(403).at(Operation::Delete);
+    world.stage.cloud.with(|cloud| cloud.inject(refused));
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_hours(24)).await;
+    let left = vec![world.fingerprint(&old)];
+    assert_eq!(world.status().unclaimed, left);
+    assert!(world.stage.delete_secret(NAME));
+    world.run_for(SignedDuration::from_hours(3)).await;
+    world.assert_ready();
+    assert_eq!(world.status().unclaimed, left);
+    // The Secret does not say it, and the next rotation does not forget it.
+    world
+        .stage
+        .edit_rotation(NAME, |object| object["spec"]["strategy"] = json!("Reset"));
+    world.stage.set_trigger("two");
+    world.run_for(SignedDuration::from_hours(3)).await;
+    world.assert_ready();
+    assert_eq!((world.mutations(), world.status().unclaimed), (2, left));
+    let (now, app) = (world.stage.time.truth(), world.stage.app.clone());
+    world.stage.cloud.with(|cloud| cloud.remove_code(now, &app, &old));
+    world.run_for(SignedDuration::from_hours(3)).await;
+    world.assert_ready();
+    assert_eq!(world.status().unclaimed, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_deletion_is_bounded_by_the_time_that_the_process_runs_too() {
+    // Its clock is set back again and again, and the cloud is down.
+    let mut world = settled_in(World::direct(), "1m").await;
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_mins(5)).await;
+    world.stage.set_trigger("two");
+    world.run_for(SignedDuration::from_secs(20)).await;
+    world.stage.cloud.with(|cloud| cloud.inject(Fault::status_before(503)));
+    assert!(world.stage.api.delete(ROTATIONS, NAMESPACE, NAME));
+    let start = world.stage.time.truth();
+    for _ in 0..24 {
+        let passed = world.stage.time.truth().duration_since(start);
+        world.stage.time.set_skew(SignedDuration::ZERO - passed);
+        world.run_for(SignedDuration::from_secs(10)).await;
+    }
+    assert!(world.stage.api.object(ROTATIONS, NAMESPACE, NAME).is_none());
+}
+
+/// Where the operator's rights are roles in the namespace these go with it; one on the resources alone may be left.
+#[tokio::test]
+async fn a_right_on_the_resource_alone_is_enough_to_let_it_go() {
+    let mut world = settled("1m").await;
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_secs(20)).await;
+    assert_eq!(finalizers(&world), json!([FINALIZER]));
+    for verb in [Verb::Get, Verb::Create, Verb::Patch] {
+        world.stage.api.revoke(SECRETS, verb, true);
+    }
+    assert!(world.stage.api.delete(ROTATIONS, NAMESPACE, NAME));
+    world.run_for(SignedDuration::from_mins(5)).await;
+    assert!(world.stage.api.object(ROTATIONS, NAMESPACE, NAME).is_none());
 }

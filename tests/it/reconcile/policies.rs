@@ -104,6 +104,15 @@ async fn of_several_codes_the_one_that_stands_there_is_the_seed_if_it_is_listed(
         world.assert_ready();
         assert_eq!((world.mutations(), world.code()), (0, Some(code)), "{policy}");
 
+        // As an editor leaves it; whoever reads the Secret gets it without the end of line.
+        let mut world = with_theirs(3).await;
+        let code = world.live().remove(1);
+        world.stage.edit_secret(NAME, &[("appCode", &format!("{code}\n"))]);
+        with_policy(&world, policy, &json!({}));
+        world.run_to_rest().await;
+        world.assert_ready();
+        assert_eq!((world.mutations(), world.code()), (0, Some(code)), "{policy}");
+
         let mut world = with_theirs(3).await;
         with_policy(&world, policy, &json!({}));
         world.run_to_rest().await;
@@ -312,4 +321,155 @@ async fn a_policy_may_change_and_a_target_may_move() {
     assert_eq!((world.mutations(), world.stage.code_in("shared")), (1, code));
     let status = world.stage.api.object(ROTATIONS, NAMESPACE, NAME).unwrap()["status"].clone();
     assert_eq!(status["rotationNumber"], 1);
+}
+
+#[tokio::test]
+async fn a_secret_that_others_made_never_goes_with_the_resource() {
+    let mut world = with_theirs(1).await;
+    with_policy(&world, "Adopt", &json!({}));
+    world.run_to_rest().await;
+    world.assert_ready();
+    let before = secret(&world);
+    set_target(&world, json!({"deletionPolicy": "Delete"}));
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_mins(20)).await;
+    world.assert_sound();
+    let (_, reason, message) = world.condition(ConditionType::Stalled);
+    assert_eq!(reason, "SecretConflict", "{message}");
+    assert!(message.contains("appcode.dev/created=checkout"), "{message}");
+    assert_eq!((world.mutations(), secret(&world)), (0, before));
+
+    set_target(&world, json!({}));
+    world.run_for(SignedDuration::from_mins(20)).await;
+    world.assert_ready();
+    assert_eq!(world.mutations(), 1);
+    set_target(&world, json!({"deletionPolicy": "Delete"}));
+    edit(&world, |object| {
+        object["metadata"]["annotations"]["appcode.dev/created"] = json!(NAME);
+    });
+    world.run_for(SignedDuration::from_mins(20)).await;
+    world.assert_ready();
+    assert_eq!(secret(&world)["metadata"]["ownerReferences"][0]["name"], NAME);
+}
+
+#[tokio::test]
+async fn what_an_earlier_version_made_goes_on_as_its_policy_says() {
+    for policy in ["Retain", "Delete"] {
+        let mut world = World::new().await;
+        world
+            .stage
+            .create_rotation(|spec| spec["target"] = json!({"deletionPolicy": policy}));
+        world.run_to_rest().await;
+        world.assert_ready();
+        let made = secret(&world)["metadata"]["annotations"]["appcode.dev/created"].clone();
+        assert_eq!(made, NAME, "{policy}");
+        edit(&world, |object| {
+            let notes = object["metadata"]["annotations"].as_object_mut().unwrap();
+            notes.remove("appcode.dev/created");
+        });
+        let owners = secret(&world)["metadata"]["ownerReferences"].clone();
+        world.stage.set_trigger("one");
+        world.run_for(SignedDuration::from_mins(20)).await;
+        world.assert_ready();
+        assert_eq!(world.mutations(), 1, "{policy}");
+        assert_eq!(secret(&world)["metadata"]["ownerReferences"], owners, "{policy}");
+    }
+}
+
+fn set_target(world: &World, target: Value) {
+    world
+        .stage
+        .edit_rotation(NAME, |object| object["spec"]["target"] = target);
+}
+
+#[tokio::test]
+async fn what_others_have_put_there_is_not_written_over_when_spec_comes_to_name_it() {
+    let template = |part: &str| json!({"template": {part: {"theirs": "x"}}});
+    let cases = [
+        ("key theirs", template("data")),
+        ("key theirs", json!({"previousKey": "theirs"})),
+        ("label theirs", template("labels")),
+        ("annotation theirs", template("annotations")),
+    ];
+    for (what, mut target) in cases {
+        for policy in ["Create", "Adopt", "Merge"] {
+            let mut world = World::settled().await;
+            world.stage.edit_secret(NAME, &[("theirs", "kept")]);
+            edit(&world, |object| {
+                object["metadata"]["labels"]["theirs"] = json!("kept");
+                object["metadata"]["annotations"]["theirs"] = json!("kept");
+            });
+            let before = secret(&world);
+            target["creationPolicy"] = json!(policy);
+            set_target(&world, target.clone());
+            world.stage.set_trigger("one");
+            world.run_for(SignedDuration::from_mins(20)).await;
+            world.assert_sound();
+            let (_, reason, message) = world.condition(ConditionType::Stalled);
+            assert_eq!(reason, "SecretConflict", "{what} {policy}: {message}");
+            assert!(message.contains(what), "{message}");
+            assert_eq!((world.mutations(), secret(&world)), (0, before), "{what} {policy}");
+        }
+        // Gone, it is spec's.
+        let mut world = World::settled().await;
+        set_target(&world, target.clone());
+        world.run_to_rest().await;
+        world.assert_ready();
+    }
+}
+
+/// A rotation whose code is not in the Secret yet.
+async fn unsaved(policy: &str) -> World {
+    let mut world = with_theirs(1).await;
+    with_policy(&world, policy, &json!({}));
+    world.run_to_rest().await;
+    world.assert_ready();
+    world.stage.set_trigger("one");
+    let strike = Strike::Api(Moment::Before, ApiFault::Status(500));
+    world.stage.script.begin_lasting(strike, 1, is_patch);
+    world.run_for(SignedDuration::from_mins(2)).await;
+    assert_eq!(world.mutations(), 1);
+    assert_ne!(world.code(), world.live().pop());
+    world
+}
+
+#[tokio::test]
+async fn an_edit_of_the_target_keeps_no_new_code_out_of_the_secret() {
+    let edits = [
+        json!({}),
+        json!({"creationPolicy": "Merge", "template": {"type": "kubernetes.io/basic-auth", "data": {"username": "u", "password": "p"}}}),
+        json!({"creationPolicy": "Merge", "template": {"data": {"theirs": "x"}}}),
+    ];
+    for target in edits {
+        for is_restarted in [false, true] {
+            let mut world = unsaved("Merge").await;
+            set_target(&world, target.clone());
+            if is_restarted {
+                world.restart();
+            }
+            world.stage.script.begin(Vec::new());
+            world.run_for(SignedDuration::from_mins(20)).await;
+            world.assert_sound();
+            let found = secret(&world);
+            assert_eq!((world.code(), world.mutations()), (world.live().pop(), 1), "{target}");
+            assert_eq!(code_of(&found, "theirs").as_deref(), Some("kept"), "{target}");
+            assert!(world.stalled().is_some(), "{target}");
+            assert_eq!(world.status().rotation_number, Some(1), "{target}");
+            set_target(&world, json!({"creationPolicy": "Merge"}));
+            world.run_for(SignedDuration::from_mins(5)).await;
+            world.assert_ready();
+        }
+    }
+}
+
+#[tokio::test]
+async fn while_a_rotation_is_open_nobody_is_told_to_delete_its_record() {
+    let mut world = unsaved("Adopt").await;
+    edit(&world, |object| object["immutable"] = json!(true));
+    world.restart();
+    world.stage.script.begin(Vec::new());
+    world.run_for(SignedDuration::from_mins(20)).await;
+    let (_, reason, message) = world.condition(ConditionType::Stalled);
+    assert_eq!(reason, "SecretNotWritable", "{message}");
+    assert!(!message.contains("delete"), "{message}");
 }

@@ -317,3 +317,48 @@ async fn what_asks_without_end_stops_at_the_daily_budget_and_goes_on_a_day_later
     assert_eq!(world.mutations(), 4, "what was asked for meanwhile is one rotation");
     world.assert_ready();
 }
+
+#[tokio::test]
+async fn an_answer_that_was_used_answers_no_later_question() {
+    let mut world = World::with_codes(3).await;
+    world.stage.judge.excuse(NAME); // its code is taken away
+    world.stage.create_rotation(|_| ());
+    world.run_to_rest().await;
+    assert_eq!(world.stalled().as_deref(), Some("AppCodeAmbiguous"));
+    let [first, second] = [0, 1].map(|at| world.live()[at].clone());
+    world
+        .stage
+        .annotate(NAME, "appcode.dev/adopt-fingerprint", &world.fingerprint(&first));
+    world.run_for(SignedDuration::from_mins(5)).await;
+    world.assert_ready();
+    let adopted = |world: &World| world.events().iter().filter(|reason| *reason == "Adopted").count();
+    assert_eq!((world.code().as_ref(), adopted(&world)), (Some(&first), 1));
+
+    // It names the code still when that is gone and another one is answered, and when that is gone too.
+    let (now, app) = (world.stage.time.truth(), world.stage.app.clone());
+    world.stage.cloud.with(|cloud| cloud.remove_code(now, &app, &first));
+    world.run_for(SignedDuration::from_hours(3)).await;
+    assert_eq!(world.stalled().as_deref(), Some("CodeNotListed"));
+    world
+        .stage
+        .annotate(NAME, "appcode.dev/adopt-fingerprint", &world.fingerprint(&second));
+    world.run_for(SignedDuration::from_mins(5)).await;
+    world.assert_ready();
+    assert_eq!((world.code().as_ref(), adopted(&world)), (Some(&second), 2));
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_mins(20)).await;
+    world.assert_ready();
+    let now = world.stage.time.truth();
+    let new = world.code().unwrap();
+    world.stage.cloud.with(|cloud| {
+        cloud.add_code(now, &app, Some(&second)).unwrap();
+        cloud.remove_code(now, &app, &new);
+    });
+    world.run_for(SignedDuration::from_hours(3)).await;
+    assert_eq!(
+        world.stalled().as_deref(),
+        Some("CodeNotListed"),
+        "that was no answer to this"
+    );
+    assert_eq!(world.code(), Some(new));
+}

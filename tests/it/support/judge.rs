@@ -218,7 +218,9 @@ impl Judge {
                 let policy = &target["creationPolicy"];
                 named == Some(name) && (policy == "Adopt" || policy == "Merge")
             });
-            if !is_ours && !may_take && asked.verb != Verb::Create {
+            // What became of a call is written down where its intent stands, whatever spec has come to say since.
+            let is_awaited = intent_of(&secret).is_some_and(|intent| intent["step"] == "Started");
+            if !is_ours && !may_take && !is_awaited && asked.verb != Verb::Create {
                 self.accuse(format!("I6: foreign Secret {name} was written"));
             }
         }

@@ -7,7 +7,8 @@ use appcode_operator::controller::Decide;
 use appcode_operator::ids::Fingerprint;
 use appcode_operator::intent::{Call, Intent, Reading};
 use appcode_operator::plan::{Cloud, Handover, Observed, Step, WriteReason, plan};
-use appcode_operator::secret::{Record, SecretView};
+use appcode_operator::secret::{Extras, Record, SecretView};
+use appcode_operator::template::Layout;
 use jiff::SignedDuration;
 
 use crate::support::gate::ProcessId;
@@ -236,6 +237,34 @@ pub fn close_unrepeated(_: ProcessId) -> Arc<Decide> {
             code: base,
             record: record.clone(),
             why: WriteReason::Repair,
+        }
+    })
+}
+
+/// What is not as spec has it is left so until there is another code.
+pub fn keep_rendering(_: ProcessId) -> Arc<Decide> {
+    Arc::new(|observed, now| {
+        let step = plan(observed, now);
+        let is_render = matches!(&step, Step::WriteCode { why, .. } if *why == WriteReason::Render);
+        let mut seen = observed.clone();
+        match (&mut seen.secret, &mut seen.wanted) {
+            (SecretView::Ours(secret), Ok(wanted)) if is_render => {
+                wanted.layout = Layout::default();
+                secret.record.rendered = None;
+                secret.extras = Extras::default();
+                plan(&seen, now)
+            }
+            _ => step,
+        }
+    })
+}
+
+pub fn keep_owner(_: ProcessId) -> Arc<Decide> {
+    seeing(|observed| {
+        if let SecretView::Ours(secret) = &mut observed.secret
+            && secret.extras.owners.take().is_some()
+        {
+            secret.extras.is_astray = false;
         }
     })
 }
