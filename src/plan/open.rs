@@ -203,18 +203,18 @@ impl Planner<'_> {
                     }
                     let pause = attempt_pause(self.o.limits.settle_window, intent.attempt);
                     let left = pause.saturating_sub(self.now.duration_since(intent.marked_at));
-                    if left.is_positive() && left <= pause && self.is_repeatable(intent) {
+                    if left.is_positive() && left <= pause && self.is_repeatable(intent, app) {
                         let message = "The last call had no effect; it is made again after a pause.";
                         return Some(wait(Reason::Retrying, message, left));
                     }
                 }
-                if !self.is_repeatable(intent) {
+                if !self.is_repeatable(intent, app) {
                     return None;
                 }
                 let is_full = intent.strategy == Strategy::Overlap && intent.call == Call::Add;
                 let is_full = is_full.then(|| self.no_place_beside(app)).flatten();
                 let refused = is_full.or_else(|| self.misfit(&self.o.secret));
-                refused.or_else(|| Some(self.attempt(intent, intent.call, app, &claimed)))
+                refused.or_else(|| Some(self.attempt(intent, repeated(intent, app), app, &claimed)))
             }
             Verdict::HalfReset => unsettled(self.o, question).or_else(|| {
                 if app.codes.len() >= CAPACITY {
@@ -317,8 +317,9 @@ impl Planner<'_> {
 
     /// Whether the reasons of the intent still stand: same resource, not held, value not withdrawn. Adding a code to
     /// finish a half reset needs no reason: it restores what was there.
-    fn is_repeatable(&self, intent: &Intent) -> bool {
-        if intent.call == Call::Add && intent.base.is_some() && intent.strategy == Strategy::Reset {
+    fn is_repeatable(&self, intent: &Intent, app: &AppReading) -> bool {
+        let is_lost = intent.base.is_some_and(|base| !app.codes.contains(&base));
+        if intent.call == Call::Add && is_lost && intent.strategy == Strategy::Reset {
             return true;
         }
         let consumed = &intent.consumed;
@@ -385,6 +386,15 @@ impl Planner<'_> {
     /// set back, or by nobody of ours.
     fn is_long_ago(&self, marked_at: Timestamp) -> bool {
         self.now.duration_since(marked_at).abs() > self.o.limits.settle_window.saturating_mul(2)
+    }
+}
+
+/// What is called again. A reset that seemed to be half done, and whose base is listed after all, has only to be made.
+fn repeated(intent: &Intent, app: &AppReading) -> Call {
+    let is_listed = intent.base.is_some_and(|base| app.codes.contains(&base));
+    match (intent.strategy, intent.call) {
+        (Strategy::Reset, Call::Add) if is_listed => Call::Reset,
+        (_, call) => call,
     }
 }
 

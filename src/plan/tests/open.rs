@@ -350,6 +350,20 @@ fn a_half_reset_is_finished_by_a_code_that_is_added() {
 }
 
 #[test]
+fn a_reset_that_seemed_to_be_half_done_is_made_again_while_its_base_is_listed_after_all() {
+    let listed = |change: fn(&mut Observed)| {
+        begun_with(|o| {
+            list(o, &[1]);
+            intent(o).call = Call::Add;
+            settle_outcome(o, 120);
+            change(o);
+        })
+    };
+    assert_eq!(attempt(&listed(|_| ())), Some((2, Call::Reset)));
+    assert_eq!(attempt(&listed(|o| wanted(o).suspend = true)), None, "nothing is missing");
+}
+
+#[test]
 fn of_several_new_codes_a_person_names_ours() {
     let several = |adopt: u8| {
         begun_with(|o| {
