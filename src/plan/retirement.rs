@@ -17,8 +17,8 @@ use crate::secret::{Record, SecretView};
 const FAREWELL: SignedDuration = SignedDuration::from_mins(2);
 
 /// Refusals to delete a code after which it is left where it is, so that other rotations can go on. By the pauses between
-/// them that is an hour or more.
-const MOST_REFUSALS: u32 = 5;
+/// them that is most of a day, in which a right can be given back.
+const MOST_REFUSALS: u32 = 10;
 
 impl Planner<'_> {
     /// The last rotation while it is persisted and something is left to be done for it.

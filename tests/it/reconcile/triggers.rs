@@ -321,7 +321,6 @@ async fn what_asks_without_end_stops_at_the_daily_budget_and_goes_on_a_day_later
 #[tokio::test]
 async fn an_answer_that_was_used_answers_no_later_question() {
     let mut world = World::with_codes(3).await;
-    world.stage.judge.excuse(NAME); // its code is taken away
     world.stage.create_rotation(|_| ());
     world.run_to_rest().await;
     assert_eq!(world.stalled().as_deref(), Some("AppCodeAmbiguous"));
@@ -336,6 +335,7 @@ async fn an_answer_that_was_used_answers_no_later_question() {
 
     // It names the code still when that is gone and another one is answered, and when that is gone too.
     let (now, app) = (world.stage.time.truth(), world.stage.app.clone());
+    world.stage.judge.excuse(NAME); // its code is taken away
     world.stage.cloud.with(|cloud| cloud.remove_code(now, &app, &first));
     world.run_for(SignedDuration::from_hours(3)).await;
     assert_eq!(world.stalled().as_deref(), Some("CodeNotListed"));
@@ -350,6 +350,7 @@ async fn an_answer_that_was_used_answers_no_later_question() {
     world.assert_ready();
     let now = world.stage.time.truth();
     let new = world.code().unwrap();
+    world.stage.judge.excuse(NAME);
     world.stage.cloud.with(|cloud| {
         cloud.add_code(now, &app, Some(&second)).unwrap();
         cloud.remove_code(now, &app, &new);
