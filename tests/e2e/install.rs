@@ -108,6 +108,8 @@ async fn the_manifests_install_as_they_are_written_and_a_second_time_changes_not
             "CustomResourceDefinition appcoderotations.appcode.dev",
             "Deployment appcode-operator",
             "Namespace appcode-system",
+            "Role appcode-operator-lease",
+            "RoleBinding appcode-operator-lease",
             "Service appcode-operator",
             "ServiceAccount appcode-operator",
         ]

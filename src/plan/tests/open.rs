@@ -360,7 +360,11 @@ fn a_reset_that_seemed_to_be_half_done_is_made_again_while_its_base_is_listed_af
         })
     };
     assert_eq!(attempt(&listed(|_| ())), Some((2, Call::Reset)));
-    assert_eq!(attempt(&listed(|o| wanted(o).suspend = true)), None, "nothing is missing");
+    assert_eq!(
+        attempt(&listed(|o| wanted(o).suspend = true)),
+        None,
+        "nothing is missing"
+    );
 }
 
 #[test]
