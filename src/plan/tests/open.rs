@@ -287,10 +287,20 @@ fn a_call_is_repeated_only_while_its_reasons_stand() {
         (
             "a code to add, though it is held",
             |o| {
+                list(o, &[]);
+                settle_outcome(o, 9_000);
                 wanted(o).suspend = true;
                 intent(o).call = Call::Add;
             },
             true,
+        ),
+        (
+            "a code to add, but held, and nothing is missing",
+            |o| {
+                wanted(o).suspend = true;
+                intent(o).call = Call::Add;
+            },
+            false,
         ),
         (
             "a first code to add, but held",
@@ -351,20 +361,12 @@ fn a_half_reset_is_finished_by_a_code_that_is_added() {
 
 #[test]
 fn a_reset_that_seemed_to_be_half_done_is_made_again_while_its_base_is_listed_after_all() {
-    let listed = |change: fn(&mut Observed)| {
-        begun_with(|o| {
-            list(o, &[1]);
-            intent(o).call = Call::Add;
-            settle_outcome(o, 120);
-            change(o);
-        })
-    };
-    assert_eq!(attempt(&listed(|_| ())), Some((2, Call::Reset)));
-    assert_eq!(
-        attempt(&listed(|o| wanted(o).suspend = true)),
-        None,
-        "nothing is missing"
-    );
+    let mut o = without_effect();
+    intent(&mut o).call = Call::Add;
+    assert_eq!(attempt(&o), Some((2, Call::Reset)));
+    list(&mut o, &[]);
+    settle_outcome(&mut o, 9_000);
+    assert_eq!(attempt(&o), Some((2, Call::Add)));
 }
 
 #[test]
