@@ -39,8 +39,10 @@ const QUIET: [Reason; 21] = [
     Reason::Retired,
 ];
 
+/// The headings of reasons; those of alerts come last.
 fn headings(text: &str) -> BTreeSet<&str> {
-    text.lines().filter_map(|line| line.strip_prefix("### ")).collect()
+    let (reasons, _alerts) = text.split_once("\n## Alerts\n").unwrap();
+    reasons.lines().filter_map(|line| line.strip_prefix("### ")).collect()
 }
 
 #[test]
