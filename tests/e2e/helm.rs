@@ -141,7 +141,7 @@ fn matrix() -> Vec<Value> {
         json!({"settings": {
             "minimumInterval": "1h", "dailyBudget": 3, "settleWindow": "5m", "checkPeriod": "2h", "requestDeadline": "1m30s",
             "connectTimeout": "3s", "callerRate": 0.5, "totalRate": 5, "concurrency": 4, "forbidPlaintextStatus": true,
-            "apiDeadline": "10s", "shutdownGrace": "40s", "resourceMetrics": 0,
+            "apiDeadline": "10s", "watchRequest": "2m", "shutdownGrace": "40s", "resourceMetrics": 0,
         }, "log": {"filter": "appcode_operator=debug", "format": "text"}, "port": 9090}),
         json!({
             "podSecurityContext": {"runAsUser": null, "runAsGroup": null, "fsGroup": null},

@@ -165,10 +165,10 @@ fn the_pod_outlives_a_call_and_the_saving_of_its_code() {
         .as_i64()
         .unwrap();
     assert!(grace > args.request_deadline.as_secs() + args.shutdown_grace.as_secs());
-    assert_eq!(
-        deployment["spec"]["strategy"]["type"], "Recreate",
-        "a rolling update runs two replicas for a moment"
-    );
+    // A new pod comes first, and the one that leads hands over when it goes.
+    let update = json!({"maxSurge": 1, "maxUnavailable": 0});
+    assert_eq!(deployment["spec"]["strategy"]["rollingUpdate"], update);
+    assert!(args.leader_election);
 }
 
 #[test]
@@ -185,6 +185,11 @@ fn the_program_takes_the_flags_of_the_pod_and_means_by_them_what_it_means_withou
     let key = file.file_name().and_then(|name| name.to_str()).unwrap();
     let text = &document("base/configmap.yaml")["data"][key];
     without.log = text.as_str().unwrap().to_owned();
+    // In a pod it is the one that the service account names.
+    assert_eq!(
+        with.lease_namespace.take().as_deref(),
+        deployment["metadata"]["namespace"].as_str()
+    );
     assert_eq!(format!("{with:?}"), format!("{without:?}"));
 }
 

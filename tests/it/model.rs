@@ -31,9 +31,8 @@ fn explore(scenario: Scenario, budget: Budget, bug: Option<Bug>) -> Result<usize
             if !seen.insert(next.key()) {
                 continue;
             }
-            // The last fault has struck: from here on there is peace. Where none may strike, there is peace all along.
-            let is_peaceful = budget.faults + budget.acts == 0 && next.is_between_passes();
-            let is_struck = is_peaceful || next.faults_left() == 0 && world.faults_left() > 0;
+            // The last fault has struck: from here on there is peace.
+            let is_struck = next.faults_left() == 0 && world.faults_left() > 0;
             let wrong = next
                 .wrong()
                 .or_else(|| is_struck.then(|| next.rest()).and_then(Result::err));

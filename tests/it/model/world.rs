@@ -212,11 +212,6 @@ impl World {
         self.faults + self.acts
     }
 
-    /// No replica is in the middle of a pass.
-    pub fn is_between_passes(&self) -> bool {
-        self.replicas.iter().all(|replica| replica.pass.is_none())
-    }
-
     /// One replica has lost the same race again and again. Nothing forbids it, and there is no end to such traces.
     pub fn is_unfair(&self) -> bool {
         let intent = self.secret.as_ref().and_then(|secret| secret.record.intent.as_ref());

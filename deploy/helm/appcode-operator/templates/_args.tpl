@@ -27,7 +27,7 @@
   (list "minimum-interval" "minimumInterval") (list "daily-budget" "dailyBudget") (list "settle-window" "settleWindow")
   (list "check-period" "checkPeriod") (list "request-deadline" "requestDeadline") (list "connect-timeout" "connectTimeout")
   (list "caller-rate" "callerRate") (list "total-rate" "totalRate") (list "concurrency" "concurrency")
-  (list "api-deadline" "apiDeadline") (list "shutdown-grace" "shutdownGrace")
+  (list "api-deadline" "apiDeadline") (list "watch-request" "watchRequest") (list "shutdown-grace" "shutdownGrace")
   (list "resource-metrics" "resourceMetrics") -}}
 {{- range $flags -}}
 {{- $value := get $.Values.settings (last .) -}}
