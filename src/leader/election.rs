@@ -258,25 +258,25 @@ impl Election {
             pin_mut!(events);
             loop {
                 match events.next().await {
-                    Some(Ok(WatchEvent::Modified(lease))) => return Ok(Some(lease)),
-                    Some(Ok(WatchEvent::Deleted(_))) => return Ok(None),
+                    Some(Ok(WatchEvent::Modified(lease))) => return Ok(lease),
                     Some(Ok(WatchEvent::Bookmark(_) | WatchEvent::Added(_))) => {}
                     Some(Ok(WatchEvent::Error(status))) => return Err(kube::Error::Api(status)),
                     Some(Err(error)) => return Err(error),
-                    None => std::future::pending().await, // it is read when its time is over
+                    // Who led may lead on for its time, though somebody has deleted the Lease. It is read when that is over.
+                    Some(Ok(WatchEvent::Deleted(_))) | None => std::future::pending().await,
                 }
             }
         };
         tokio::select! {
             lease = next => match lease {
-                Ok(lease) => self.view = Some(View::after(self.view.take(), lease, clock.uptime())),
+                Ok(lease) => self.view = Some(View::after(self.view.take(), Some(lease), clock.uptime())),
                 Err(error) => {
                     self.is_unsure = true;
                     tracing::debug!(error = %causes(&error), "the watch on the Lease failed");
                     clock.sleep(self.times.pause().min(until_then(&clock))).await;
                 }
             },
-            () = clock.sleep(until_then(&clock)) => {}
+            () = clock.sleep(until_then(&clock)) => self.is_unsure = true,
         }
     }
 }

@@ -191,7 +191,12 @@ async fn what_people_do_to_the_lease_ends_in_one_leader() {
     ];
     let first = leader(&mut replicas).await;
     kubectl(&plane, &["delete", "lease", NAME]);
-    until("one leads again", || first.leads() || replicas[0].leads()).await;
+    let start = Instant::now();
+    while leases.get_opt(NAME).await.unwrap().is_none() {
+        assert!(start.elapsed() < PATIENCE, "it is made again");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    until("one leads again", || first.leads() != replicas[0].leads()).await;
 
     // Somebody else's name on it: whoever led stops, and the Lease is free once that one does not renew it.
     let patch = json!({"spec": {"holderIdentity": "somebody", "leaseDurationSeconds": 4}}).to_string();
