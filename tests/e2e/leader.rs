@@ -267,9 +267,9 @@ async fn ask(address: &str, path: &str) -> (u16, String) {
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago, on an address of loopback where nobody else looks for one.
 fn free_address() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.3:0").unwrap();
     listener.local_addr().unwrap().to_string()
 }
 
