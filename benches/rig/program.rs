@@ -43,6 +43,7 @@ impl Program {
         command
             .args([
                 "--allow-insecure-loopback".to_owned(),
+                "--lease-namespace=appcode-system".to_owned(),
                 format!("--admin-address={admin}"),
             ])
             .arg(format!("--allow-endpoint={cloud}={cloud}"))

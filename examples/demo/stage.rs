@@ -22,6 +22,7 @@ use crate::tools::output;
 /// Short times, so that there is something to see.
 const FLAGS: &[&str] = &[
     "--allow-insecure-loopback",
+    "--lease-namespace=appcode-system",
     "--settle-window=4s",
     "--request-deadline=2s",
     "--connect-timeout=1s",
