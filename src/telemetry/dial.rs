@@ -22,7 +22,7 @@ pub enum BadFilter {
     #[error("it is no filter")]
     Syntax(#[from] tracing_subscriber::filter::ParseError),
     /// A part is a word alone and no level. It would be taken for a target, and a misspelt level so silence all others.
-    #[error("{0:?} is no level (off, error, warn, info, debug, trace); a target is written as TARGET=LEVEL")]
+    #[error("{0} is no level (off, error, warn, info, debug, trace); a target is written as TARGET=LEVEL")]
     Level(String),
 }
 
@@ -33,8 +33,22 @@ pub(super) fn parse(text: &str) -> Result<EnvFilter, BadFilter> {
     // A comma within the fields of a span divides nothing.
     let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
     match parts.filter(|part| !part.contains([']', '{', '}'])).find(is_bare) {
-        Some(word) => Err(BadFilter::Level(word.to_owned())),
+        Some(word) => Err(BadFilter::Level(quoted(word))),
         None => Ok(filter),
+    }
+}
+
+/// A word as it may be shown. The file may be a wrong one, a token's perhaps, so only what looks like a misspelt level or a
+/// target is.
+fn quoted(word: &str) -> String {
+    let is_plain = word.len() <= 20
+        && word
+            .chars()
+            .all(|char| char.is_ascii_lowercase() || char == '_' || char == ':');
+    if is_plain {
+        format!("{word:?}")
+    } else {
+        "a part of it".to_owned()
     }
 }
 

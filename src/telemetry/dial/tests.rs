@@ -140,3 +140,12 @@ fn one_resource_alone_can_be_made_talkative() {
         assert_eq!(kept.take(), ["of shop/checkout"]);
     });
 }
+
+#[test]
+fn what_may_be_a_token_is_not_shown() {
+    let error = |text: &str| parse(text).unwrap_err().to_string();
+    assert!(error("inof").starts_with("\"inof\" is no level"));
+    for token in ["abcdefghijklmnopqrstu", "Canary", "canary1", "info,eyJhbGciOi"] {
+        assert!(error(token).starts_with("a part of it is no level"), "{token}");
+    }
+}
