@@ -10,6 +10,7 @@
 //! programs.
 
 mod audit;
+mod handover;
 mod measure;
 #[path = "../rig/mod.rs"]
 mod rig;
@@ -59,6 +60,10 @@ async fn main() -> Result<()> {
         bench.measure(&format!("{step} resources"), fresh, 0).await?;
         if named == 0 {
             bench.measure_checks().await?;
+            // Behind those whose rotation was asked for and those that are left for the strangers' step.
+            bench
+                .measure_handovers(apps.get(2 * measure::ROTATED..).unwrap_or_default())
+                .await?;
         }
     }
     if foreign > 0 {

@@ -34,6 +34,8 @@ pub struct Bench {
     window: Duration,
     operator_asked: Audit,
     peer_asked: Audit,
+    /// Operators started so far: each has a log of its own.
+    started: u32,
 }
 
 /// Memory in KiB.
@@ -90,11 +92,19 @@ impl Bench {
             window: Duration::from_secs(number("SECONDS", 60)?.into()),
             operator_asked: Audit::of(log.clone(), OPERATOR),
             peer_asked: Audit::of(log, PEER),
+            started: 0,
         })
     }
 
-    fn start_operator(&self, flags: &[&str]) -> Result<Program> {
-        let log = self.rig.plane.dir().join("operator.log");
+    /// How often each start and each hand-over is measured.
+    pub fn rounds(&self) -> u32 {
+        self.rounds
+    }
+
+    /// Starts the measured program.
+    pub fn start_operator(&mut self, flags: &[&str]) -> Result<Program> {
+        self.started += 1;
+        let log = self.rig.plane.dir().join(format!("operator-{}.log", self.started));
         Program::operator(&self.operator, self.rig.operator()?, &self.rig.cloud.url(), flags, log)
     }
 
@@ -259,10 +269,8 @@ impl Bench {
         self.operator_asked.news()?;
         let (resets, passes) = (self.rig.cloud.calls(Operation::Reset), passes(operator).await?);
         let calls = self.rig.cloud.with(|cloud| cloud.ledger().requests.len());
-        let rotations: Api<AppCodeRotation> = Api::namespaced(self.rig.client.clone(), NAMESPACE);
-        let change = Patch::Merge(json!({ "metadata": { "annotations": { ROTATE_REQUESTED_AT: "bench" } } }));
         for app in apps {
-            rotations.patch(&name_of(app), &PatchParams::default(), &change).await?;
+            self.ask_for_rotation(app).await?;
         }
         let cloud = &self.rig.cloud;
         let all_reset = async || Ok(cloud.calls(Operation::Reset) >= resets + apps.len());
@@ -279,6 +287,14 @@ impl Bench {
         );
         let passes = self::passes(operator).await? - passes;
         row("reconciles a rotation", &format!("{:.2}", passes / by), "", f64::NAN);
+        Ok(())
+    }
+
+    /// Asks for a rotation of an app's code, once in its life.
+    pub async fn ask_for_rotation(&self, app: &str) -> Result<()> {
+        let rotations: Api<AppCodeRotation> = Api::namespaced(self.rig.client.clone(), NAMESPACE);
+        let change = Patch::Merge(json!({ "metadata": { "annotations": { ROTATE_REQUESTED_AT: "bench" } } }));
+        rotations.patch(&name_of(app), &PatchParams::default(), &change).await?;
         Ok(())
     }
 
@@ -349,7 +365,8 @@ fn as_kib(kib: u64) -> f64 {
     kib as f64
 }
 
-fn median(values: &[f64]) -> f64 {
+/// The middle one of them.
+pub fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)

@@ -134,11 +134,22 @@ impl Program {
 
     /// Asks it to end, and waits for that.
     pub async fn stop(mut self) -> Result<()> {
+        self.signal("TERM")?;
+        self.gone().await
+    }
+
+    /// Sends it a signal, such as `TERM`.
+    pub fn signal(&self, name: &str) -> Result<()> {
         let id = self.child.id().to_string();
-        let asked = Command::new("kill").args(["-s", "TERM", &id]).status()?;
-        if !asked.success() {
+        let sent = Command::new("kill").args(["-s", name, &id]).status()?;
+        if !sent.success() {
             bail!("it is gone: {}", self.output());
         }
+        Ok(())
+    }
+
+    /// Waits until it is gone, however it ends.
+    pub async fn gone(&mut self) -> Result<()> {
         while self.child.try_wait()?.is_none() {
             sleep(STEP).await;
         }
