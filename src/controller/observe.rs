@@ -229,6 +229,10 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
     let former = status.target.as_ref().filter(|shown| shown.name != target);
     let former = former.map(|shown| see(&shown.name));
     let secret = see(&target);
+    // One that another resource keeps is seen by that one.
+    if matches!(secret, SecretView::Absent) || secret.own().is_some() {
+        ctx.saw(key.namespace(), &target, at_target);
+    }
     let in_secret = own_code(validated.as_ref(), at_target, &secret);
     let observed = Observed {
         mirror: mirror(&status),

@@ -75,6 +75,19 @@ pub struct Neighbour {
     pub is_on_app: bool,
 }
 
+/// What came of the wish for an early turn; of several resources, what matters most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Haste {
+    /// Nobody names the Secret.
+    Nobody,
+    /// The turn had come anyway.
+    Needless,
+    /// It comes now.
+    Hastened,
+    /// A worker has the resource in hand, and may have read the Secret already.
+    Busy,
+}
+
 /// The others that a resource has to look at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Neighbours {
@@ -280,6 +293,38 @@ impl Queue {
         let now = self.clock.uptime();
         self.lock().wake(key, now, true);
         self.changed.notify_one();
+    }
+
+    /// Gives those who name this Secret an ordinary turn now, unless it comes at once anyway: back-off holds in it.
+    pub fn hasten(&self, namespace: &str, name: &str) -> Haste {
+        let now = self.clock.uptime();
+        let mut inner = self.lock();
+        let mut haste = Haste::Nobody;
+        for key in inner.on_secret(namespace, name) {
+            let due = inner.entries.get(&key).and_then(|entry| entry.due);
+            haste = haste.max(if inner.running.contains_key(&key) {
+                Haste::Busy
+            } else if due.is_some_and(|due| due <= now) {
+                Haste::Needless
+            } else {
+                inner.wake(&key, now, false);
+                Haste::Hastened
+            });
+        }
+        drop(inner);
+        self.changed.notify_one();
+        haste
+    }
+
+    /// The Secrets that resources name, of those that `is_wanted` by namespace and name.
+    pub fn targets(&self, is_wanted: impl Fn(&str, &str) -> bool) -> Vec<Key> {
+        let inner = self.lock();
+        let targets = inner
+            .entries
+            .iter()
+            .map(|(key, entry)| (key.namespace(), entry.target.as_deref().unwrap_or(key.name())));
+        let wanted = targets.filter(|(namespace, name)| is_wanted(namespace, name));
+        wanted.map(|(namespace, name)| Key::new(namespace, name)).collect()
     }
 
     /// What the listing of `round` did not see in the namespaces that `is_listed` names.
@@ -533,6 +578,20 @@ impl Queue {
 }
 
 impl Inner {
+    /// Those who name this Secret.
+    fn on_secret(&self, namespace: &str, name: &str) -> Vec<Key> {
+        let namesake = Key::new(namespace, name);
+        let others = self.secrets.get(&secret(namespace, name)).into_iter().flatten();
+        let is_on_it = |key: &&Key| {
+            let target = self
+                .entries
+                .get(*key)
+                .map(|entry| entry.target.as_deref().unwrap_or(key.name()));
+            key.namespace() == namespace && target == Some(name)
+        };
+        others.chain([&namesake]).filter(is_on_it).cloned().collect()
+    }
+
     /// Puts a resource into a worker's hand.
     fn take(&mut self, key: &Key, now: Duration) -> Option<Turn> {
         let entry = self.entries.get_mut(key)?;
@@ -636,11 +695,12 @@ fn leave(groups: &mut HashMap<u64, Vec<Key>>, group: u64, key: &Key) {
     }
 }
 
-fn secret(namespace: &str, name: &str) -> u64 {
+/// Stands for the Secret of that name.
+pub(super) fn secret(namespace: &str, name: &str) -> u64 {
     hash(&(namespace, name))
 }
 
-fn hash(value: &impl Hash) -> u64 {
+pub(super) fn hash(value: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()
