@@ -25,6 +25,10 @@ use crate::verification::{VerificationHost, VerificationHosts};
 /// 10m or 1h30m.
 #[derive(Clone, Debug, Parser)]
 #[command(version, max_term_width = 100)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of its own, and none rules out another"
+)]
 pub struct Args {
     /// Namespace to serve; may be given several times. Default: all namespaces.
     #[arg(

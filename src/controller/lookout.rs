@@ -135,7 +135,7 @@ impl Lookout {
             // The queue is asked without the lock: it asks back while it has its own.
             let haste = queue.hasten(key.namespace(), key.name());
             woken += usize::from(haste == Haste::Hastened);
-            self.lock().answer(key, haste, now);
+            self.lock().answer(&key, haste, now);
         }
         let next = self.lock().alarms.values().filter_map(|alarm| alarm.due).min();
         (
@@ -169,24 +169,24 @@ impl Inner {
     }
 
     /// Takes in what became of one that was due.
-    fn answer(&mut self, key: Key, haste: Haste, now: Duration) {
+    fn answer(&mut self, key: &Key, haste: Haste, now: Duration) {
         match haste {
             Haste::Hastened => {
-                if let Some(alarm) = self.alarms.get_mut(&key) {
+                if let Some(alarm) = self.alarms.get_mut(key) {
                     alarm.woken = Some(now);
                     alarm.streak = alarm.streak.saturating_add(1);
                 }
             }
             // What that pass has read may be older.
             Haste::Busy => {
-                if let Some(alarm) = self.alarms.get_mut(&key) {
+                if let Some(alarm) = self.alarms.get_mut(key) {
                     alarm.due.get_or_insert(now.saturating_add(LEAST));
                 }
             }
             Haste::Needless => {}
             Haste::Nobody => {
                 self.known.remove(&secret(key.namespace(), key.name()));
-                self.alarms.remove(&key);
+                self.alarms.remove(key);
             }
         }
     }

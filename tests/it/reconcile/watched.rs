@@ -34,8 +34,10 @@ async fn settled(watches: bool) -> World {
     world
 }
 
-/// What people do to a Secret.
-fn damages() -> [(&'static str, fn(&Stage)); 5] {
+/// What people do to a Secret, with a word for it.
+type Damage = (&'static str, fn(&Stage));
+
+fn damages() -> [Damage; 5] {
     [
         ("deleted", |stage| {
             stage.delete_secret(NAME);
