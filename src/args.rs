@@ -25,6 +25,10 @@ use crate::verification::{VerificationHost, VerificationHosts};
 /// 10m or 1h30m.
 #[derive(Clone, Debug, Parser)]
 #[command(version, max_term_width = 100)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of its own, and none rules out another"
+)]
 pub struct Args {
     /// Namespace to serve; may be given several times. Default: all namespaces.
     #[arg(
@@ -122,6 +126,12 @@ pub struct Args {
     /// three times as long counts as stuck.
     #[arg(long, env = "APPCODE_WATCH_REQUEST", default_value = "4m", value_name = "DURATION", value_parser = duration)]
     pub watch_request: SignedDuration,
+
+    /// Watches the operator's own Secrets, by their label and without their values, so that one that somebody has edited or deleted is
+    /// repaired within seconds and not at its next check. Needs the right to list and watch Secrets, which cannot be limited to a
+    /// label nor to metadata: whoever has it may read them all.
+    #[arg(long, env = "APPCODE_WATCH_SECRETS")]
+    pub watch_secrets: bool,
 
     /// Whether replicas elect a leader by a Lease, so that one works and the others stand by. Without it there must be one
     /// process only.
@@ -326,6 +336,7 @@ impl Args {
             grace: self.shutdown_grace.unsigned_abs(),
             prompt: self.prompt(),
             watch_request: self.watch_request.unsigned_abs(),
+            watch_secrets: self.watch_secrets,
             resource_metrics: usize::try_from(self.resource_metrics).unwrap_or(usize::MAX),
             instance: instance(|name| std::env::var(name).ok()),
         })

@@ -7,6 +7,7 @@ mod act;
 mod ask;
 mod cluster;
 mod distribute;
+mod lookout;
 mod notice;
 mod observe;
 mod others;
@@ -23,11 +24,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Secret;
 use rand::{Rng, RngExt, SeedableRng};
 
 pub use self::cluster::{Cluster, ClusterError};
+pub use self::lookout::Lookout;
 pub use self::notice::Notice;
-pub use self::queue::{Key, Neighbour, Neighbours, Queue, Turn};
+pub use self::queue::{Haste, Key, Neighbour, Neighbours, Queue, Turn};
 pub use self::run::{run, take_turn};
 pub use self::signs::{Census, Signs, Why};
 use crate::clock::Clock;
@@ -38,6 +41,7 @@ use crate::leader::Leadership;
 use crate::metrics::{Format, Levels, Metrics};
 use crate::modelarts::{AppCode, AppCodes};
 use crate::plan::{Cloud, Limits, Memory, Observed, Step, plan};
+use crate::secret::is_marked;
 use crate::status::BACKOFF_CAP;
 use crate::validate::{Rules, Validated};
 use crate::verification::Prober;
@@ -76,6 +80,8 @@ pub struct Settings {
     pub prompt: Duration,
     /// Longest time for one request of the watch; the next one follows.
     pub watch_request: Duration,
+    /// Whether our Secrets are watched, so that a damaged one is repaired before its next check.
+    pub watch_secrets: bool,
     /// Most resources that metrics show one by one.
     pub resource_metrics: usize,
     /// Who reports events: the pod's name, at most 128 characters.
@@ -99,6 +105,8 @@ pub struct Context {
     pub settings: Settings,
     /// What wakes it.
     pub queue: Arc<Queue>,
+    /// What wakes it sooner, if that was asked for.
+    pub lookout: Option<Arc<Lookout>>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Whether this process may start changes: it leads for ever, unless an election says otherwise.
@@ -141,6 +149,9 @@ impl Context {
             cloud,
             prober,
             queue: Arc::new(Queue::new(Arc::clone(&clock))),
+            lookout: settings
+                .watch_secrets
+                .then(|| Arc::new(Lookout::new(Arc::clone(&clock)))),
             leadership: Leadership::alone(Arc::clone(&clock)),
             clock,
             settings,
@@ -207,9 +218,23 @@ impl Context {
             backlog: self.cloud.backlog(self.queue.overdue()),
             leads: self.leadership.is_held(),
             watches: health.is_listed() && health.is_watching(),
+            sees_secrets: health.sees_all_secrets(),
+            tasks: tokio::runtime::Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks()),
             last_sign: self.clock.now().as_duration().as_secs_f64() - quiet,
         };
         self.metrics.encode(format, levels)
+    }
+
+    /// A pass has seen a Secret as it is here, or left it so. The watch tells of no Secret without our label.
+    fn saw(&self, namespace: &str, name: &str, secret: Option<&Secret>) {
+        if let Some(lookout) = &self.lookout {
+            let ours = secret.filter(|secret| is_marked(secret));
+            lookout.seen(
+                namespace,
+                name,
+                ours.and_then(|secret| secret.metadata.resource_version.as_deref()),
+            );
+        }
     }
 
     fn serves(&self, namespace: &str) -> bool {

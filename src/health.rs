@@ -20,6 +20,8 @@ pub struct Health {
     clock: Arc<dyn Clock>,
     silence: Duration,
     watches: Mutex<BTreeMap<Option<String>, Watch>>,
+    /// Whether each watch on Secrets works. Nothing but a metric depends on it: without them work goes on.
+    secrets: Mutex<BTreeMap<Option<String>, bool>>,
     changed: Notify,
 }
 
@@ -49,6 +51,7 @@ impl Health {
             clock,
             silence: request * SILENT_FOR,
             watches: Mutex::new(sources.into_iter().map(|source| (source, start.clone())).collect()),
+            secrets: Mutex::default(),
             changed: Notify::new(),
         }
     }
@@ -127,6 +130,24 @@ impl Health {
             watch.is_listed && failing <= PATIENCE
         };
         self.lock().values().all(is_well) && self.quiet_for() <= self.silence
+    }
+
+    /// Whether this watch on Secrets works, as its last answer or failure shows.
+    pub fn watches_secrets(&self, source: Option<&str>, is_well: bool) {
+        let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        secrets.insert(source.map(str::to_owned), is_well);
+    }
+
+    /// Whether this watch on Secrets last brought something other than an error.
+    pub fn sees_secrets(&self, source: Option<&str>) -> bool {
+        let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        secrets.get(&source.map(str::to_owned)).copied().unwrap_or(false)
+    }
+
+    /// Whether there are watches on Secrets and each last brought something other than an error.
+    pub fn sees_all_secrets(&self) -> bool {
+        let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        !secrets.is_empty() && secrets.values().all(|is_well| *is_well)
     }
 
     /// Returns after something has changed.

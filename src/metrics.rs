@@ -236,6 +236,7 @@ pub struct Metrics {
     api_requests: Family<RequestLabels, Counter>,
     api_request_duration: Family<VerbLabels, Histogram>,
     queue_wait: Histogram,
+    hastened: Counter,
     limiter_wait: Histogram,
     postponed: Family<LimitLabels, Counter>,
     postponement: Histogram,
@@ -256,6 +257,7 @@ impl Default for Metrics {
             api_requests: Family::default(),
             api_request_duration: Family::new_with_constructor(|| Histogram::new(API_REQUEST)),
             queue_wait: Histogram::new(QUEUE_WAIT),
+            hastened: Counter::default(),
             limiter_wait: Histogram::new(LIMITER_WAIT),
             postponed: Family::default(),
             postponement: Histogram::new(POSTPONEMENT),
@@ -323,6 +325,11 @@ impl Metrics {
             "Time from when a resource was due until a worker took it",
             Unit::Seconds,
             self.queue_wait.clone(),
+        );
+        registry.register(
+            "hastened_checks",
+            "Checks that came early because the watch on Secrets told of a change by somebody else; with --watch-secrets only",
+            self.hastened.clone(),
         );
         registry.register_with_unit(
             "limiter_wait",
@@ -413,6 +420,11 @@ impl Metrics {
     /// Counts a turn that a worker took, so long after it was due.
     pub fn waited(&self, wait: Duration) {
         self.queue_wait.observe(wait.as_secs_f64());
+    }
+
+    /// Counts checks that were brought forward.
+    pub fn hastened(&self, checks: usize) {
+        self.hastened.inc_by(u64::try_from(checks).unwrap_or(u64::MAX));
     }
 
     /// Counts a call on the cloud that was let through after `wait`.
@@ -541,8 +553,11 @@ mod tests {
             ("appcode_backlog_seconds", "gauge"),
             ("appcode_api_requests", "counter"),
             ("appcode_api_request_duration_seconds", "histogram"),
+            ("appcode_hastened_checks", "counter"),
             ("appcode_leader", "gauge"),
             ("appcode_watch_up", "gauge"),
+            ("appcode_secret_watch_up", "gauge"),
+            ("appcode_tasks", "gauge"),
             ("appcode_watch_last_sign_timestamp_seconds", "gauge"),
             ("process_cpu_seconds", "counter"),
             ("process_open_fds", "gauge"),

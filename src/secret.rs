@@ -15,8 +15,8 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Map, Value, json};
 
-pub use self::extras::{Contents, Extras, Owner, Rendered, Taken, Wish, owners_patch};
-use self::extras::{is_marked, manager, wanted_owner};
+pub use self::extras::{Contents, Extras, Owner, Rendered, Taken, Wish, is_marked, owners_patch};
+use self::extras::{manager, wanted_owner};
 use crate::api::{CreationPolicy, DeletionPolicy, MANAGER, SecretType};
 use crate::ids::{AppId, AppIdentity, BadId, Fingerprint, ProjectId};
 use crate::intent::{Intent, IntentError};

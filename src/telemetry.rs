@@ -29,6 +29,9 @@ const QUIET: &[&str] = &[
     "kube_client",
 ];
 
+/// Warns at each try of a watch that is forbidden. Whoever runs the watch tells that once.
+const REPEATS: &str = "kube_runtime::watcher";
+
 /// Starts logging to standard error. The filter is `filter`, or what the file `from` says from now on.
 ///
 /// # Errors
@@ -59,7 +62,8 @@ where
     // Beside what can be changed, so that it holds whatever is asked for.
     let is_open = filter_fn(|meta| {
         let krate = meta.target().split("::").next().unwrap_or_default();
-        *meta.level() <= Level::WARN || !QUIET.contains(&krate)
+        let is_told = *meta.level() == Level::WARN && meta.target() == REPEATS;
+        !is_told && (*meta.level() <= Level::WARN || !QUIET.contains(&krate))
     });
     let filter_of_all = asked.and(is_open);
     let lines = tracing_subscriber::fmt::layer().with_writer(OneLine(writer));

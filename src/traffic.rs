@@ -65,8 +65,12 @@ where
             let status = answer.as_ref().ok().map(Response::status);
             let took = traffic.clock.uptime().saturating_sub(since);
             traffic.metrics.asked(asked.verb, status, took);
-            if asked.is_of_watch && status.is_some_and(|status| status.is_success()) {
-                traffic.health.answered(asked.namespace.as_deref());
+            if status.is_some_and(|status| status.is_success()) {
+                match asked.watched {
+                    Some(Watched::Resources) => traffic.health.answered(asked.namespace.as_deref()),
+                    Some(Watched::Secrets) => traffic.health.watches_secrets(asked.namespace.as_deref(), true),
+                    None => {}
+                }
             }
             answer
         })
@@ -78,8 +82,15 @@ where
 struct Asked {
     verb: Verb,
     namespace: Option<String>,
-    /// Whether it is one by which resources are watched.
-    is_of_watch: bool,
+    /// What is watched by it, if anything is.
+    watched: Option<Watched>,
+}
+
+/// What the operator watches, the Lease apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Watched {
+    Resources,
+    Secrets,
 }
 
 impl Asked {
@@ -103,10 +114,15 @@ impl Asked {
             ("PATCH", _) => Verb::Patch,
             _ => Verb::Other,
         };
+        let watched = match kind {
+            "appcoderotations" => Some(Watched::Resources),
+            "secrets" => Some(Watched::Secrets),
+            _ => None,
+        };
         Self {
             verb,
             namespace,
-            is_of_watch: kind == "appcoderotations" && matches!(verb, Verb::Watch | Verb::List),
+            watched: watched.filter(|_| matches!(verb, Verb::Watch | Verb::List)),
         }
     }
 }
@@ -117,12 +133,12 @@ mod tests {
 
     use super::*;
 
-    fn asked(method: &Method, address: &str) -> (Verb, Option<String>, bool) {
+    fn asked(method: &Method, address: &str) -> (Verb, Option<String>, Option<Watched>) {
         let (path, query) = address
             .split_once('?')
             .map_or((address, None), |(path, query)| (path, Some(query)));
         let asked = Asked::of(method, path, query);
-        (asked.verb, asked.namespace, asked.is_of_watch)
+        (asked.verb, asked.namespace, asked.watched)
     }
 
     #[test]
@@ -130,38 +146,49 @@ mod tests {
         let acr = "/apis/appcode.dev/v1alpha1/appcoderotations";
         let in_a = "/apis/appcode.dev/v1alpha1/namespaces/a/appcoderotations";
         let a = Some("a".to_owned());
+        let (resources, secrets) = (Some(Watched::Resources), Some(Watched::Secrets));
         for (method, address, expected) in [
-            (Method::GET, format!("{acr}?&limit=100"), (Verb::List, None, true)),
+            (Method::GET, format!("{acr}?&limit=100"), (Verb::List, None, resources)),
             (
                 Method::GET,
                 format!("{in_a}?&watch=true&timeoutSeconds=240"),
-                (Verb::Watch, a.clone(), true),
+                (Verb::Watch, a.clone(), resources),
             ),
-            (Method::GET, format!("{in_a}/one"), (Verb::Get, a.clone(), false)),
+            (Method::GET, format!("{in_a}/one"), (Verb::Get, a.clone(), None)),
             (
                 Method::PUT,
                 format!("{in_a}/one/status?fieldManager=x"),
-                (Verb::Update, a.clone(), false),
+                (Verb::Update, a.clone(), None),
             ),
             (
                 Method::PATCH,
                 "/api/v1/namespaces/a/secrets/one".into(),
-                (Verb::Patch, a.clone(), false),
+                (Verb::Patch, a.clone(), None),
+            ),
+            (
+                Method::GET,
+                "/api/v1/secrets?&labelSelector=x&limit=100".into(),
+                (Verb::List, None, secrets),
+            ),
+            (
+                Method::GET,
+                "/api/v1/namespaces/a/secrets?&watch=true&labelSelector=x".into(),
+                (Verb::Watch, a.clone(), secrets),
             ),
             (
                 Method::POST,
                 "/apis/events.k8s.io/v1/namespaces/a/events".into(),
-                (Verb::Create, a.clone(), false),
+                (Verb::Create, a.clone(), None),
             ),
             (
                 Method::GET,
                 "/apis/coordination.k8s.io/v1/namespaces/a/leases?fieldSelector=metadata.name%3Dx&watch=true".into(),
-                (Verb::Watch, a, false),
+                (Verb::Watch, a, None),
             ),
             (
                 Method::DELETE,
                 "/api/v1/nodes/watch=true".into(),
-                (Verb::Other, None, false),
+                (Verb::Other, None, None),
             ),
         ] {
             assert_eq!(asked(&method, &address), expected, "{address}");

@@ -2,7 +2,7 @@
 //!
 //! The real program on a real control plane and the simulated cloud. Every resource is asked for a rotation again and
 //! again, so many a second in all; now and then an answer is lost, late, refused or an error. Memory, descriptors,
-//! threads and series are written down every few seconds. In the end all faults stop, and the cloud's ledger and the
+//! threads, tasks and series are written down every few seconds. In the end all faults stop, and the cloud's ledger and the
 //! Secrets are held against what was asked for: it fails if a code is lost or one request led to two resets. What grew
 //! and how much is told, not judged.
 //!

@@ -1,4 +1,4 @@
-//! The samples as a picture: memory on the left axis, descriptors and threads on the right one, over minutes.
+//! The samples as a picture: memory on the left axis, descriptors, threads and tasks on the right one, over minutes.
 
 use std::fmt::Write as _;
 
@@ -21,7 +21,7 @@ struct Curve {
     is_left: bool,
 }
 
-const CURVES: [Curve; 3] = [
+const CURVES: [Curve; 4] = [
     Curve {
         name: "resident memory, MiB (left)",
         colour: "#1f5fa8",
@@ -38,6 +38,12 @@ const CURVES: [Curve; 3] = [
         name: "threads (right)",
         colour: "#4d7d2a",
         value: |sample| sample.threads,
+        is_left: false,
+    },
+    Curve {
+        name: "tasks (right)",
+        colour: "#7a3b8f",
+        value: |sample| sample.tasks,
         is_left: false,
     },
 ];
@@ -89,7 +95,7 @@ pub fn draw(title: &str, samples: &[Sample]) -> String {
             &mut svg,
             &format!("<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\" points=\"{points}\"/>"),
         );
-        let at = LEFT + 200.0 * [0.0, 1.0, 2.0].get(place).copied().unwrap_or_default();
+        let at = LEFT + [0.0, 190.0, 360.0, 490.0].get(place).copied().unwrap_or_default();
         text(&mut svg, (at, HEIGHT - 8.0), "start", colour, curve.name);
     }
     svg + "</svg>\n"

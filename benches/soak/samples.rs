@@ -29,6 +29,8 @@ pub struct Sample {
     pub descriptors: f64,
     /// Threads.
     pub threads: f64,
+    /// Tasks of the runtime.
+    pub tasks: f64,
     /// Series in `/metrics`.
     pub series: f64,
     /// Seconds of CPU time so far.
@@ -51,6 +53,7 @@ impl Sample {
             resident: float(usize::try_from(operator.status("VmRSS")?)?),
             descriptors: float(operator.descriptors()?),
             threads: float(usize::try_from(operator.status("Threads")?)?),
+            tasks: level(&metrics, "appcode_tasks")?,
             series: float(series),
             cpu_seconds: operator.cpu_seconds()?,
             cloud_calls: float(cloud_calls),
@@ -60,25 +63,34 @@ impl Sample {
     /// For whoever waits for the end.
     pub fn line(&self) -> String {
         format!(
-            "{:6.0} s: {} of {} rotations, VmRSS {} KiB, {} descriptors, {} threads, {} series",
-            self.seconds, self.rotations, self.asked, self.resident, self.descriptors, self.threads, self.series
+            "{:6.0} s: {} of {} rotations, VmRSS {} KiB, {} descriptors, {} threads, {} tasks, {} series",
+            self.seconds,
+            self.rotations,
+            self.asked,
+            self.resident,
+            self.descriptors,
+            self.threads,
+            self.tasks,
+            self.series
         )
     }
 }
 
 /// Writes them as a table.
 pub fn write(path: &Path, samples: &[Sample]) -> Result<()> {
-    let mut table = "seconds,asked,rotations,rss_kib,descriptors,threads,series,cpu_seconds,cloud_calls\n".to_owned();
+    let mut table =
+        "seconds,asked,rotations,rss_kib,descriptors,threads,tasks,series,cpu_seconds,cloud_calls\n".to_owned();
     for sample in samples {
         writeln!(
             table,
-            "{:.0},{},{},{},{},{},{},{:.2},{}",
+            "{:.0},{},{},{},{},{},{},{},{:.2},{}",
             sample.seconds,
             sample.asked,
             sample.rotations,
             sample.resident,
             sample.descriptors,
             sample.threads,
+            sample.tasks,
             sample.series,
             sample.cpu_seconds,
             sample.cloud_calls
@@ -94,6 +106,7 @@ pub struct Trend {
     slope: f64,
     descriptors: (f64, f64),
     threads: (f64, f64),
+    tasks: (f64, f64),
     series: (f64, f64),
     rate: f64,
     cpu_of_a_rotation: f64,
@@ -121,6 +134,7 @@ impl Trend {
             slope: slope(&points.collect::<Vec<_>>()) * SLOPE_OVER,
             descriptors: over(|sample| sample.descriptors),
             threads: over(|sample| sample.threads),
+            tasks: over(|sample| sample.tasks),
             series: over(|sample| sample.series),
             rate: rotations / passed(|sample| sample.seconds),
             cpu_of_a_rotation: passed(|sample| sample.cpu_seconds) / rotations,
@@ -148,8 +162,17 @@ impl fmt::Display for Trend {
         )?;
         writeln!(f, "  descriptors {}", range(self.descriptors))?;
         writeln!(f, "  threads {}", range(self.threads))?;
+        writeln!(f, "  tasks {}", range(self.tasks))?;
         write!(f, "  series {}", range(self.series))
     }
+}
+
+/// The value of a gauge without labels.
+fn level(metrics: &str, name: &str) -> Result<f64> {
+    let mut lines = metrics.lines();
+    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let value = value.with_context(|| format!("the operator does not tell {name}"))?;
+    Ok(value.parse()?)
 }
 
 /// Of the line with the least squares through these points.

@@ -517,6 +517,7 @@ async fn written(
 ) -> Result<bool, Error> {
     match result {
         Ok(secret) => {
+            ctx.saw(pass.key.namespace(), name, Some(&secret));
             let Some(validated) = pass.validated.clone() else {
                 return Ok(true);
             };

@@ -229,6 +229,7 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
     let former = status.target.as_ref().filter(|shown| shown.name != target);
     let former = former.map(|shown| see(&shown.name));
     let secret = see(&target);
+    tell_seen(ctx, key, &target, &secret, at_target);
     let in_secret = own_code(validated.as_ref(), at_target, &secret);
     let observed = Observed {
         mirror: mirror(&status),
@@ -261,6 +262,13 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         loser: loser.map(|keeper| keeper.name),
         ..Pass::of(key, observed)
     }))
+}
+
+/// Tells the watch on Secrets what this pass has seen. A Secret that another resource keeps is seen by that one.
+fn tell_seen(ctx: &Context, key: &Key, target: &str, view: &SecretView, secret: Option<&Secret>) {
+    if matches!(view, SecretView::Absent) || view.own().is_some() {
+        ctx.saw(key.namespace(), target, secret);
+    }
 }
 
 /// The code that this resource put into its Secret: the status must not show what somebody else keeps there.

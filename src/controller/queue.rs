@@ -75,6 +75,19 @@ pub struct Neighbour {
     pub is_on_app: bool,
 }
 
+/// What came of the wish for an early turn; of several resources, what matters most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Haste {
+    /// Nobody names the Secret.
+    Nobody,
+    /// The turn had come anyway.
+    Needless,
+    /// It comes now.
+    Hastened,
+    /// A worker has the resource in hand, and may have read the Secret already.
+    Busy,
+}
+
 /// The others that a resource has to look at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Neighbours {
@@ -85,7 +98,8 @@ pub struct Neighbours {
 }
 
 struct Entry {
-    created: Timestamp,
+    /// Seconds since 1970, as Kubernetes tells it.
+    created: i64,
     /// Uid, generation and annotations that matter, hashed: another value means that somebody changed something.
     touch: u64,
     ties: Ties,
@@ -125,8 +139,26 @@ impl Stake {
 struct Ties {
     app: u64,
     caller: u64,
-    /// Only of a Secret that has not the resource's own name: most have, and need no place in the index.
-    secret: Option<u64>,
+}
+
+/// Resources in groups, by what they share. Most are alone in theirs, so that a list for each would cost more than it holds.
+#[derive(Default)]
+struct Groups(BTreeSet<(u64, Key)>);
+
+impl Groups {
+    fn join(&mut self, group: u64, key: &Key) {
+        self.0.insert((group, key.clone()));
+    }
+
+    fn leave(&mut self, group: u64, key: &Key) {
+        self.0.remove(&(group, key.clone()));
+    }
+
+    fn members(&self, group: u64) -> impl Iterator<Item = &Key> {
+        let first = (group, Key("".into()));
+        let from = self.0.range(first..).take_while(move |(other, _)| *other == group);
+        from.map(|(_, key)| key)
+    }
 }
 
 #[derive(Default)]
@@ -141,9 +173,9 @@ struct Inner {
     urgent: VecDeque<Key>,
     /// Urgent turns in a row.
     streak: u8,
-    apps: HashMap<u64, Vec<Key>>,
-    /// Resources by the Secret that they name by a name that is not their own.
-    secrets: HashMap<u64, Vec<Key>>,
+    apps: Groups,
+    /// Resources by the Secret that they name by a name that is not their own: most have theirs, and need no place here.
+    secrets: Groups,
     /// How many resources use the same credentials.
     callers: HashMap<u64, usize>,
 }
@@ -199,18 +231,18 @@ impl Queue {
             &notice.adopt,
             notice.deleting,
         ));
-        let target = (notice.target != key.name()).then(|| notice.target.clone().into_boxed_str());
+        let target = other_target(notice).map(Box::from);
         let of_caller = notice.credentials.as_ref().map(|name| (&notice.namespace, name));
         let ties = Ties {
             app: hash(&notice.app),
             caller: hash(&of_caller),
-            secret: target.as_ref().map(|target| secret(key.namespace(), target)),
         };
+        let created = notice.created.as_second();
         let now = self.clock.uptime();
         let mut inner = self.lock();
         let Some(entry) = inner.entries.get_mut(&key) else {
             let entry = Entry {
-                created: notice.created,
+                created,
                 touch,
                 ties,
                 target,
@@ -224,7 +256,7 @@ impl Queue {
                 round,
             };
             inner.entries.insert(key.clone(), entry);
-            inner.tie(ties, &key);
+            inner.tie(ties, other_target(notice), &key);
             let is_again = inner.running.contains_key(&key);
             let is_unseen = notice.observed != Some(notice.generation);
             inner.wake(&key, now, !is_listing || is_again || is_unseen);
@@ -234,15 +266,15 @@ impl Queue {
         };
         entry.round = round;
         entry.is_deleted = false;
-        entry.created = notice.created;
+        entry.created = created;
         let former_target = std::mem::replace(&mut entry.target, target);
         entry.stake = Stake::of(notice);
         entry.signs = notice.signs;
         let former = std::mem::replace(&mut entry.ties, ties);
         let is_changed = std::mem::replace(&mut entry.touch, touch) != touch;
-        if former != ties {
-            inner.untie(former, &key);
-            inner.tie(ties, &key);
+        if former != ties || former_target != entry.target {
+            inner.untie(former, former_target.as_deref(), &key);
+            inner.tie(ties, other_target(notice), &key);
             inner.stir(former, former_target.as_deref(), &key, now);
         }
         if is_changed {
@@ -280,6 +312,38 @@ impl Queue {
         let now = self.clock.uptime();
         self.lock().wake(key, now, true);
         self.changed.notify_one();
+    }
+
+    /// Gives those who name this Secret an ordinary turn now, unless it comes at once anyway: back-off holds in it.
+    pub fn hasten(&self, namespace: &str, name: &str) -> Haste {
+        let now = self.clock.uptime();
+        let mut inner = self.lock();
+        let mut haste = Haste::Nobody;
+        for key in inner.on_secret(namespace, name) {
+            let due = inner.entries.get(&key).and_then(|entry| entry.due);
+            haste = haste.max(if inner.running.contains_key(&key) {
+                Haste::Busy
+            } else if due.is_some_and(|due| due <= now) {
+                Haste::Needless
+            } else {
+                inner.wake(&key, now, false);
+                Haste::Hastened
+            });
+        }
+        drop(inner);
+        self.changed.notify_one();
+        haste
+    }
+
+    /// The Secrets that resources name, of those that `is_wanted` by namespace and name.
+    pub fn targets(&self, is_wanted: impl Fn(&str, &str) -> bool) -> Vec<Key> {
+        let inner = self.lock();
+        let targets = inner
+            .entries
+            .iter()
+            .map(|(key, entry)| (key.namespace(), entry.target.as_deref().unwrap_or(key.name())));
+        let wanted = targets.filter(|(namespace, name)| is_wanted(namespace, name));
+        wanted.map(|(namespace, name)| Key::new(namespace, name)).collect()
     }
 
     /// What the listing of `round` did not see in the namespaces that `is_listed` names.
@@ -472,12 +536,8 @@ impl Queue {
         };
         let target = us.target.as_deref().unwrap_or(key.name());
         let namesake = Key::new(key.namespace(), target);
-        let on_app = inner.apps.get(&us.ties.app).into_iter().flatten();
-        let on_secret = inner
-            .secrets
-            .get(&secret(key.namespace(), target))
-            .into_iter()
-            .flatten();
+        let on_app = inner.apps.members(us.ties.app);
+        let on_secret = inner.secrets.members(secret(key.namespace(), target));
         let keys: BTreeSet<&Key> = on_app.chain(on_secret).chain([&namesake]).collect();
         let other = |other| {
             let entry = inner.entries.get(other)?;
@@ -533,6 +593,20 @@ impl Queue {
 }
 
 impl Inner {
+    /// Those who name this Secret.
+    fn on_secret(&self, namespace: &str, name: &str) -> Vec<Key> {
+        let namesake = Key::new(namespace, name);
+        let others = self.secrets.members(secret(namespace, name));
+        let is_on_it = |key: &&Key| {
+            let target = self
+                .entries
+                .get(*key)
+                .map(|entry| entry.target.as_deref().unwrap_or(key.name()));
+            key.namespace() == namespace && target == Some(name)
+        };
+        others.chain([&namesake]).filter(is_on_it).cloned().collect()
+    }
+
     /// Puts a resource into a worker's hand.
     fn take(&mut self, key: &Key, now: Duration) -> Option<Turn> {
         let entry = self.entries.get_mut(key)?;
@@ -583,7 +657,7 @@ impl Inner {
             self.due.remove(&(due, key.clone()));
         }
         self.urgent.retain(|other| other != key);
-        self.untie(entry.ties, key);
+        self.untie(entry.ties, entry.target.as_deref(), key);
         Some(entry)
     }
 
@@ -591,8 +665,8 @@ impl Inner {
     fn stir(&mut self, former: Ties, target: Option<&str>, key: &Key, now: Duration) {
         let target = target.unwrap_or(key.name());
         let namesake = Key::new(key.namespace(), target);
-        let on_app = self.apps.get(&former.app).into_iter().flatten();
-        let on_secret = self.secrets.get(&secret(key.namespace(), target)).into_iter().flatten();
+        let on_app = self.apps.members(former.app);
+        let on_secret = self.secrets.members(secret(key.namespace(), target));
         let others = on_app.chain(on_secret).chain([&namesake]).filter(|other| *other != key);
         let mut others: Vec<_> = others
             .filter_map(|other| Some((self.entries.get(other)?.created, other.clone())))
@@ -605,18 +679,19 @@ impl Inner {
         }
     }
 
-    fn tie(&mut self, ties: Ties, key: &Key) {
-        self.apps.entry(ties.app).or_default().push(key.clone());
-        if let Some(secret) = ties.secret {
-            self.secrets.entry(secret).or_default().push(key.clone());
+    /// `target` is the Secret that spec names, where it is not the resource's own name.
+    fn tie(&mut self, ties: Ties, target: Option<&str>, key: &Key) {
+        self.apps.join(ties.app, key);
+        if let Some(target) = target {
+            self.secrets.join(secret(key.namespace(), target), key);
         }
         *self.callers.entry(ties.caller).or_default() += 1;
     }
 
-    fn untie(&mut self, ties: Ties, key: &Key) {
-        leave(&mut self.apps, ties.app, key);
-        if let Some(secret) = ties.secret {
-            leave(&mut self.secrets, secret, key);
+    fn untie(&mut self, ties: Ties, target: Option<&str>, key: &Key) {
+        self.apps.leave(ties.app, key);
+        if let Some(target) = target {
+            self.secrets.leave(secret(key.namespace(), target), key);
         }
         if let Some(count) = self.callers.get_mut(&ties.caller) {
             *count = count.saturating_sub(1);
@@ -627,20 +702,17 @@ impl Inner {
     }
 }
 
-fn leave(groups: &mut HashMap<u64, Vec<Key>>, group: u64, key: &Key) {
-    if let Some(keys) = groups.get_mut(&group) {
-        keys.retain(|other| other != key);
-        if keys.is_empty() {
-            groups.remove(&group);
-        }
-    }
+/// The Secret that spec names, where it is not the resource's own name.
+fn other_target(notice: &Notice) -> Option<&str> {
+    (notice.target != notice.name).then_some(&notice.target)
 }
 
-fn secret(namespace: &str, name: &str) -> u64 {
+/// Stands for the Secret of that name.
+pub(super) fn secret(namespace: &str, name: &str) -> u64 {
     hash(&(namespace, name))
 }
 
-fn hash(value: &impl Hash) -> u64 {
+pub(super) fn hash(value: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()
@@ -692,6 +764,12 @@ mod tests {
         std::iter::from_fn(|| queue.pop().ok())
             .map(|turn| turn.key.name().to_owned())
             .collect()
+    }
+
+    /// There may be tens of thousands: a field more is felt.
+    #[test]
+    fn what_is_kept_of_a_resource_is_small() {
+        assert!(size_of::<Entry>() <= 88, "{}", size_of::<Entry>());
     }
 
     #[test]

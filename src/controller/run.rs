@@ -11,13 +11,14 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
+use super::lookout::Watch;
 use super::notice::Notice;
 use super::{Context, Error, HELD_RETRY, Next, Turn, UNSEEN_RETRY, pause_after, reconcile, span_of};
 use crate::health::Health;
 use crate::telemetry::causes;
 
 /// Objects in one page of the listing: few enough that a page is a small part of resident memory.
-const PAGE_SIZE: u32 = 100;
+pub(super) const PAGE_SIZE: u32 = 100;
 
 /// Works until `shutdown`, then carries through what has started.
 ///
@@ -39,6 +40,18 @@ pub async fn run(ctx: Arc<Context>, health: Arc<Health>, shutdown: CancellationT
     tokio::select! {
         () = listed.cancelled() => {}
         () = shutdown.cancelled() => {}
+    }
+    if let Some(lookout) = &ctx.lookout {
+        for source in health.sources() {
+            let watch = Watch {
+                ctx: Arc::clone(&ctx),
+                lookout: Arc::clone(lookout),
+                health: Arc::clone(&health),
+                source,
+            };
+            let shutdown = shutdown.clone();
+            tasks.spawn(async move { shutdown.run_until_cancelled(watch.run()).await.unwrap_or_default() });
+        }
     }
     for _ in 0..ctx.settings.concurrency.max(1) {
         tasks.spawn(work(Arc::clone(&ctx), shutdown.clone()));

@@ -24,6 +24,10 @@ pub struct Levels {
     pub leads: bool,
     /// Whether each watch last brought something other than an error.
     pub watches: bool,
+    /// Whether there are watches on Secrets and each last brought something other than an error.
+    pub sees_secrets: bool,
+    /// Tasks of the runtime that are not done.
+    pub tasks: usize,
     /// When the API server last answered the watch that has waited longest, in seconds since 1970.
     pub last_sign: f64,
 }
@@ -52,6 +56,8 @@ pub(super) struct Gauges {
     leader: Gauge,
     watch_up: Gauge,
     last_sign: Gauge<f64, AtomicU64>,
+    secret_watch_up: Gauge,
+    tasks: Gauge,
 }
 
 impl Gauges {
@@ -125,6 +131,16 @@ impl Gauges {
             Unit::Seconds,
             self.last_sign.clone(),
         );
+        registry.register(
+            "secret_watch_up",
+            "Whether every watch on Secrets last brought something other than an error: 1 or 0; always 0 without --watch-secrets",
+            self.secret_watch_up.clone(),
+        );
+        registry.register(
+            "tasks",
+            "Tasks of the program's runtime that are not done: watches, workers, passes and connections",
+            self.tasks.clone(),
+        );
     }
 
     pub(super) fn set(&self, levels: &Levels) {
@@ -142,6 +158,8 @@ impl Gauges {
         self.leader.set(levels.leads.into());
         self.watch_up.set(levels.watches.into());
         self.last_sign.set(levels.last_sign);
+        self.secret_watch_up.set(levels.sees_secrets.into());
+        self.tasks.set(number(levels.tasks));
     }
 }
 
@@ -186,6 +204,8 @@ mod tests {
             backlog: Duration::from_millis(2500),
             leads: true,
             watches: false,
+            sees_secrets: true,
+            tasks: 7,
             last_sign: 1.5,
         };
         let metrics = Metrics::default();
@@ -207,6 +227,8 @@ mod tests {
             "appcode_leader 1",
             "appcode_watch_up 0",
             "appcode_watch_last_sign_timestamp_seconds 1.5",
+            "appcode_secret_watch_up 1",
+            "appcode_tasks 7",
         ] {
             assert!(text.lines().any(|other| other == line), "{line}\n{text}");
         }

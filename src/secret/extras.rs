@@ -218,7 +218,7 @@ impl Extras {
 }
 
 /// Whether the Secret bears the operator's label.
-pub(super) fn is_marked(secret: &Secret) -> bool {
+pub fn is_marked(secret: &Secret) -> bool {
     manager(secret).is_some_and(|by| by == MANAGER)
 }
 

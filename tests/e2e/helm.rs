@@ -176,13 +176,13 @@ fn matrix() -> Vec<Value> {
         json!({"serviceMonitor": {"enabled": true, "interval": "1d"}}),
         json!({"global": {"of": "a parent chart"}, "extraArgs": ["--allow-insecure-loopback"]}),
     ];
-    for bits in 0..16_u8 {
+    for bits in 0..32_u8 {
         let is_set = |bit: u8| bits & (1 << bit) != 0;
         matrix.push(json!({
             "watchNamespaces": if is_set(0) { json!(["a", "b"]) } else { json!([]) },
             "rbac": {
                 "scope": if is_set(0) && is_set(1) { "Namespaces" } else { "Cluster" },
-                "createSecrets": is_set(2), "restartWorkloads": is_set(3),
+                "createSecrets": is_set(2), "restartWorkloads": is_set(3), "watchSecrets": is_set(4),
             },
         }));
     }
@@ -336,6 +336,14 @@ async fn kustomize_renders_what_the_chart_renders() {
         (
             "kustomize/overlays/restart",
             json!({"rbac": {"restartWorkloads": true}}),
+        ),
+        (
+            "kustomize/overlays/watch-secrets",
+            json!({"rbac": {"watchSecrets": true}}),
+        ),
+        (
+            "kustomize/overlays/namespaced-watch-secrets",
+            json!({"rbac": {"scope": "Namespaces", "watchSecrets": true}, "watchNamespaces": ["inference"]}),
         ),
         (
             "kustomize/overlays/namespaced-no-create-restart",

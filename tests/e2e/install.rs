@@ -164,9 +164,10 @@ async fn the_overlays_give_their_rights_in_their_namespace_and_nowhere_else() {
         let (is_allowed, ..) = stage.run(&["auth", "can-i", verb, what, "-n", namespace, who], "");
         is_allowed
     };
-    for (overlay, may_create, may_restart) in [
-        ("namespaced", true, false),
-        ("namespaced-no-create-restart", false, true),
+    for (overlay, may_create, may_restart, may_watch) in [
+        ("namespaced", true, false, false),
+        ("namespaced-no-create-restart", false, true, false),
+        ("namespaced-watch-secrets", true, true, true), // what the one before gave stays
     ] {
         let folder = root()
             .join("deploy/kustomize/overlays")
@@ -180,10 +181,19 @@ async fn the_overlays_give_their_rights_in_their_namespace_and_nowhere_else() {
         );
         assert_eq!(may("create", "secrets", "inference"), may_create, "{overlay}");
         assert_eq!(may("patch", "deployments.apps", "inference"), may_restart, "{overlay}");
-        for (verb, what) in [("get", "secrets"), ("create", "secrets"), ("patch", "deployments.apps")] {
+        for verb in ["list", "watch"] {
+            assert_eq!(may(verb, "secrets", "inference"), may_watch, "{overlay}");
+        }
+        let elsewhere = [
+            ("get", "secrets"),
+            ("list", "secrets"),
+            ("watch", "secrets"),
+            ("create", "secrets"),
+            ("patch", "deployments.apps"),
+        ];
+        for (verb, what) in elsewhere {
             assert!(!may(verb, what, "default"), "{overlay}: {verb} {what} elsewhere");
         }
-        assert!(!may("list", "secrets", "inference"), "{overlay}");
         let pod = stage.get("appcode-system", "deployment", "appcode-operator")["spec"]["template"]["spec"].clone();
         assert_eq!(
             pod["containers"][0]["args"][0], "--watch-namespace=inference",

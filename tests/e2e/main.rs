@@ -38,6 +38,7 @@ mod stage;
 mod target;
 mod upgrade;
 mod user;
+mod watched;
 mod workloads;
 
 use std::path::Path;

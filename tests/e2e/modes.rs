@@ -7,14 +7,14 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::helm::{RELEASE, render};
-use crate::rights::{are_watches_over, lines, requests, rules_of};
+use crate::rights::{lines, requests, rules_of};
 use crate::stage::Stage;
 
 const USER: &str = "system:serviceaccount:appcode-system:appcode-operator";
 
 /// Values that change rights, each mode with the name of its resource.
-fn modes() -> [(&'static str, Value); 5] {
-    let scoped = json!({"scope": "Namespaces", "createSecrets": false, "restartWorkloads": true});
+fn modes() -> [(&'static str, Value); 6] {
+    let scoped = json!({"scope": "Namespaces", "createSecrets": false, "restartWorkloads": true, "watchSecrets": true});
     [
         ("cluster", json!({})),
         (
@@ -23,6 +23,7 @@ fn modes() -> [(&'static str, Value); 5] {
         ),
         ("no-create", json!({"rbac": {"createSecrets": false}})),
         ("restarts", json!({"rbac": {"restartWorkloads": true}})),
+        ("watch", json!({"rbac": {"watchSecrets": true}})),
         ("all-of-it", json!({"rbac": scoped, "watchNamespaces": ["a"]})),
     ]
 }
@@ -132,7 +133,8 @@ async fn in_each_mode_of_the_chart_every_right_that_it_grants_is_used_and_no_oth
         for verb in ["list", "watch", "delete", "update", "deletecollection"] {
             let who = format!("--as={USER}");
             let (is_allowed, ..) = stage.run(&["auth", "can-i", verb, "secrets", "-n", "a", &who], "");
-            assert!(!is_allowed, "{mode}: {verb} secrets");
+            let is_granted = rights.contains(&(verb.to_owned(), ":secrets".to_owned()));
+            assert_eq!(is_allowed, is_granted, "{mode}: {verb} secrets");
         }
         // The one of the mode before would be taken, and none made.
         stage.kubectl(&["delete", "lease", RELEASE, "-n", "appcode-system", "--ignore-not-found"]);
@@ -158,8 +160,9 @@ async fn in_each_mode_of_the_chart_every_right_that_it_grants_is_used_and_no_oth
         stage.stand_by(&deployed).await;
         // A watch is written down when it ends.
         assert_eq!(stage.end_operator("TERM"), Some(0));
-        let is_over = || are_watches_over(&requests(&stage)[begin..]);
-        stage.until("the end of both watches", is_over).await;
+        let watches = rights.iter().filter(|right| right.0 == "watch");
+        let is_over = || watches.clone().all(|right| used(&stage).contains(right));
+        stage.until("the end of all watches", is_over).await;
         assert_eq!(used(&stage), rights, "{mode}: used and granted");
         if let Some(places) = places {
             let ours = lines(&stage)

@@ -248,6 +248,7 @@ async fn passes_its_test(stage: &Stage, port: u64) {
 async fn an_operator_that_was_installed_by_kustomize_makes_way_for_a_release() {
     let stage = Stage::set(Path::new(PROGRAM), &[]).await;
     stage.allow_restarts();
+    stage.allow_watching_secrets();
     let file = chart().join("files/appcoderotations.yaml");
     let mut definition: Value = serde_saphyr::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
     if stage
@@ -286,7 +287,9 @@ async fn an_operator_that_was_installed_by_kustomize_makes_way_for_a_release() {
         }
     }
     for kind in ["clusterrole", "clusterrolebinding"] {
-        assert!(stage.get("", kind, "appcode-operator-restart").is_null(), "{kind}");
+        for role in ["appcode-operator-restart", "appcode-operator-watch-secrets"] {
+            assert!(stage.get("", kind, role).is_null(), "{kind} {role}");
+        }
     }
     stage.helm("install", &json!({})).unwrap();
     assert_eq!(column(&stage), "Time since creation");

@@ -196,6 +196,13 @@ impl Stage {
         self.kubectl(&["apply", "--validate=false", "-f", &file]);
     }
 
+    /// Gives the operator the optional right to watch Secrets. It uses it with its flag only.
+    pub fn allow_watching_secrets(&self) {
+        let file = "deploy/kustomize/components/watch-secrets/rbac-watch-secrets.yaml";
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(file).display().to_string();
+        self.kubectl(&["apply", "--validate=false", "-f", &file]);
+    }
+
     pub fn kubectl_minor(&self) -> Option<u32> {
         let version = self.kubectl(&["version", "--client", "-o", "json"]);
         let version: Value = serde_json::from_str(&version).expect("kubectl prints JSON");

@@ -97,6 +97,21 @@ fn the_optional_role_lets_workloads_be_restarted_and_no_more() {
 }
 
 #[test]
+fn the_role_for_quick_repair_lets_secrets_be_listed_and_watched_and_comes_with_the_flag() {
+    let folder = deploy().join("kustomize/components/watch-secrets");
+    let [role, binding] = documents(&folder.join("rbac-watch-secrets.yaml")).try_into().unwrap();
+    let expected = json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["list", "watch"]}]);
+    assert_eq!(role["rules"], expected);
+    assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"]);
+    let other = documents(&deploy().join("kustomize/base/rbac.yaml")).remove(1);
+    assert_eq!(binding["subjects"], other["subjects"]);
+    let component = std::fs::read_to_string(folder.join("kustomization.yaml")).unwrap();
+    assert!(component.contains("value: --watch-secrets"));
+    // And neither without asking.
+    assert!(!Args::parse_from(["appcode-operator"]).watch_secrets);
+}
+
+#[test]
 fn the_pod_meets_the_restricted_standard_and_more() {
     let deployment = document("base/deployment.yaml");
     let pod = &deployment["spec"]["template"]["spec"];

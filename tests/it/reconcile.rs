@@ -15,3 +15,4 @@ mod secret;
 mod siblings;
 mod stops;
 mod triggers;
+mod watched;

@@ -5,6 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
+use appcode_operator::api::MANAGER;
+use appcode_operator::secret::MANAGED_BY;
 use http::Method;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -31,6 +33,8 @@ pub struct Asked {
     pub namespace: String,
     pub name: String,
     pub query: BTreeMap<String, String>,
+    /// Whether only metadata is asked for.
+    pub is_of_metadata: bool,
     pub body: Value,
 }
 
@@ -81,8 +85,15 @@ impl Asked {
             namespace: namespace.to_owned(),
             name: rest.first().copied().unwrap_or_default().to_owned(),
             query,
+            is_of_metadata: false,
             body: serde_json::from_slice(body).unwrap_or_default(),
         }
+    }
+
+    /// Whether it is a listing or watch of our Secrets as the operator may ask for it: by the label, and without values.
+    fn is_of_our_secrets(&self) -> bool {
+        let ours = format!("{MANAGED_BY}={MANAGER}");
+        self.is_of_metadata && self.query.get("labelSelector") == Some(&ours)
     }
 
     pub fn call(&self) -> Call {
@@ -103,6 +114,7 @@ type Id = (&'static str, String, String);
 #[derive(Clone, Debug)]
 pub struct Change {
     pub version: u64,
+    pub resource: &'static str,
     pub kind: &'static str,
     pub object: Value,
 }
@@ -162,11 +174,11 @@ impl ApiServer {
         copy.handle(asked, now)
     }
 
-    /// What a watch from `version` on sees next, as soon as there is something.
-    pub async fn watch(&self, namespace: &str, version: u64) -> Vec<Change> {
+    /// What a watch on `resource` from `version` on sees next, as soon as there is something.
+    pub async fn watch(&self, resource: &'static str, namespace: &str, version: u64) -> Vec<Change> {
         loop {
             let changed = self.changed.notified();
-            let seen = self.changes_since(version);
+            let seen = self.changes_of(resource, version);
             let ours: Vec<Change> = seen
                 .into_iter()
                 .filter(|change| namespace.is_empty() || change.object["metadata"]["namespace"] == namespace)
@@ -180,9 +192,15 @@ impl ApiServer {
 
     /// Changes of resources after `version`.
     pub fn changes_since(&self, version: u64) -> Vec<Change> {
+        self.changes_of(ROTATIONS, version)
+    }
+
+    /// Changes of objects of one kind after `version`; of Secrets, of those with our label, and no more than a watch tells.
+    pub fn changes_of(&self, resource: &'static str, version: u64) -> Vec<Change> {
         let state = self.state.lock().unwrap();
         let seen = state.changes.partition_point(|change| change.version <= version);
-        state.changes[seen..].to_vec()
+        let seen = state.changes[seen..].iter();
+        seen.filter(|change| change.resource == resource).cloned().collect()
     }
 
     pub fn version(&self) -> u64 {
@@ -313,7 +331,9 @@ impl State {
                 Some(object) => (200, object.clone()),
                 None => not_found(asked),
             },
-            (ROTATIONS, Verb::List) => self.list(asked),
+            (ROTATIONS, Verb::List) => self.list(asked, Value::clone),
+            (SECRETS, Verb::Watch) if asked.is_of_our_secrets() => (200, Value::Null), // what it tells is told elsewhere
+            (SECRETS, Verb::List) if asked.is_of_our_secrets() => self.list(asked, metadata_of),
             (SECRETS, Verb::Create) => {
                 let name = asked.body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
                 let id = (SECRETS, asked.namespace.clone(), name);
@@ -367,7 +387,7 @@ impl State {
         }
     }
 
-    fn list(&self, asked: &Asked) -> Answer {
+    fn list(&self, asked: &Asked, shown: impl Fn(&Value) -> Value) -> Answer {
         let limit = asked
             .query
             .get("limit")
@@ -380,6 +400,7 @@ impl State {
             .filter(|((kind, namespace, _), _)| {
                 *kind == asked.resource && (asked.namespace.is_empty() || *namespace == asked.namespace)
             })
+            .filter(|(_, object)| asked.resource != SECRETS || is_labelled(object))
             .filter(|((_, namespace, name), _)| after.is_none_or(|after| format!("{namespace}/{name}") > *after))
             .collect();
         found.sort_by_key(|((_, namespace, name), _)| format!("{namespace}/{name}"));
@@ -389,7 +410,7 @@ impl State {
             .last()
             .filter(|_| more)
             .map(|((_, namespace, name), _)| format!("{namespace}/{name}"));
-        let items: Vec<&Value> = found.iter().map(|(_, object)| *object).collect();
+        let items: Vec<Value> = found.iter().map(|(_, object)| shown(object)).collect();
         let body = json!({
             "apiVersion": "appcode.dev/v1alpha1", "kind": "AppCodeRotationList",
             "metadata": { "resourceVersion": self.version.to_string(), "continue": next.unwrap_or_default() },
@@ -496,12 +517,35 @@ impl State {
     }
 
     fn announce(&mut self, resource: &'static str, kind: &'static str, mut object: Value) {
-        if resource == ROTATIONS {
-            let version = self.version;
-            object["metadata"]["resourceVersion"] = json!(version.to_string());
-            self.changes.push(Change { version, kind, object });
+        let version = self.version;
+        let kind = match resource {
+            ROTATIONS => kind,
+            // One that loses the label is gone for who watches that.
+            SECRETS if is_labelled(&object) => kind,
+            SECRETS => "DELETED",
+            _ => return,
+        };
+        object["metadata"]["resourceVersion"] = json!(version.to_string());
+        if resource == SECRETS {
+            object = metadata_of(&object);
         }
+        self.changes.push(Change {
+            version,
+            resource,
+            kind,
+            object,
+        });
     }
+}
+
+/// An object as it is shown to who asks for metadata only.
+fn metadata_of(object: &Value) -> Value {
+    json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": object["metadata"]})
+}
+
+/// Whether it bears the operator's label.
+fn is_labelled(object: &Value) -> bool {
+    object["metadata"]["labels"][MANAGED_BY] == MANAGER
 }
 
 fn has_finalizers(object: &Value) -> bool {

@@ -17,7 +17,7 @@ use jiff::SignedDuration;
 use serde_json::Value;
 
 use super::Stage;
-use super::api_server::ROTATIONS;
+use super::api_server::{ROTATIONS, SECRETS};
 use super::clock::ProcessClock;
 use super::cloud::{CloudHandle, DirectAppCodes, Struck};
 use super::gate::ProcessId;
@@ -126,8 +126,9 @@ pub struct Process {
 impl Process {
     /// Brings the watch up to date.
     pub fn sync(&mut self, stage: &Stage) {
-        for change in stage.api.changes_since(self.seen) {
-            self.seen = change.version;
+        let since = self.seen;
+        self.seen = stage.api.version();
+        for change in stage.api.changes_since(since) {
             let notice = notice(change.object);
             if change.kind == "DELETED" {
                 self.ctx.deleted(&notice.key());
@@ -135,6 +136,19 @@ impl Process {
                 self.ctx.queue.apply(&notice, false, 1);
             }
         }
+        if let Some(lookout) = &self.ctx.lookout {
+            for change in stage.api.changes_of(SECRETS, since) {
+                let text = |field: &str| change.object["metadata"][field].as_str().unwrap_or_default().to_owned();
+                let version = (change.kind != "DELETED").then(|| text("resourceVersion"));
+                lookout.changed(&text("namespace"), &text("name"), version.as_deref());
+            }
+        }
+    }
+
+    /// Gives turns to those whose Secret others have changed; how long there is nothing to do for that.
+    pub fn wake(&self) -> Duration {
+        let lookout = self.ctx.lookout.as_ref();
+        lookout.map_or(Duration::MAX, |lookout| lookout.wake(&self.ctx.queue).1)
     }
 }
 
@@ -175,6 +189,7 @@ fn settings(stage: &Stage) -> Settings {
         grace: Duration::from_secs(20),
         prompt: Duration::from_secs(5),
         watch_request: Duration::from_secs(240),
+        watch_secrets: false,
         resource_metrics: 1000,
         instance: "operator-0".into(),
     }

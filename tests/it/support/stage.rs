@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use appcode_operator::verification::Probe;
 use cloud_simulator::{Behaviour, Clock, Cloud, NewApp, Options, Simulator, User};
+use http::header::ACCEPT;
 use http::{Request, Response};
 use k8s_openapi::ByteString;
 use kube::client::Body;
@@ -150,8 +151,16 @@ impl Stage {
         let uri = &parts.uri;
         let mut asked = Asked::parse(&parts.method, uri.path(), uri.query().unwrap_or_default(), &body);
         asked.by = process;
+        let accept = parts.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+        asked.is_of_metadata = accept.is_some_and(|accept| accept.contains("as=PartialObjectMetadata"));
         if asked.verb == Verb::Watch && asked.resource == ROTATIONS {
             return Ok(self.watch(&asked).await);
+        }
+        if asked.verb == Verb::Watch && asked.resource == SECRETS {
+            return Ok(match self.handle(&asked) {
+                (200, _) => self.watch(&asked).await,
+                (code, body) => respond(code, body.to_string()),
+            });
         }
         self.gate.pass(process, None).await;
         let strike = self.script.enter(asked.call());
@@ -187,7 +196,10 @@ impl Stage {
 
     async fn watch(&self, asked: &Asked) -> Response<Body> {
         let version = asked.query.get("resourceVersion").and_then(|text| text.parse().ok());
-        let changes = self.api.watch(&asked.namespace, version.unwrap_or_default()).await;
+        let changes = self
+            .api
+            .watch(asked.resource, &asked.namespace, version.unwrap_or_default())
+            .await;
         let line = |change: super::api_server::Change| {
             format!("{}\n", json!({ "type": change.kind, "object": change.object }))
         };

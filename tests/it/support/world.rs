@@ -87,9 +87,10 @@ impl World {
     /// Takes the next turn if one is due; else tells how long there is none. A crash ends the process in the turn.
     async fn step(&mut self, trace: &mut Trace) -> Option<Duration> {
         self.process.sync(&self.stage);
+        let alarm = self.process.wake();
         let turn = match self.ctx.queue.pop() {
             Ok(turn) => turn,
-            Err(wait) => return Some(wait),
+            Err(wait) => return Some(wait.min(alarm)),
         };
         trace.turns += 1;
         let stage = Arc::clone(&self.stage);

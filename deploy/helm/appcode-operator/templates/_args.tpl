@@ -4,6 +4,9 @@
 {{- range .Values.watchNamespaces -}}
 {{- $args = append $args (printf "--watch-namespace=%s" .) -}}
 {{- end -}}
+{{- if .Values.rbac.watchSecrets -}}
+{{- $args = append $args "--watch-secrets" -}}
+{{- end -}}
 {{- range .Values.cloud.allowEndpoints -}}
 {{- $args = append $args (printf "--allow-endpoint=%s" .) -}}
 {{- end -}}

@@ -1,4 +1,5 @@
-{{/* Exactly the verbs that are used. Secrets are never listed or watched: who may do that reads them all. */}}
+{{/* Exactly the verbs that are used. Secrets are not listed or watched: who may do that reads them all. The exception is a role of
+its own, which is off by default. */}}
 {{- define "appcode-operator.rules" -}}
 # list and watch: to know when to look at a resource. get: what decides is read live. patch: for the finalizer
 # appcode.dev/retirement only, under the resourceVersion, from before a second code is added until the first one is
@@ -44,6 +45,15 @@
 - apiGroups: [apps]
   resources: [daemonsets]
   verbs: [get, patch]
+{{- end -}}
+
+{{/* Optional, since whoever may list or watch Secrets may read them all. */}}
+{{- define "appcode-operator.watchSecretsRules" -}}
+# list and watch: the operator's own Secrets, by their label and without their values, to repair one within seconds. Rights
+# can be limited neither to a label nor to metadata, so this one is to read every Secret in its scope.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [list, watch]
 {{- end -}}
 
 {{/* In the release's namespace only. */}}
