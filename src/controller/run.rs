@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kube::Api;
-use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -15,10 +14,14 @@ use super::lookout::Watch;
 use super::notice::Notice;
 use super::{Context, Error, HELD_RETRY, Next, Turn, UNSEEN_RETRY, pause_after, reconcile, span_of};
 use crate::health::Health;
+use crate::limits::backoff;
 use crate::telemetry::causes;
 
 /// Objects in one page of the listing: few enough that a page is a small part of resident memory.
 pub(super) const PAGE_SIZE: u32 = 100;
+
+/// The first pause after a failure of the watch, and the longest. A trigger waits as long once the server is back.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// Works until `shutdown`, then carries through what has started.
 ///
@@ -82,16 +85,19 @@ impl Feed {
         };
         let seconds = u32::try_from(self.ctx.settings.watch_request.as_secs()).unwrap_or(u32::MAX);
         let config = watcher::Config::default().page_size(PAGE_SIZE).timeout(seconds.max(1));
-        let mut events = watcher(api, config).default_backoff().boxed();
+        let mut events = watcher(api, config).boxed();
         let mut round = 0_u32;
         let mut was_listed = false;
-        let mut is_broken = false;
+        let mut failures = 0_u32;
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
-                    self.health.answered(self.source.as_deref());
-                    if std::mem::take(&mut is_broken) {
-                        tracing::info!("the watch works again");
+                    // A listing begins before the server is asked for it, so that its begin says nothing of the server.
+                    if !matches!(event, Event::Init) {
+                        self.health.answered(self.source.as_deref());
+                        if std::mem::take(&mut failures) > 0 {
+                            tracing::info!("the watch works again");
+                        }
                     }
                     self.take(event, &mut round, &mut was_listed);
                 }
@@ -99,11 +105,14 @@ impl Feed {
                     self.health.failed(self.source.as_deref());
                     let error = causes(&error);
                     // A server that is away for long is told of once; `/readyz` says how it is now.
-                    if std::mem::replace(&mut is_broken, true) {
+                    if failures > 0 {
                         tracing::debug!(%error, "the watch failed again");
                     } else {
                         tracing::warn!(%error, "the watch failed; it is started again until it works");
                     }
+                    failures = failures.saturating_add(1);
+                    let pause = backoff(failures, self.ctx.draw_share(), PAUSES.0, PAUSES.1);
+                    self.ctx.clock.sleep(pause).await;
                 }
             }
         }

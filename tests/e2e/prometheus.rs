@@ -63,6 +63,7 @@ impl Server {
         };
         server.scrape(target);
         server.url = format!("http://{}", server.address().await);
+        server.ready().await;
         server
     }
 
@@ -90,6 +91,22 @@ impl Server {
                 return address.trim().to_owned();
             }
             assert!(start.elapsed() < PATIENCE, "Prometheus does not listen: {log}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// It listens before it can answer.
+    async fn ready(&self) {
+        let start = Instant::now();
+        let url = format!("{}/-/ready", self.url);
+        while !self
+            .client
+            .get(&url)
+            .send()
+            .await
+            .is_ok_and(|answer| answer.status().is_success())
+        {
+            assert!(start.elapsed() < PATIENCE, "Prometheus does not get ready");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }

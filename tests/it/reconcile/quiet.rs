@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use appcode_operator::api::ConditionType;
-use appcode_operator::clock::{Clock, SystemClock};
-use appcode_operator::controller::{Cluster, Context, run};
+use appcode_operator::controller::run;
 use appcode_operator::health::Health;
 use appcode_operator::modelarts::{App, AppCode, AppCodes, CloudError, Echo, Target};
 use async_trait::async_trait;
@@ -18,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::api_server::{EVENTS, ROTATIONS, SECRETS};
 use crate::support::cloud::DirectAppCodes;
-use crate::support::prober::Gateway;
 use crate::support::script::{Call, Verb};
 use crate::support::stage::NAME;
 use crate::support::{Stage, World};
@@ -159,19 +157,7 @@ async fn the_running_operator_serves_every_resource_and_no_more_than_allowed_at_
         now: AtomicUsize::new(0),
         most: AtomicUsize::new(0),
     });
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-    let cluster = Cluster::new(stage.client(), Duration::from_secs(10));
-    let settings = world.make.settings.clone();
-    let metrics = Arc::default();
-    let ctx = Arc::new(Context::new(
-        cluster,
-        Arc::clone(&gauge) as _,
-        Arc::new(Gateway::of(&stage)),
-        clock,
-        settings,
-        metrics,
-        Some(1),
-    ));
+    let ctx = world.make.on_the_machine(&stage, Arc::clone(&gauge) as _);
     let (health, shutdown) = (Health::of(&ctx), CancellationToken::new());
     let running = tokio::spawn(run(Arc::clone(&ctx), Arc::clone(&health), shutdown.clone()));
 
@@ -197,6 +183,39 @@ async fn the_running_operator_serves_every_resource_and_no_more_than_allowed_at_
     shutdown.cancel();
     running.await.unwrap();
     world.assert_sound();
+    assert_eq!(world.mutations(), 0);
+}
+
+#[tokio::test]
+async fn a_listing_that_is_refused_is_no_sign_of_life_and_is_asked_for_less_and_less() {
+    let world = World::direct();
+    let stage = Arc::clone(&world.stage);
+    stage.create_rotation(|_| ());
+    stage.api.revoke(ROTATIONS, Verb::List, true);
+    let cloud = DirectAppCodes {
+        stage: Arc::clone(&stage),
+    };
+    let ctx = world.make.on_the_machine(&stage, Arc::new(cloud));
+    let (health, shutdown) = (Health::of(&ctx), CancellationToken::new());
+    let running = tokio::spawn(run(Arc::clone(&ctx), Arc::clone(&health), shutdown.clone()));
+    let refused = |stage: &Stage| {
+        let asked = stage.api.asked();
+        asked.iter().filter(|asked| asked.verb == Verb::List).count()
+    };
+    let quiet = std::cell::Cell::new(Duration::ZERO);
+    until(&stage, |stage| {
+        let now = health.quiet_for();
+        assert!(now >= quiet.replace(now), "a refused listing passed for an answer");
+        refused(stage) >= 4
+    })
+    .await;
+    assert!(!health.is_watching() && !health.can_lead());
+
+    stage.api.revoke(ROTATIONS, Verb::List, false);
+    until(&stage, |_| world.is_ready()).await;
+    assert!(health.is_watching() && health.can_lead());
+    shutdown.cancel();
+    running.await.unwrap();
     assert_eq!(world.mutations(), 0);
 }
 

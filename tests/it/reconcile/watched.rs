@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use appcode_operator::clock::{Clock, SystemClock};
-use appcode_operator::controller::{Cluster, Context, run};
+use appcode_operator::controller::run;
 use appcode_operator::health::Health;
 use appcode_operator::metrics::Format;
 use cloud_simulator::Operation;
@@ -16,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 use crate::support::World;
 use crate::support::api_server::SECRETS;
 use crate::support::cloud::DirectAppCodes;
-use crate::support::prober::Gateway;
 use crate::support::script::{Act, Call, Moment, Strike, Verb};
 use crate::support::stage::{NAME, NAMESPACE, Stage};
 
@@ -141,25 +139,15 @@ async fn a_fight_over_the_secret_ends_in_few_repairs_an_hour() {
 
 #[tokio::test]
 async fn a_watch_that_is_forbidden_changes_nothing_else_and_works_as_soon_as_it_may() {
-    let world = World::direct();
+    let mut world = World::direct();
     let stage = Arc::clone(&world.stage);
     stage.create_rotation(|_| ());
     stage.api.revoke(SECRETS, Verb::List, true);
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-    let mut settings = world.make.settings.clone();
-    settings.watch_secrets = true;
+    world.make.settings.watch_secrets = true;
     let cloud = DirectAppCodes {
         stage: Arc::clone(&stage),
     };
-    let ctx = Arc::new(Context::new(
-        Cluster::new(stage.client(), Duration::from_secs(10)),
-        Arc::new(cloud),
-        Arc::new(Gateway::of(&stage)),
-        clock,
-        settings,
-        Arc::default(),
-        Some(1),
-    ));
+    let ctx = world.make.on_the_machine(&stage, Arc::new(cloud));
     let (health, shutdown) = (Health::of(&ctx), CancellationToken::new());
     let running = tokio::spawn(run(Arc::clone(&ctx), Arc::clone(&health), shutdown.clone()));
     let up = || {

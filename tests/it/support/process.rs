@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use appcode_operator::clock::SystemClock;
 use appcode_operator::controller::{Cluster, Context, Decide, Notice, Settings};
 use appcode_operator::endpoint::{Endpoint, EndpointRules};
 use appcode_operator::identity::Identity;
@@ -73,6 +74,19 @@ impl Make {
             process.ctx.queue.apply(&notice(object), true, 1);
         }
         process
+    }
+
+    /// A process on the machine's clock, for what runs by itself.
+    pub fn on_the_machine(&self, stage: &Arc<Stage>, cloud: Arc<dyn AppCodes>) -> Arc<Context> {
+        Arc::new(Context::new(
+            Cluster::new(stage.client(), self.deadline),
+            cloud,
+            Arc::new(Gateway::of(stage)),
+            Arc::new(SystemClock::start()),
+            self.settings.clone(),
+            Arc::default(),
+            Some(1),
+        ))
     }
 
     /// The random numbers of a process follow from its number.
