@@ -277,8 +277,8 @@ fn what_is_only_about_to_be_taken_over_is_not_ones_own() {
     assert!(view.own().is_none() && view.ours().is_some());
     // It is blank while nobody has recorded anything on it.
     let of = |is_inherited, record| OurSecret {
-        is_inherited,
         record,
+        is_inherited,
         ..ours(|_| {})
     };
     let new = || Record::new(app("app"));

@@ -43,7 +43,7 @@ fn corrected(asker: Asker<'_>, is_made: bool, present: &[Value]) -> Option<Vec<V
     };
     let secret = secret(&json!({ "ownerReferences": present, "annotations": mark }));
     let extras = Extras::read(&secret, None, asker);
-    assert!(!extras.owners.is_some() || extras.is_astray);
+    assert!(extras.owners.is_none() || extras.is_astray);
     let patch = owners_patch("7", &extras.owners?);
     assert_eq!(patch["metadata"]["resourceVersion"], "7");
     Some(patch["metadata"]["ownerReferences"].as_array().unwrap().clone())
@@ -78,7 +78,7 @@ fn a_secret_that_goes_with_its_resource_has_it_for_its_owner_once() {
         json!({"apiVersion": "apps/v1"}),
     ] {
         let anothers = reference(&anothers);
-        assert_eq!(of(&[anothers.clone()]), Some(vec![anothers, ours()]));
+        assert_eq!(of(std::slice::from_ref(&anothers)), Some(vec![anothers, ours()]));
     }
 }
 
@@ -251,7 +251,7 @@ fn a_new_secret_is_made_as_its_layout_wants_it() {
         kind: SecretType::BasicAuth,
         ..Asker::of("ns/name", &app, "password")
     };
-    let make = |layout: &Layout| {
+    let secret_of = |layout: &Layout| {
         new_secret(
             "ns",
             "target",
@@ -260,7 +260,7 @@ fn a_new_secret_is_made_as_its_layout_wants_it() {
             First::of(layout, asker, "shop"),
         )
     };
-    let made = make(&layout);
+    let made = secret_of(&layout);
     assert_eq!(made.type_.as_deref(), Some("kubernetes.io/basic-auth"));
     assert_eq!(
         made.data,
@@ -273,7 +273,7 @@ fn a_new_secret_is_made_as_its_layout_wants_it() {
     assert_eq!(rendered.data, ["username"], "it is ours, and still to be written");
     assert!(found.extras.is_made && found.unfit.is_none());
     // One that others are to make is not ours to delete later.
-    let merged = make(&Layout {
+    let merged = secret_of(&Layout {
         creation: CreationPolicy::Merge,
         ..layout
     });
