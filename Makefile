@@ -47,7 +47,7 @@ fuzz: ## CASES=1000000 random cases of each fuzz target, on any toolchain; FUZZ_
 # Few cases, always the same and not shrunk: a mutant that only chance would find is one that a table should find.
 MUTANTS := PROPTEST_CASES=100 PROPTEST_RNG_SEED=1 PROPTEST_MAX_SHRINK_ITERS=0
 
-mutants: ## Every small change of what decides, which a unit test has to notice (cargo-mutants, an hour or two); SHARD=0/8 tries some
+mutants: ## Every small change of what decides, which a unit test has to notice (cargo-mutants, half a day); SHARD=0/8 tries some
 	env $(MUTANTS) cargo mutants --no-shuffle --timeout 60 --output $(TARGET) $(if $(SHARD),--sharding round-robin --shard $(SHARD))
 
 fmt: ## Format the code

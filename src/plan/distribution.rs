@@ -37,9 +37,9 @@ impl Planner<'_> {
     /// does not wait for them: a workload that is stuck must not protect a leaked code.
     pub(super) fn distribution(&self) -> Option<Step> {
         let step = self.next_of_distribution().filter(|_| self.is_secret_in_order())?;
-        let Step::Linger { after, .. } = &step else {
+        if !matches!(step, Step::Linger { .. }) {
             return Some(step);
-        };
+        }
         let next = if self.is_retirement_pending() {
             None
         } else {
@@ -47,7 +47,7 @@ impl Planner<'_> {
         };
         match next {
             Some(due @ (Step::WriteIntent { .. } | Step::Hold)) => Some(due),
-            Some(Step::Wait { after: sooner, .. }) if sooner < *after => self.released(Some(step.sooner(sooner))),
+            Some(Step::Wait { after, .. }) => self.released(Some(step.sooner(after))),
             _ => self.released(Some(step)),
         }
     }

@@ -32,14 +32,16 @@ impl Planner<'_> {
         self.story.retargeted || self.wanted.initial.unwrap_or(default) == InitialRotation::Immediate
     }
 
-    /// The seed is another one than was last taken into account, and not simply the current code.
+    /// The seed is another one than was last taken into account, and not simply the current code. While a code is still
+    /// to be retired the current one is looked after; another seed has its turn after that.
     pub(super) fn is_seed_changed(&self) -> bool {
-        let Some(seed) = self.wanted.seed.fingerprint() else {
-            return false;
-        };
-        // While a code is still to be retired the current one is looked after; another seed has its turn after that.
-        let is_new = !self.story.is_seed(seed) && !self.story.is_current(Some(seed));
-        is_new && !self.is_start() && !self.is_retirement_pending()
+        self.is_seed_new() && !self.is_retirement_pending()
+    }
+
+    /// The same, whether or not it has its turn by now.
+    pub(super) fn is_seed_new(&self) -> bool {
+        let is_new = |seed| !self.story.is_seed(seed) && !self.story.is_current(Some(seed));
+        self.wanted.seed.fingerprint().is_some_and(is_new) && !self.is_start()
     }
 
     /// The code that is current, or that a start begins with; `None` only for an app without codes.

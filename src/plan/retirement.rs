@@ -141,11 +141,7 @@ impl Planner<'_> {
             return Some(Step::Mutate(intent.clone()));
         }
         // Whoever reads the Secret must have another code that works.
-        let held = self
-            .o
-            .secret
-            .own()
-            .filter(|secret| secret.locked.is_none() && secret.is_in_sync());
+        let held = self.o.secret.own().filter(|secret| secret.is_in_sync());
         let held = held
             .and_then(|secret| secret.code)
             .filter(|code| app.codes.contains(code));

@@ -18,6 +18,7 @@ mod retirement;
 mod siblings;
 mod start;
 mod story;
+mod target;
 mod upkeep;
 
 use jiff::{SignedDuration, Timestamp};

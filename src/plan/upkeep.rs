@@ -112,12 +112,11 @@ impl Planner<'_> {
     fn record_of(&self, current: Fingerprint) -> Record {
         let record = self.record();
         let is_start = self.is_start();
+        let seed = self.wanted.seed.fingerprint().filter(|_| !self.is_seed_new());
         Record {
-            app: self.wanted.app.clone(),
-            number: self.story.number,
             fingerprint: Some(current),
             rotated_at: if is_start { None } else { self.story.rotated_at },
-            seed: self.wanted.seed.fingerprint().or(record.seed),
+            seed: seed.or(record.seed),
             handled_trigger: if is_start {
                 self.wanted.trigger.clone()
             } else {

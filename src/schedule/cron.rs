@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-use croner::parser::{CronParser, Seconds, Year};
 use jiff::civil::{self, DateTime};
 use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 use jiff::{SignedDuration, Timestamp};
@@ -57,7 +56,7 @@ impl Cron {
             "@yearly" | "@annually" => "0 0 1 1 *",
             _ => text,
         };
-        let pattern = is_well_formed(fields).then(|| parser().parse(fields).ok()).flatten()?;
+        let pattern = is_well_formed(fields).then(|| fields.parse().ok()).flatten()?;
         Some(Self {
             text: text.into(),
             pattern: Arc::new(pattern),
@@ -156,13 +155,6 @@ impl Cron {
             }
         }
     }
-}
-
-fn parser() -> CronParser {
-    CronParser::builder()
-        .seconds(Seconds::Disallowed)
-        .year(Year::Disallowed)
-        .build()
 }
 
 /// Whether this is a pattern as documented, ranges of numbers aside. The parser takes more than that: years, `W`, `#`,

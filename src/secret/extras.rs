@@ -118,7 +118,7 @@ impl Owner {
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        let is_blocking = |owner: &Self| owner.block_owner_deletion == Some(true);
+        let is_blocking = |owner: &Self| owner.block_owner_deletion.unwrap_or_default();
         (&self.api_version, &self.name, &self.uid) == (&other.api_version, &other.name, &other.uid)
             && self.controller == other.controller
             && is_blocking(self) == is_blocking(other)
@@ -384,3 +384,6 @@ fn change<T>(gone: &[String], new: BTreeMap<String, T>) -> BTreeMap<String, Opti
     gone.chain(new.into_iter().map(|(key, value)| (key, Some(value))))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -187,7 +187,19 @@ fn a_secret_is_locked_for_what_forbids_to_write_it() {
     let SecretView::Ours(strict) = SecretView::Ours(typed).strict() else {
         panic!("not ours")
     };
-    assert_eq!(strict.locked, Some("its type is not Opaque"));
+    assert_eq!((strict.locked, strict.unfit), (Some("its type is not Opaque"), None));
+    // A Secret that spec names no longer may have any type that an earlier spec can have asked for.
+    let app = app("app");
+    let former = |kind: &str| {
+        let secret = secret(|secret| secret.type_ = Some(kind.into()));
+        let asker = Asker {
+            creation: None,
+            ..Asker::of("ns/name", &app, "appCode")
+        };
+        view(Some(&secret), asker).ours().unwrap().unfit
+    };
+    assert_eq!((former("Opaque"), former("kubernetes.io/basic-auth")), (None, None));
+    assert!(former("kubernetes.io/tls").is_some());
 }
 
 #[test]
@@ -263,6 +275,64 @@ fn what_is_only_about_to_be_taken_over_is_not_ones_own() {
         secret.is_inherited = true;
     }
     assert!(view.own().is_none() && view.ours().is_some());
+    // It is blank while nobody has recorded anything on it.
+    let of = |is_inherited, record| OurSecret {
+        record,
+        is_inherited,
+        ..ours(|_| {})
+    };
+    let new = || Record::new(app("app"));
+    assert!(of(true, new()).is_blank() && !of(true, full()).is_blank() && !of(false, new()).is_blank());
+}
+
+#[test]
+fn what_another_object_controls_is_merged_into_at_most() {
+    use CreationPolicy::{Adopt, Create, Merge};
+    let taken_over = |creation, is_controlled: bool| {
+        let owner = json!({"apiVersion": "v1", "kind": "A", "name": "a", "uid": "1", "controller": is_controlled});
+        let secret: Secret = serde_json::from_value(json!({"metadata": {"ownerReferences": [owner]}})).unwrap();
+        let app = app("app");
+        let asker = Asker {
+            creation: Some(creation),
+            ..Asker::of("ns/name", &app, "appCode")
+        };
+        view(Some(&secret), asker)
+    };
+    assert!(taken_over(Adopt, false).ours().is_some() && taken_over(Adopt, true).ours().is_none());
+    assert!(taken_over(Merge, true).ours().is_some());
+    let why = "it was not made by this operator";
+    assert_eq!(taken_over(Create, false), SecretView::Foreign { why });
+}
+
+#[test]
+fn the_code_before_works_while_it_is_listed_and_still_to_be_retired() {
+    let record = |step, fingerprint| Record {
+        fingerprint: Some(print(fingerprint)),
+        intent: Some(Intent {
+            strategy: Strategy::Overlap,
+            ..intent(4, step)
+        }),
+        ..full()
+    };
+    use RotationStep::{Distributed, Retired};
+    let both = [print("code"), print("old")];
+    let works = |record: &Record, listed: &[Fingerprint]| record.working_previous(listed).is_some();
+    assert_eq!(record(Distributed, "code").working_previous(&both), Some(print("old")));
+    assert!(!works(&record(Distributed, "code"), &[print("code")]));
+    assert!(!works(&record(Retired, "code"), &both));
+    assert!(
+        !works(&record(Distributed, "old"), &both),
+        "a restored Secret holds it as its own"
+    );
+    // What is rendered depends on it.
+    let shape = |layout: &Layout, step| record(step, "code").shape(layout, "appCode", None, &both);
+    let layout = Layout {
+        previous_key: Some("previous".into()),
+        ..Layout::default()
+    };
+    assert!(shape(&layout, Retired).is_some());
+    assert_ne!(shape(&layout, Retired), shape(&layout, Distributed));
+    assert_eq!(shape(&Layout::default(), Distributed), None);
 }
 
 #[test]
@@ -284,6 +354,10 @@ fn a_patch_removes_the_former_key_only_where_it_is_another() {
     assert!(without.get("data").is_none());
     assert_eq!(without["metadata"]["annotations"][NUMBER], "4");
     assert_eq!(without["metadata"]["annotations"][RESOURCE], "ns/name");
+    let mut marked = without;
+    mark(&mut marked);
+    assert_eq!(marked["metadata"]["labels"], json!({ MANAGED_BY: MANAGER }));
+    assert_eq!(marked["metadata"]["resourceVersion"], "42");
 }
 
 #[test]

@@ -270,3 +270,51 @@ fn a_restart_is_delayed_by_ten_minutes_at_most() {
         );
     }
 }
+
+#[test]
+fn what_is_asked_of_the_secret_fits_together() {
+    for (target, words) in [
+        (json!({"key": "a", "previousKey": "a"}), Some(PREVIOUS_IS_ANOTHER_KEY)),
+        (json!({"key": "a", "previousKey": "b"}), None),
+        (
+            json!({"key": "a", "template": {"data": {"a": ""}}}),
+            Some(KEY_NOT_TEMPLATE),
+        ),
+        (
+            json!({"previousKey": "b", "template": {"data": {"b": ""}}}),
+            Some(KEY_NOT_TEMPLATE),
+        ),
+        (json!({"previousKey": "b", "template": {"data": {"c": ""}}}), None),
+        (
+            json!({"template": {"type": "kubernetes.io/basic-auth"}}),
+            Some(BASIC_AUTH_KEYS),
+        ),
+        (
+            json!({"key": "password", "template": {"type": "kubernetes.io/basic-auth"}}),
+            None,
+        ),
+        (
+            json!({"template": {"type": "kubernetes.io/basic-auth", "data": {"username": ""}}}),
+            None,
+        ),
+        (json!({"template": {"type": "Opaque"}}), None),
+        (
+            json!({"deletionPolicy": "Delete", "creationPolicy": "Adopt"}),
+            Some(DELETE_NEEDS_CREATE),
+        ),
+        (json!({"deletionPolicy": "Delete"}), None),
+        (json!({"deletionPolicy": "Retain", "creationPolicy": "Merge"}), None),
+    ] {
+        let expected: Vec<_> = words.map(|words| format!("spec.target: {words}")).into_iter().collect();
+        assert_eq!(problems(&json!({ "target": target }), &rules()), expected, "{target}");
+    }
+    let asked = json!({"target": {"previousKey": "b", "creationPolicy": "Merge"}});
+    let layout = validate(&resource(&asked), &rules()).unwrap().layout;
+    assert_eq!(
+        (layout.previous_key.as_deref(), layout.creation),
+        (Some("b"), CreationPolicy::Merge)
+    );
+    let broken = json!({"target": {"template": {"data": {"c": "{{"}}}});
+    let found = validate(&resource(&broken), &rules()).err().unwrap();
+    assert_eq!((found.len(), found[0].reason), (1, Reason::TemplateInvalid));
+}

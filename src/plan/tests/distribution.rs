@@ -490,3 +490,55 @@ fn a_rotation_that_is_due_does_not_wait_for_consumers_unless_a_code_is_to_be_ret
     reading(&mut o).unaddressable = vec![code(2)];
     assert_eq!(decided(&o), "linger RollingOut");
 }
+
+#[test]
+fn what_needs_nothing_of_the_cloud_does_not_wait_for_it() {
+    fn away(o: &mut Observed) {
+        o.cloud = Cloud::Failed(Failure {
+            reason: Reason::Retrying,
+            message: "no answer".into(),
+            request_id: None,
+            is_final: false,
+            after: None,
+        });
+    }
+    check(
+        || {
+            let mut o = with_overlap();
+            away(&mut o);
+            o
+        },
+        &[
+            ("to be tried", |_| {}, "verify"),
+            ("to be restarted", unverified, "look"),
+            ("to be waited for", |o| tried(o, 0, 0, refused()), "retry"),
+            (
+                "a newer code is to be saved first",
+                |o| {
+                    o.memory.held = Some(Held {
+                        intent: intent(o).clone(),
+                        code: code(3),
+                    });
+                },
+                "retry",
+            ),
+            (
+                "the Secret is to be mended first",
+                |o| ours(&mut o.secret).code = Some(code(1)),
+                "retry",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_code_on_its_way_is_looked_at_again_soon_whatever_else_is_waited_for() {
+    let pause = |change: fn(&mut Observed)| {
+        let mut o = with_overlap();
+        change(&mut o);
+        distribution_pause(&o, now())
+    };
+    assert_eq!(pause(|o| rotated(o, 1, 400)), Some(secs(100)));
+    assert_eq!(pause(|o| intent(o).step = RotationStep::Distributed), None);
+    assert_eq!(pause(|o| ours(&mut o.secret).code = Some(code(1))), None);
+}

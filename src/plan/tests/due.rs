@@ -325,3 +325,19 @@ fn an_intent_says_all_that_was_known() {
     let (_, intent) = started(&o);
     assert_eq!((intent.call, intent.base, intent.number), (Call::Add, None, 1));
 }
+
+#[test]
+fn what_earlier_rotations_left_is_told_of_while_it_is_listed_and_not_replaced() {
+    let o = with(|o| {
+        ask(o);
+        list(o, &[1, 2, 3]);
+        let mut old = intent(&mut begun()).clone();
+        (old.number, old.step) = (0, RotationStep::Persisted);
+        old.unclaimed = vec![code(2), code(9)];
+        ours(&mut o.secret).record.intent = Some(old);
+        o.status.unclaimed = [1, 3].map(|number| code(number).short()).into();
+    });
+    let mut left = vec![code(2), code(3)];
+    left.sort_unstable();
+    assert_eq!(started(&o).1.unclaimed, left);
+}

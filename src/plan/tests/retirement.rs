@@ -372,6 +372,10 @@ fn the_code_before_is_deleted_after_a_mark() {
     };
     assert_eq!((secret.as_str(), record.intent), ("target", Some(expected)));
     assert_eq!((record.number, record.fingerprint), (1, Some(code(2))));
+    // A Secret that has forgotten which code that is learns it again.
+    let mut o = due();
+    ours(&mut o.secret).record.previous = None;
+    assert!(matches!(plan(&o, now()), Step::WriteIntent { record, .. } if record.previous == Some(code(1))));
     check(
         due,
         &[
@@ -453,6 +457,13 @@ fn a_code_on_which_status_and_the_secret_do_not_agree_is_left() {
         is_left
     );
     assert_eq!(of(|o| ours(&mut o.secret).record.previous = Some(code(9))), is_left);
+    // Wanted back by a spec that names it anew; one that names it still says nothing new.
+    assert_eq!(of(|o| seed(o, 1, false)), is_left);
+    let named_before = |o: &mut Observed| {
+        seed(o, 1, false);
+        ours(&mut o.secret).record.seed = Some(code(1));
+    };
+    assert_eq!(of(named_before), None);
     let claim = |o: &mut Observed| {
         o.siblings = vec![Sibling {
             is_older: false,
@@ -676,4 +687,115 @@ fn each_step_of_a_rotation_says_what_is_left_of_it() {
         (Some(ago(5)), Some(ago(2)))
     );
     assert_eq!(again.step, Distributed);
+}
+
+#[test]
+fn a_code_that_the_cloud_does_not_delete_is_left_after_ten_refusals() {
+    let refused = |times: usize| {
+        let mut o = due();
+        let intent = intent(&mut o).clone();
+        (0..times).for_each(|_| o.memory.refuse(&intent, "no".into()));
+        o
+    };
+    assert_eq!(left(&refused(9)), None);
+    assert_eq!(left(&refused(10)), Some(vec![code(1)]));
+    let mut o = refused(10);
+    o.memory.refusals.as_mut().unwrap().rotation_id = crate::ids::RotationId::from_random(99);
+    assert_eq!(left(&o), None, "another rotation's");
+    let intent = intent(&mut o).clone();
+    o.memory.refuse(&intent, "no".into());
+    assert_eq!(o.memory.refusals(&intent).map(|refusals| refusals.count), Some(1));
+}
+
+#[test]
+fn a_grace_period_of_which_nobody_knows_the_start_counts_from_now() {
+    let noted = |step, distribution: Option<Distribution>| {
+        let mut o = handed_over_since(0);
+        (intent(&mut o).step, intent(&mut o).distribution) = (step, distribution);
+        match plan(&o, now()) {
+            Step::WriteRecord { record, .. } => record.intent.unwrap().distribution.unwrap().distributed_at,
+            other => panic!("nothing is noted: {other:?}"),
+        }
+    };
+    let ahead = Distribution {
+        distributed_at: Some(ago(-50)),
+        ..Distribution::default()
+    };
+    assert_eq!(noted(RotationStep::Distributed, Some(ahead)), Some(now()));
+    assert_eq!(noted(RotationStep::Retiring, None), Some(now()));
+    assert_eq!(
+        noted(RotationStep::Persisted, None),
+        None,
+        "it has to be distributed first"
+    );
+}
+
+#[test]
+fn a_finalizer_that_may_not_be_touched_stops_everything() {
+    let o = with(|o| o.finalizer_refused = Some("no".into()));
+    assert_eq!(decided(&o), "stop FinalizerRefused");
+}
+
+#[test]
+fn a_finalizer_for_another_app_goes_before_the_cloud_is_asked_for_this_one() {
+    fn moved(o: &mut Observed) {
+        let app = other_app();
+        o.status.app = Some(crate::api::AppStatus {
+            endpoint: app.endpoint.clone(),
+            project_id: app.project_id.to_string(),
+            app_id: app.app_id.to_string(),
+        });
+        o.resource.generation += 1;
+        o.resource.has_finalizer = true;
+        o.cloud = Cloud::NotAsked;
+    }
+    check(
+        || with(moved),
+        &[
+            ("nothing is followed", |_| {}, "release"),
+            ("the same app", |o| o.status.app = None, "ask"),
+            ("without a finalizer", |o| o.resource.has_finalizer = false, "ask"),
+            (
+                "a code of this app is to be saved",
+                |o| {
+                    o.memory.held = Some(Held {
+                        intent: intent(&mut begun()).clone(),
+                        code: code(2),
+                    });
+                },
+                "ask",
+            ),
+        ],
+    );
+    assert_eq!(decided(&begun_with(moved)), "ask", "a rotation of this app is open");
+}
+
+#[test]
+fn another_seed_has_its_turn_once_the_code_before_is_retired() {
+    let seeded = || {
+        let mut o = handed_over_since(0);
+        list(&mut o, &[1, 2, 3]);
+        seed(&mut o, 3, false);
+        o
+    };
+    check(
+        seeded,
+        &[
+            ("its turn is to come", |_| {}, "linger Retiring"),
+            (
+                "its turn has come",
+                |o| {
+                    intent(o).step = RotationStep::Retired;
+                    o.limits.minimum_interval = SignedDuration::ZERO;
+                },
+                "intent",
+            ),
+        ],
+    );
+    // What is mended meanwhile does not use it up.
+    let mut o = seeded();
+    ours(&mut o.secret).code = None;
+    assert!(matches!(plan(&o, now()), Step::WriteCode { record, .. } if record.seed.is_none()));
+    seed(&mut o, 2, false);
+    assert!(matches!(plan(&o, now()), Step::WriteCode { record, .. } if record.seed == Some(code(2))));
 }

@@ -121,3 +121,46 @@ fn another_app_is_a_start_by_rotation() {
     assert_eq!(record.handled_trigger.as_deref(), Some("before"));
     assert_eq!(record.handled_request.as_deref(), Some("earlier"));
 }
+
+#[test]
+fn of_several_codes_a_start_takes_the_one_that_stands_in_the_secret_it_takes_over() {
+    let start = || {
+        let mut o = fresh();
+        list(&mut o, &[1, 2]);
+        wanted(&mut o).layout.creation = CreationPolicy::Adopt;
+        let mut taken = settled();
+        let secret = ours(&mut taken.secret);
+        secret.record = Record::new(wanted(&mut o).app.clone());
+        (secret.code, secret.is_inherited) = (Some(code(2)), true);
+        o.secret = taken.secret;
+        o
+    };
+    check(
+        start,
+        &[
+            ("one of them", |_| {}, "write Adopt"),
+            (
+                "none of them",
+                |o| ours(&mut o.secret).code = Some(code(3)),
+                "stop AppCodeAmbiguous",
+            ),
+            (
+                "it may not be taken over",
+                |o| wanted(o).layout.creation = CreationPolicy::Create,
+                "stop AppCodeAmbiguous",
+            ),
+        ],
+    );
+    assert!(matches!(plan(&start(), now()), Step::WriteCode { code: taken, .. } if taken == code(2)));
+}
+
+#[test]
+fn an_answer_is_on_record_once_it_was_taken() {
+    let mut o = fresh();
+    list(&mut o, &[1, 2]);
+    o.resource.adopt = Some(code(2).short());
+    let Step::CreateSecret { record, .. } = plan(&o, now()) else {
+        panic!("{:?}", plan(&o, now()))
+    };
+    assert_eq!((record.fingerprint, record.adopted), (Some(code(2)), Some(code(2))));
+}

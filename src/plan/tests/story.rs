@@ -232,3 +232,19 @@ fn how_a_code_was_learned_is_told_by_who_holds_it() {
     };
     assert_eq!(o.memory.outcome(&other), Outcome::Recovered);
 }
+
+#[test]
+fn a_secret_that_is_only_about_to_be_taken_over_says_nothing_yet() {
+    let blank = |o: &mut Observed, view: fn(&mut Observed) -> &mut SecretView| {
+        let record = Record::new(wanted(o).app.clone());
+        let secret = ours(view(o));
+        (secret.record, secret.is_inherited) = (record, true);
+    };
+    let mut o = with(|o| o.former = o.secret.clone());
+    let book = |o: &Observed| o.book().map(|(book, _)| book);
+    assert_eq!(book(&o), Some(Book::Target));
+    blank(&mut o, |o| &mut o.secret);
+    assert_eq!(book(&o), Some(Book::Former));
+    blank(&mut o, |o| &mut o.former);
+    assert_eq!(book(&o), Some(Book::Target));
+}

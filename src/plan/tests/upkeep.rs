@@ -26,6 +26,14 @@ fn a_secret_that_is_not_as_it_should_be_is_mended() {
                 "write Repair",
             ),
             ("no code", |o| ours(&mut o.secret).code = None, "write Repair"),
+            (
+                "no code, and an answer that names the current one",
+                |o| {
+                    ours(&mut o.secret).code = None;
+                    o.resource.adopt = Some(code(1).short());
+                },
+                "write Repair",
+            ),
             ("another's", |o| ours(&mut o.secret).is_inherited = true, "write Repair"),
             (
                 "behind in its number",

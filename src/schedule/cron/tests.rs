@@ -240,7 +240,7 @@ fn every_change_of_clocks_in_every_zone_is_met_as_the_rule_says() {
             ] {
                 let pattern = parsed
                     .entry(text.clone())
-                    .or_insert_with(|| Arc::new(parser().parse(&text).unwrap()));
+                    .or_insert_with(|| Arc::new(text.parse().unwrap()));
                 let cron = Cron {
                     text: text.as_str().into(),
                     pattern: Arc::clone(pattern),

@@ -415,6 +415,12 @@ async fn a_code_that_is_named_back_as_the_seed_is_not_told_to_be_deleted() {
         world.events()
     );
     assert!(!world.status().unclaimed.contains(&world.fingerprint(&old)));
+    // The rotation that another seed asks for starts from it.
+    world.run_for(SignedDuration::from_mins(30)).await;
+    world.assert_sound();
+    assert_eq!(world.status().rotation_number, Some(2));
+    assert_eq!(world.status().previous.unwrap().fingerprint, world.fingerprint(&old));
+    assert!(world.live().contains(&old));
 }
 
 #[tokio::test]

@@ -144,6 +144,17 @@ fn workloads_ready_says_what_was_seen_at_the_last_look() {
         ours(o).record.intent.as_mut().unwrap().step = RotationStep::Distributed;
     };
     assert_eq!(of(&finished), said("True", Reason::RolledOut));
+    // Nobody waits for them any more, or they may be others by now.
+    let let_go = |o: &mut Observed| {
+        finished(o);
+        was("False")(o);
+    };
+    assert_eq!(of(&let_go), said("Unknown", Reason::NotVerified));
+    let edited = |o: &mut Observed| {
+        finished(o);
+        o.resource.generation += 1;
+    };
+    assert_eq!(of(&edited), said("Unknown", Reason::NotVerified));
     let nothing = |o: &mut Observed| {
         was("True")(o);
         wanted(o).handover.restarts.clear();
@@ -192,4 +203,47 @@ fn that_every_workload_has_the_new_code_is_told_once() {
     assert_eq!(told_with(&mut o, progressing.clone()), []);
     assert_eq!(told_with(&mut o, Rollout::Done), [Reason::RolledOut]);
     assert_eq!(told_with(&mut o, Rollout::Done), []);
+}
+
+#[test]
+fn that_nothing_holds_a_new_code_up_any_more_is_told_once() {
+    let told_of = |before: Reason, step: &Step| {
+        let mut o = undistributed();
+        wanted(&mut o).handover.is_verified = false;
+        o.status.rotation_number = Some(1);
+        let status = &mut o.status;
+        set_condition(status, ConditionType::Reconciling, "True", before, "", now());
+        told(&o, step, &folded(&o, step))
+    };
+    for reason in [Reason::VerificationFailed, Reason::RolloutHeld] {
+        assert_eq!(told_of(reason, &rest()), [Reason::CodeListed]);
+        assert_eq!(told_of(reason, &linger(reason)), []);
+    }
+    assert_eq!(told_of(Reason::RollingOut, &rest()), []);
+}
+
+#[test]
+fn what_is_awaited_is_said_where_people_look() {
+    let messages = |reason| {
+        let mut o = undistributed();
+        wanted(&mut o).handover.is_verified = false;
+        let status = folded(&o, &linger(reason));
+        let message = |kind| status.condition(kind).unwrap().message.clone();
+        (message(ConditionType::Ready), message(ConditionType::Stalled))
+    };
+    let (ready, stalled) = messages(Reason::Retiring);
+    assert!(ready.ends_with("something is awaited"), "{ready}");
+    // How far workloads are changes often, so that Ready leaves it to another condition.
+    for reason in [Reason::RollingOut, Reason::RolloutHeld] {
+        let (ready, _) = messages(reason);
+        assert!(
+            ready.contains("WorkloadsReady") && !ready.contains("awaited"),
+            "{ready}"
+        );
+    }
+    // That a person can help is said though nothing is stopped.
+    assert_eq!(messages(Reason::RollingOut).1, stalled);
+    for reason in [Reason::RolloutHeld, Reason::VerificationFailed] {
+        assert_ne!(messages(reason).1, stalled);
+    }
 }

@@ -65,6 +65,30 @@ fn a_failure_for_another_reason_is_told_again() {
 }
 
 #[test]
+fn a_failure_is_told_with_the_id_that_the_vendors_support_asks_for() {
+    let text = |request_id: Option<&str>| {
+        let mut o = settled();
+        o.cloud = Cloud::Failed(Failure {
+            reason: Reason::NotAuthorized,
+            message: "refused".into(),
+            request_id: request_id.map(str::to_owned),
+            is_final: true,
+            after: None,
+        });
+        let step = stop(Reason::NotAuthorized, "refused");
+        let pass = pass(&o, &step);
+        let notes = notes(pass, &o.status, &folded(&o, &step));
+        notes[0].text.clone()
+    };
+    assert_eq!(text(None), "refused");
+    let with_id = text(Some("request-1"));
+    assert!(
+        with_id.starts_with("refused ") && with_id.contains("request-1"),
+        "{with_id}"
+    );
+}
+
+#[test]
 fn a_code_in_plain_text_is_told_once() {
     let mut o = settled();
     let shown = PlainCode("visible".into());
@@ -250,6 +274,10 @@ fn a_rotation_that_its_pass_could_not_complete_is_told_as_begun_and_once() {
     assert_eq!(told(&o, &wait(), &new), [Reason::Rotating]);
     o.status = new;
     assert_eq!(told(&o, &wait(), &folded(&o, &wait())), []);
+    let before = o.status.rotation.as_mut().unwrap();
+    let id = std::mem::replace(&mut before.rotation_id, "another".into());
+    assert_eq!(told(&o, &wait(), &folded(&o, &wait())), [Reason::Rotating]);
+    o.status.rotation.as_mut().unwrap().rotation_id = id;
     // With `Overlap` status shows it before the call; then the pass that marked it tells.
     let happened = [Happened::Began(o.intent().unwrap().clone())];
     let step = wait();
