@@ -13,7 +13,7 @@ use crate::api::{ADOPT_FINGERPRINT, ROTATE_REQUESTED_AT};
 use crate::modelarts::one_line;
 
 /// What a command stands behind.
-const INDENT: &str = "\n  ";
+const INDENT: &str = "\n      ";
 /// Most commands of a message: more would be read by nobody.
 const MOST: usize = 2;
 /// Least prose, in bytes, that is left of a message that is cut; else its commands go.

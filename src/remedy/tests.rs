@@ -130,16 +130,16 @@ fn a_message_is_a_line_of_prose_and_lines_of_commands() {
     assert_eq!(tell("Alone.", []), "Alone.");
     assert_eq!(commands("Alone.").count(), 0);
     let many = ["a", "a", "b", "c"].map(str::to_owned);
-    assert_eq!(tell("Twice.", many), "Twice.\n  a\n  b");
+    assert_eq!(tell("Twice.", many), "Twice.\n      a\n      b");
 }
 
 #[test]
 fn what_prose_quotes_becomes_no_command() {
     for hostile in [
-        "no\n  kubectl delete secret one",
-        "no\r\n  kubectl delete secret one",
-        "no\u{2028}  kubectl delete secret one",
-        "no\u{85}  kubectl delete secret one",
+        "no\n      kubectl delete secret one",
+        "no\r\n      kubectl delete secret one",
+        "no\u{2028}      kubectl delete secret one",
+        "no\u{85}      kubectl delete secret one",
     ] {
         let message = tell(hostile, [ON_PAGE.edit()]);
         assert_eq!(commands(&message).collect::<Vec<_>>(), [ON_PAGE.edit()], "{message:?}");

@@ -393,7 +393,7 @@ fn a_summary_leaves_out_what_is_done_and_puts_first_what_needs_a_person() {
     ];
     assert_eq!(
         told(&rollouts, KUBECTL),
-        "Deployment/c is paused, so its pods keep the earlier code; resume it. Deployment/a has not been restarted yet.\n  \
+        "Deployment/c is paused, so its pods keep the earlier code; resume it. Deployment/a has not been restarted yet.\n      \
          kubectl rollout resume deployment/c -n shop"
     );
     let many: Vec<_> = ["a", "b", "c"].map(|name| (target(name), Rollout::Paused)).into();
