@@ -41,7 +41,8 @@ use crate::workload::RestartTarget;
 const LOCAL_RETRY: SignedDuration = SignedDuration::from_secs(60);
 
 /// How the operator gets back the rights that it was installed with, and no more than those.
-pub(crate) const INSTALL_AGAIN: &str = "install it again as it was, by helm upgrade with the same values or kubectl apply -k";
+pub(crate) const INSTALL_AGAIN: &str =
+    "install it again as it was, by helm upgrade with the same values or kubectl apply -k";
 
 /// The one next thing to do.
 #[derive(Clone, Debug, PartialEq)]

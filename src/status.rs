@@ -449,7 +449,12 @@ fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_new_generat
             "The cloud took the credentials.",
         ),
         Cloud::Failed(failure) if is_about_credentials(failure.reason) => {
-            set(ConditionType::Authorized, "False", failure.reason, prose(&failure.message));
+            set(
+                ConditionType::Authorized,
+                "False",
+                failure.reason,
+                prose(&failure.message),
+            );
         }
         _ => {}
     }

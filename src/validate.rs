@@ -332,7 +332,8 @@ impl Report {
             Ok(endpoint) => return Some(endpoint),
             Err(EndpointError::Malformed(bad)) => self.invalid(format!("spec.endpoint must be {}", bad.rule)),
             Err(error) => {
-                let message = format!("spec.endpoint: {error}; use region, or ask the operator's administrator to allow it");
+                let message =
+                    format!("spec.endpoint: {error}; use region, or ask the operator's administrator to allow it");
                 self.refuse(Reason::EndpointNotAllowed, message, Remedy::Endpoint);
             }
         }

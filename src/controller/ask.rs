@@ -22,8 +22,7 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 const LOCK_RETRY: SignedDuration = SignedDuration::from_secs(5);
 
 /// What the operator's administrator has to correct, or a tenant to do without, where its own credentials do not serve.
-const OWN_CREDENTIALS: &str =
-    "The operator's administrator has to correct its Secret with them; or name credentials of your own in spec.credentialsRef.";
+const OWN_CREDENTIALS: &str = "The operator's administrator has to correct its Secret with them; or name credentials of your own in spec.credentialsRef.";
 
 /// Reads the credentials, the siblings' Secrets and the app, in this order.
 pub(super) async fn ask_cloud(ctx: &Context, pass: &mut Pass) -> Result<(), Error> {
@@ -94,7 +93,8 @@ async fn caller(ctx: &Context, pass: &Pass, validated: &Validated) -> Result<Res
     let Some(name) = &validated.credentials else {
         let caller = ctx.settings.identity.caller();
         return Ok(caller.map_err(|lack| {
-            let prose = format!("The operator's own credentials: {lack}; nothing is changed meanwhile. {OWN_CREDENTIALS}");
+            let prose =
+                format!("The operator's own credentials: {lack}; nothing is changed meanwhile. {OWN_CREDENTIALS}");
             tell(&prose, kubectl.other_credentials())
         }));
     };

@@ -270,7 +270,12 @@ impl Planner<'_> {
         );
         // The Secret is looked after meanwhile.
         let after = opens.duration_since(self.now).min(self.o.limits.check_period);
-        Some(stop(Reason::BudgetExhausted, &message, self.kubectl().take_back(), after))
+        Some(stop(
+            Reason::BudgetExhausted,
+            &message,
+            self.kubectl().take_back(),
+            after,
+        ))
     }
 
     pub(super) fn due_rotation(&self) -> Option<Step> {

@@ -103,8 +103,9 @@ impl Planner<'_> {
         }
         let name = self.app()?.name.as_deref().unwrap_or_default();
         let fault = layout.trial(&self.wanted.app, name).err()?;
-        let message =
-            format!("{fault}, with the values that it has by now, so nothing is changed. Correct the template, or do without.");
+        let message = format!(
+            "{fault}, with the values that it has by now, so nothing is changed. Correct the template, or do without."
+        );
         Some(self.stop_there(Reason::TemplateInvalid, &message, self.kubectl().another_template()))
     }
 
@@ -174,7 +175,9 @@ impl Planner<'_> {
 
     fn conflict(&self, base: Option<Fingerprint>) -> Option<Step> {
         let (app, kubectl) = (&self.wanted.app.app_id, self.kubectl());
-        let (message, other_way) = if let Some((who, base)) = base.and_then(|base| Some((self.rival_for_code(base)?, base))) {
+        let (message, other_way) = if let Some((who, base)) =
+            base.and_then(|base| Some((self.rival_for_code(base)?, base)))
+        {
             let message = format!(
                 "Code {} of app {app} is already rotated by {who}, so nothing is changed. Delete one of the two, or name another \
                  code of the app in spec.appCodeFrom.",

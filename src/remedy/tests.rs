@@ -53,10 +53,20 @@ fn every_command_stands_on_the_page_under_the_headings_of_its_messages() {
             ],
         ),
         (
-            &["CodesMasked", "NotAuthorized", "NotOwner", "IdentityNotAllowed", "CredentialsMissing", "CredentialsRejected"],
+            &[
+                "CodesMasked",
+                "NotAuthorized",
+                "NotOwner",
+                "IdentityNotAllowed",
+                "CredentialsMissing",
+                "CredentialsRejected",
+            ],
             k.other_credentials().into(),
         ),
-        (&["CodeNotAddressable", "CodeNotListed", "Conflict"], k.another_seed().into()),
+        (
+            &["CodeNotAddressable", "CodeNotListed", "Conflict"],
+            k.another_seed().into(),
+        ),
         (
             &["CapacityExhausted"],
             vec![k.look(), patch(json!({"strategy": "Reset"}))],
@@ -97,7 +107,10 @@ fn every_command_stands_on_the_page_under_the_headings_of_its_messages() {
         (&["UnknownIntentFormat"], vec![k.delete_secret("SECRET")]),
         (&["InvalidSpec", "TemplateInvalid", "RolloutHeld"], vec![k.edit()]),
         (&["TemplateInvalid"], k.another_template().into()),
-        (&["EndpointNotAllowed", "VerificationFailed"], k.another_verification().into()),
+        (
+            &["EndpointNotAllowed", "VerificationFailed"],
+            k.another_verification().into(),
+        ),
         (&["BudgetExhausted"], k.take_back().into()),
         (
             &["RolloutHeld"],
@@ -111,7 +124,10 @@ fn every_command_stands_on_the_page_under_the_headings_of_its_messages() {
             ],
         ),
     ] {
-        for (heading, command) in headings.iter().flat_map(|heading| commands.iter().map(move |it| (heading, it))) {
+        for (heading, command) in headings
+            .iter()
+            .flat_map(|heading| commands.iter().map(move |it| (heading, it)))
+        {
             let lines = &page[*heading];
             assert!(lines.contains(command), "{command} is not under {heading}: {lines:#?}");
         }

@@ -118,13 +118,7 @@ impl Report {
     }
 
     /// A cron that fires, and the shortest time between two firings.
-    fn cron(
-        &mut self,
-        path: &str,
-        text: &str,
-        name: Option<&str>,
-        remedy: Remedy,
-    ) -> Option<(Cron, SignedDuration)> {
+    fn cron(&mut self, path: &str, text: &str, name: Option<&str>, remedy: Remedy) -> Option<(Cron, SignedDuration)> {
         let known = name.map_or(Some(TimeZone::UTC), zone);
         if known.is_none() {
             self.invalid(format!(

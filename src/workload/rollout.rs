@@ -115,9 +115,7 @@ impl Rollout {
                  is not restarted a second time; roll it forward again, or restart it yourself and take it out of \
                  restartTargets"
             ),
-            Self::Paused => format!(
-                "{target} is paused, so its pods keep the earlier code; resume it"
-            ),
+            Self::Paused => format!("{target} is paused, so its pods keep the earlier code; resume it"),
             Self::Progressing { what } => format!("{target} is rolling out: {what}"),
             Self::Stuck { why } => {
                 format!("{target} is stuck: {why}; find out what keeps its pods, and correct it")

@@ -67,11 +67,12 @@ struct Suite {
 
 impl Suite {
     async fn start() -> Self {
-        let is_other = |flag: &&str| !flag.starts_with("--daily-budget");
+        let own_flags = ["--daily-budget", "--log"];
+        let is_other = |flag: &&str| !own_flags.iter().any(|own| flag.starts_with(own));
         let elsewhere = Simulator::start(Options::default()).await.unwrap();
         elsewhere.add_tenant("tenant"); // the first draws of the same seed
         let endpoint = format!("--allow-endpoint={0}={0}", elsewhere.url());
-        let more = [BUDGET, &endpoint];
+        let more = [BUDGET, &endpoint, "--log=debug"]; // so many at once have too much to trace
         let flags: Vec<&str> = FLAGS.iter().copied().filter(is_other).chain(more).collect();
         let stage = Stage::set_with_controllers(Path::new(env!("CARGO_BIN_EXE_appcode-operator")), &flags).await;
         stage.allow_restarts();
@@ -125,6 +126,14 @@ impl Suite {
             let calls = cloud.ledger().about(app);
             calls.filter(|entry| is_change(entry.operation)).count()
         })
+    }
+}
+
+impl Block {
+    /// Its commands, each in one line.
+    fn commands(&self) -> Vec<String> {
+        let joined = self.script.replace("\\\n    ", "");
+        joined.lines().map(str::to_owned).collect()
     }
 }
 
@@ -223,7 +232,11 @@ fn ways() -> Vec<Way> {
         way(Reason::SecretConflict, 7, cluster::label_removed),
         way(Reason::SecretConflict, 8, cluster::annotation_removed),
         way(Reason::SecretNotWritable, 0, cluster::immutable_secret),
-        way(Reason::SecretNotWritable, 1, cluster::immutable_secret_of_an_open_rotation),
+        way(
+            Reason::SecretNotWritable,
+            1,
+            cluster::immutable_secret_of_an_open_rotation,
+        ),
         way(Reason::SecretNotWritable, 2, cluster::immutable_secret_of_others),
         way(Reason::SecretNotWritable, 3, cluster::absent_secret_created),
         way(Reason::SecretNotWritable, 4, cluster::absent_secret_made),
@@ -311,7 +324,11 @@ async fn follow_all(suite: Rc<Suite>) {
     if std::env::var_os("RUNBOOK_ONLY").is_none() {
         // All but `NotRetired`, whose event says what to do in the console.
         let reasons = Reason::stops().chain([Reason::VerificationFailed, Reason::RolloutHeld]);
-        assert_eq!(*suite.told.borrow(), reasons.collect(), "resolved by what their messages tell");
+        assert_eq!(
+            *suite.told.borrow(),
+            reasons.collect(),
+            "resolved by what their messages tell"
+        );
     }
 }
 

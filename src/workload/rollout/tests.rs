@@ -370,13 +370,26 @@ fn a_person_is_told_what_is_the_case_and_what_to_do() {
         );
         // What a person is needed for comes with what to do.
         assert_eq!(told.contains("; "), rollout.is_held(), "{told}");
-        assert_eq!(!rollout.remedy(&target, KUBECTL).is_empty(), rollout.is_held(), "{told}");
+        assert_eq!(
+            !rollout.remedy(&target, KUBECTL).is_empty(),
+            rollout.is_held(),
+            "{told}"
+        );
     }
     let remedy = |rollout: Rollout| rollout.remedy(&target, KUBECTL);
-    assert_eq!(remedy(Rollout::Paused), ["kubectl rollout resume statefulset/web -n shop"]);
+    assert_eq!(
+        remedy(Rollout::Paused),
+        ["kubectl rollout resume statefulset/web -n shop"]
+    );
     let [partition] = remedy(Rollout::Manual { what: PARTITION }).try_into().unwrap();
-    assert!(partition.starts_with("kubectl patch statefulset/web -n shop --type=merge -p '{"), "{partition}");
-    assert_eq!(remedy(Rollout::Manual { what: ON_DELETE }), ["kubectl delete pod POD -n shop"]);
+    assert!(
+        partition.starts_with("kubectl patch statefulset/web -n shop --type=merge -p '{"),
+        "{partition}"
+    );
+    assert_eq!(
+        remedy(Rollout::Manual { what: ON_DELETE }),
+        ["kubectl delete pod POD -n shop"]
+    );
 }
 
 #[test]
@@ -397,5 +410,9 @@ fn a_summary_leaves_out_what_is_done_and_puts_first_what_needs_a_person() {
          kubectl rollout resume deployment/c -n shop"
     );
     let many: Vec<_> = ["a", "b", "c"].map(|name| (target(name), Rollout::Paused)).into();
-    assert_eq!(told(&many, KUBECTL).lines().count(), 3, "two commands are enough to begin with");
+    assert_eq!(
+        told(&many, KUBECTL).lines().count(),
+        3,
+        "two commands are enough to begin with"
+    );
 }

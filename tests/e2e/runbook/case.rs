@@ -317,7 +317,10 @@ impl Case {
 
     /// Runs commands of the page with its words replaced; returns what they print.
     async fn shell(&self, script: &str) -> String {
-        for word in script.split(|c| !page::is_of_word(c)).filter(|part| page::is_word(part)) {
+        for word in script
+            .split(|c| !page::is_of_word(c))
+            .filter(|part| page::is_word(part))
+        {
             self.value(word);
         }
         let script = self.fill(script);

@@ -36,8 +36,11 @@ pub async fn credentials_incomplete(mut case: Case) {
     case.rotation(NAME, &app.app_id, json!({"credentialsRef": {"name": "half"}}))
         .await;
     case.word("CREDENTIALS", "half");
-    case.stops(&["Credentials Secret half", "it needs accessKey and secretKey"], "Put what is missing")
-        .await;
+    case.stops(
+        &["Credentials Secret half", "it needs accessKey and secretKey"],
+        "Put what is missing",
+    )
+    .await;
     case.assert_unchanged(&app);
     case.files_of(&owner(&case));
     case.follow().await;
@@ -48,7 +51,8 @@ pub async fn credentials_of_the_cluster(mut case: Case) {
     let app = case.app(1);
     case.open().await;
     let account = json!({"kubernetes.io/service-account.name": "robot"});
-    case.create::<ServiceAccount>(json!({"metadata": {"name": "robot"}})).await;
+    case.create::<ServiceAccount>(json!({"metadata": {"name": "robot"}}))
+        .await;
     let kind = "kubernetes.io/service-account-token";
     case.create::<Secret>(json!({"metadata": {"name": "robot", "annotations": account}, "type": kind}))
         .await;
@@ -164,10 +168,19 @@ pub async fn another_name(mut case: Case) {
 
 pub async fn another_app(mut case: Case) {
     let (user, project) = (&case.suite().stage.user.user_id, &case.suite().stage.project);
-    let app = case.cloud().create_app(NewApp::of(user, project).codes(1).name("meant"));
+    let app = case
+        .cloud()
+        .create_app(NewApp::of(user, project).codes(1).name("meant"));
     let wrong = case.app(1);
     let more = json!({"appName": "meant"});
-    stopped(&case, &wrong, more, &[&wrong.app_id, "not named \"meant\""], "spec.appId").await;
+    stopped(
+        &case,
+        &wrong,
+        more,
+        &[&wrong.app_id, "not named \"meant\""],
+        "spec.appId",
+    )
+    .await;
     case.word("APP_ID", &app.app_id);
     case.follow().await;
     case.ends(NAME, NAME, &app.app_id, 0).await;

@@ -159,7 +159,13 @@ pub async fn label_removed(mut case: Case) {
 pub async fn annotation_removed(mut case: Case) {
     let annotations = json!({"annotations": {"extra": "theirs"}});
     let template = json!({"annotations": {"extra": "ours"}});
-    let app = taken(&mut case, json!({ "metadata": annotations }), template, "annotation extra").await;
+    let app = taken(
+        &mut case,
+        json!({ "metadata": annotations }),
+        template,
+        "annotation extra",
+    )
+    .await;
     case.follow().await;
     case.ends(NAME, NAME, &app.app_id, 0).await;
 }
@@ -187,7 +193,8 @@ pub async fn immutable_secret_of_an_open_rotation(case: Case) {
     case.until("the reset is sent", async || case.suite().changes(id) == 1)
         .await;
     case.patch::<Secret>(NAME, json!({"immutable": true})).await;
-    case.stops(&["Secret one", "immutable"], "A rotation is open on it").await;
+    case.stops(&["Secret one", "immutable"], "A rotation is open on it")
+        .await;
     assert_eq!(case.cloud().release(late), 1);
     case.follow().await;
     case.ends(NAME, NAME, id, 1).await;
@@ -199,7 +206,8 @@ pub async fn immutable_secret_of_others(case: Case) {
     let app = case.app(1);
     case.open().await;
     case.secret(NAME, json!({"other": "kept"})).await;
-    case.start_ready(&app, json!({"target": {"creationPolicy": "Merge"}})).await;
+    case.start_ready(&app, json!({"target": {"creationPolicy": "Merge"}}))
+        .await;
     case.patch::<Secret>(NAME, json!({"immutable": true})).await;
     case.stops(&["Secret one", "immutable"], "Have whoever keeps it make it anew")
         .await;

@@ -10,14 +10,6 @@ pub struct Block {
     pub script: String,
 }
 
-impl Block {
-    /// Its commands, each in one line.
-    pub fn commands(&self) -> Vec<String> {
-        let joined = self.script.replace("\\\n    ", "");
-        joined.lines().map(str::to_owned).collect()
-    }
-}
-
 /// What a word in capitals, or a part of another one, may consist of.
 pub fn is_of_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
