@@ -131,17 +131,15 @@ async fn caller(ctx: &Context, pass: &Pass, validated: &Validated) -> Result<Res
     };
     let text = |text: Option<&String>| text.cloned().unwrap_or_default();
     let meta = &secret.metadata;
-    Ok(match Credentials::from_fields(field) {
-        Some(credentials) => Ok(Caller {
-            source: format!("{}/{name}", pass.key.namespace()),
-            version: format!("{}/{}", text(meta.uid.as_ref()), text(meta.resource_version.as_ref())),
-            credentials,
-        }),
-        None => {
-            let mend = [kubectl.replace_credentials(name)];
-            lacks(Credentials::FIELDS, "Put what is missing into it.", &mend)
-        }
-    })
+    let Some(credentials) = Credentials::from_fields(field) else {
+        let mend = [kubectl.replace_credentials(name)];
+        return Ok(lacks(Credentials::FIELDS, "Put what is missing into it.", &mend));
+    };
+    Ok(Ok(Caller {
+        source: format!("{}/{name}", pass.key.namespace()),
+        version: format!("{}/{}", text(meta.uid.as_ref()), text(meta.resource_version.as_ref())),
+        credentials,
+    }))
 }
 
 /// Makes a reading of what the cloud said; the codes themselves stay in the pass.

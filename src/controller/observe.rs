@@ -391,41 +391,40 @@ pub(super) fn identity(app: &AppStatus) -> Option<AppIdentity> {
 
 /// The seed; one that cannot be read tells why, with what resolves it.
 async fn read_seed(ctx: &Context, key: &Key, validated: &Validated) -> Result<SeedView, Error> {
+    let known = |code: &AppCode, inline| SeedView::Known {
+        fingerprint: code.fingerprint(&validated.app),
+        inline,
+    };
+    let (name, field) = match &validated.seed {
+        Seed::None => return Ok(SeedView::None),
+        Seed::Inline(code) => return Ok(known(code, true)),
+        Seed::Secret { name, key } => (name, key),
+    };
+    let secret = ctx.cluster.secret(key.namespace(), name).await;
+    let secret = readable(secret).map_err(|source| Error::Cluster {
+        doing: "read the seed's Secret",
+        source,
+    })?;
+    let code = secret
+        .as_ref()
+        .map(|secret| secret.as_ref().map(|secret| code_in(secret, field)));
     let kubectl = kubectl(key);
-    Ok(match &validated.seed {
-        Seed::None => SeedView::None,
-        Seed::Inline(code) => SeedView::Known {
-            fingerprint: code.fingerprint(&validated.app),
-            inline: true,
-        },
-        Seed::Secret { name, key: field } => {
-            let secret = ctx.cluster.secret(key.namespace(), name).await;
-            let secret = readable(secret).map_err(|source| Error::Cluster {
-                doing: "read the seed's Secret",
-                source,
-            })?;
-            match secret {
-                Err(why) => {
-                    let lack = format!("the operator may not read Secret {name}: {why}");
-                    SeedView::Unreadable(tell(&lack, kubectl.install_again()))
-                }
-                Ok(None) => {
-                    let make = kubectl.make_seed(name, field);
-                    SeedView::Unreadable(tell(&format!("Secret {name} does not exist"), [make]))
-                }
-                Ok(Some(secret)) => match code_in(&secret, field) {
-                    Some(code) => SeedView::Known {
-                        fingerprint: code.fingerprint(&validated.app),
-                        inline: false,
-                    },
-                    None => {
-                        let lack = format!("Secret {name} holds no app code under key {field}");
-                        SeedView::Unreadable(tell(&lack, [kubectl.mend_seed(name, field)]))
-                    }
-                },
-            }
+    let told = match code {
+        Ok(Some(Some(code))) => return Ok(known(&code, false)),
+        Ok(Some(None)) => {
+            let lack = format!("Secret {name} holds no app code under key {field}");
+            tell(&lack, [kubectl.mend_seed(name, field)])
         }
-    })
+        Ok(None) => tell(
+            &format!("Secret {name} does not exist"),
+            [kubectl.make_seed(name, field)],
+        ),
+        Err(why) => {
+            let lack = format!("the operator may not read Secret {name}: {why}");
+            tell(&lack, kubectl.install_again())
+        }
+    };
+    Ok(SeedView::Unreadable(told))
 }
 
 fn wanted(validated: &Validated, seed: SeedView) -> Wanted {
