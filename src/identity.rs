@@ -60,7 +60,7 @@ impl Identity {
     pub fn caller(&self) -> Result<Caller, String> {
         let (credentials, version) = match self {
             Self::None => {
-                return Err("it has none".into());
+                return Err("there are none".into());
             }
             Self::Fixed(credentials) => (Some(credentials.clone()), String::new()),
             Self::Directory(directory) => {
