@@ -6,7 +6,6 @@ use std::time::Duration;
 use appcode_operator::api::{AppCodeRotationStatus, ConditionType};
 use appcode_operator::controller::{Context, take_turn};
 use appcode_operator::ids::{AppId, Fingerprint};
-use appcode_operator::remedy;
 use cloud_simulator::{Ledger, Operation};
 use jiff::SignedDuration;
 use serde_json::Value;
@@ -270,6 +269,8 @@ impl World {
 
 /// A resource that needs a person says that nothing is changed, and what resolves it.
 fn assert_told(rotation: &Value) {
+    use appcode_operator::remedy::{commands, prose};
+
     let conditions = rotation["status"]["conditions"].as_array();
     let is_it = |condition: &&Value| condition["type"] == "Stalled" && condition["status"] == "True";
     let Some(stalled) = conditions.and_then(|conditions| conditions.iter().find(is_it)) else {
@@ -277,11 +278,8 @@ fn assert_told(rotation: &Value) {
     };
     let message = stalled["message"].as_str().expect("a condition has a message");
     let reassures = ["nothing is changed", "nothing more is changed"];
-    assert!(
-        reassures.iter().any(|text| remedy::prose(message).contains(text)),
-        "{message}"
-    );
-    let commands: Vec<&str> = remedy::commands(message).collect();
+    assert!(reassures.iter().any(|text| prose(message).contains(text)), "{message}");
+    let commands: Vec<&str> = commands(message).collect();
     let is_command = |line: &&str| line.starts_with("kubectl ");
     assert!((1..=2).contains(&commands.len()), "{message}");
     assert!(commands.iter().all(is_command), "{message}");
