@@ -60,7 +60,7 @@ impl Identity {
     pub fn caller(&self) -> Result<Caller, String> {
         let (credentials, version) = match self {
             Self::None => {
-                return Err("The operator has no credentials of its own; name some in spec.credentialsRef.".into());
+                return Err("there are none".into());
             }
             Self::Fixed(credentials) => (Some(credentials.clone()), String::new()),
             Self::Directory(directory) => {
@@ -75,8 +75,7 @@ impl Identity {
                 (Credentials::from_fields(read), format!("{times:?}"))
             }
         };
-        let credentials =
-            credentials.ok_or_else(|| format!("The operator's own credentials: {}.", Credentials::FIELDS))?;
+        let credentials = credentials.ok_or(Credentials::FIELDS)?;
         Ok(Caller {
             source: "operator".into(),
             version,

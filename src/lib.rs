@@ -13,9 +13,9 @@
 //! # Modules
 //!
 //! Pure: [`validate`] (spec to checked types), [`intent`] and [`secret`] (the log on the Secret), [`schedule`],
-//! [`template`] (what else the Secret holds), [`limits`], [`status`] (the fold of a pass), [`workload`] (what is
-//! restarted, and how far it is), [`endpoint`], [`ids`]. At the edges: [`modelarts`] (the cloud), [`verification`] (a
-//! code tried as its consumer would), [`controller`] (the API server), [`leader`] (which replica works),
+//! [`template`] (what else the Secret holds), [`limits`], [`status`] (the fold of a pass), [`remedy`] (the commands in
+//! messages), [`workload`] (what is restarted, and how far it is), [`endpoint`], [`ids`]. At the edges: [`modelarts`] (the
+//! cloud), [`verification`] (a code tried as its consumer would), [`controller`] (the API server), [`leader`] (which replica works),
 //! [`clock`], [`health`], [`admin`], [`metrics`], [`traffic`] (what goes to the API server), [`telemetry`], [`args`], [`hardening`] (what the process takes from
 //! itself).
 #![cfg_attr(
@@ -45,6 +45,7 @@ pub mod limits;
 pub mod metrics;
 pub mod modelarts;
 pub mod plan;
+pub mod remedy;
 pub mod schedule;
 pub mod secret;
 pub mod status;

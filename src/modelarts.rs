@@ -26,7 +26,7 @@ use secrecy::{ExposeSecret, SecretString};
 pub use self::guard::{GuardOptions, GuardedAppCodes};
 pub use self::http::HttpAppCodes;
 pub use self::measured::MeasuredAppCodes;
-pub use self::scrub::scrub;
+pub use self::scrub::{one_line, scrub};
 pub use self::transport::{HttpOptions, HttpSetupError};
 pub(crate) use self::transport::{Line, Outgoing, SendError};
 pub use crate::endpoint::Endpoint;

@@ -21,6 +21,7 @@ mod tests;
 mod upkeep;
 
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 
 pub use self::distribution::distribution_pause;
 pub use self::observed::*;
@@ -31,16 +32,17 @@ pub use self::story::Story;
 use crate::api::{ConditionType, CreationPolicy, DeletionPolicy, Reason};
 use crate::ids::Fingerprint;
 use crate::intent::Intent;
+use crate::remedy::{Kubectl, commands, prose, tell};
 use crate::schedule::spread;
 use crate::secret::{CREATED, OurSecret, Record, SecretView, Taken, Unfit};
 use crate::workload::RestartTarget;
 
-/// How soon something is looked at again that a change inside the cluster may have mended.
+/// How soon something is looked at again that a change inside the cluster may have mended, unless checks come sooner.
 const LOCAL_RETRY: SignedDuration = SignedDuration::from_secs(60);
 
 /// How the operator gets back the rights that it was installed with, and no more than those.
-const INSTALL_AGAIN: &str =
-    "install it again as it was, by helm upgrade with the same values or kubectl apply -k of the same overlay";
+pub(crate) const INSTALL_AGAIN: &str =
+    "install it again as it was, by helm upgrade with the same values or kubectl apply -k";
 
 /// The one next thing to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -133,7 +135,7 @@ pub enum Step {
     Stop {
         /// Why.
         reason: Reason,
-        /// What happened, to what, and what to do.
+        /// What happened, to what, and what to do, with the commands for that.
         message: String,
         /// How soon it is worth another look.
         after: SignedDuration,
@@ -169,8 +171,10 @@ pub fn plan(o: &Observed, now: Timestamp) -> Step {
         Ok(wanted) => wanted,
         Err(refusal) => {
             let refused = || {
-                let message = format!("The spec cannot be used, so nothing is changed: {}.", refusal.message);
-                stop(refusal.reason, message, LOCAL_RETRY.saturating_mul(60))
+                let told = &refusal.message;
+                let message = format!("The spec cannot be used, so nothing is changed: {}.", prose(told));
+                let commands = commands(told).map(str::to_owned);
+                stop(refusal.reason, &message, commands, LOCAL_RETRY.saturating_mul(60))
             };
             return rescue(o, now).unwrap_or_else(refused);
         }
@@ -202,10 +206,11 @@ pub fn plan(o: &Observed, now: Timestamp) -> Step {
         .unwrap_or_else(|| planner.rest())
 }
 
-fn stop(reason: Reason, message: impl Into<String>, after: SignedDuration) -> Step {
+/// A stop with the commands that resolve it.
+fn stop(reason: Reason, prose: &str, commands: impl IntoIterator<Item = String>, after: SignedDuration) -> Step {
     Step::Stop {
         reason,
-        message: message.into(),
+        message: tell(prose, commands),
         after,
     }
 }
@@ -226,6 +231,20 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
+    fn kubectl(&self) -> Kubectl<'_> {
+        self.o.resource.kubectl()
+    }
+
+    /// A stop that a change inside the cluster may end.
+    fn stop_here(&self, reason: Reason, prose: &str, commands: impl IntoIterator<Item = String>) -> Step {
+        stop(reason, prose, commands, self.o.limits.local_retry())
+    }
+
+    /// A stop that a change in the cloud may end.
+    fn stop_there(&self, reason: Reason, prose: &str, commands: impl IntoIterator<Item = String>) -> Step {
+        stop(reason, prose, commands, self.o.limits.check_period)
+    }
+
     // ── before the cloud is asked ──────────────────────────────────────────────────────────────────────────────────
 
     /// A Secret that may not be written stops everything, unless an open rotation waits on the Secret it had before.
@@ -256,7 +275,6 @@ impl Planner<'_> {
     fn misfit(&self, secret: &SecretView) -> Option<Step> {
         let OurSecret { extras, unfit, .. } = secret.ours()?;
         let name = &self.wanted.target.name;
-        let (namespace, resource) = (&self.o.resource.namespace, &self.o.resource.name);
         match unfit {
             Some(Unfit::Foreign(why)) => return Some(self.foreign(name, why)),
             Some(Unfit::Kind(why)) => return Some(self.locked(name, why)),
@@ -266,42 +284,32 @@ impl Planner<'_> {
             return Some(self.taken(taken));
         }
         (self.wanted.layout.deletion == DeletionPolicy::Delete && !extras.is_made).then(|| {
-            stop(
-                Reason::SecretConflict,
-                format!(
-                    "Nothing says that the operator made Secret {name}, so it must not be deleted with this resource and \
-                     nothing is changed. Keep it: kubectl patch acr {resource} -n {namespace} --type=merge \
-                     -p '{{\"spec\":{{\"target\":{{\"deletionPolicy\":\"Retain\"}}}}}}'; or, if nobody else needs it: \
-                     kubectl annotate secret {name} -n {namespace} {CREATED}={name}."
-                ),
-                LOCAL_RETRY,
-            )
+            let message = format!(
+                "Nothing says that the operator made Secret {name}, so it must not be deleted with this resource and \
+                 nothing is changed. Have it kept, or, if nobody else needs it, say by its annotation {CREATED} that it is \
+                 the operator's."
+            );
+            let keep = self.kubectl().patch(&json!({"target": {"deletionPolicy": "Retain"}}));
+            let give = self.kubectl().annotate_secret(name, &format!("{CREATED}={name}"));
+            self.stop_here(Reason::SecretConflict, &message, [keep, give])
         })
     }
 
     fn taken(&self, taken: &Taken) -> Step {
-        let (name, namespace) = (&self.wanted.target.name, &self.o.resource.namespace);
-        let (what, command) = match taken {
-            Taken::Key(key) => (
-                format!("key {key}"),
-                format!(
-                    "patch secret {name} -n {namespace} --type=json -p '[{{\"op\":\"remove\",\"path\":\"/data/{key}\"}}]'"
-                ),
-            ),
-            Taken::Label(key) => (
-                format!("label {key}"),
-                format!("label secret {name} -n {namespace} {key}-"),
-            ),
+        let (name, kubectl) = (&self.wanted.target.name, self.kubectl());
+        let (what, remove) = match taken {
+            Taken::Key(key) => (format!("key {key}"), kubectl.remove_key(name, key)),
+            Taken::Label(key) => (format!("label {key}"), kubectl.unlabel_secret(name, key)),
             Taken::Annotation(key) => (
                 format!("annotation {key}"),
-                format!("annotate secret {name} -n {namespace} {key}-"),
+                kubectl.annotate_secret(name, &format!("{key}-")),
             ),
         };
         let message = format!(
             "Secret {name} has {what}, which spec.target names too and the operator did not write, so it is left as it is \
-             and nothing is changed. Name another one in spec.target, or, if nobody needs it: kubectl {command}."
+             and nothing is changed. Name another one in spec.target, or remove it if nobody needs it."
         );
-        stop(Reason::SecretConflict, message, LOCAL_RETRY)
+        self.stop_here(Reason::SecretConflict, &message, [kubectl.edit(), remove])
     }
 
     /// The same of the target itself, once the open rotation on the other Secret has nothing to say.
@@ -312,87 +320,89 @@ impl Planner<'_> {
     }
 
     fn unusable(&self, name: &str, secret: &SecretView) -> Option<Step> {
-        let namespace = &self.o.resource.namespace;
+        let kubectl = self.kubectl();
         let is_others = self.wanted.layout.creation == CreationPolicy::Merge;
         match secret {
             SecretView::Foreign { why } => Some(self.foreign(name, why)),
-            SecretView::Claimed(by) => Some(stop(
-                Reason::Conflict,
-                format!(
+            SecretView::Claimed(by) => {
+                let message = format!(
                     "Secret {name} is kept by AppCodeRotation {by}, so nothing is changed. Name another Secret in \
                      spec.target.name, or delete one of the two resources: the other one takes over."
-                ),
-                LOCAL_RETRY,
-            )),
-            SecretView::Forbidden(why) => Some(stop(
-                Reason::SecretNotWritable,
-                format!(
+                );
+                let commands = [kubectl.another_target(), kubectl.delete()];
+                Some(self.stop_here(Reason::Conflict, &message, commands))
+            }
+            SecretView::Forbidden(why) => {
+                let message = format!(
                     "The operator may not read Secret {name}: {why}; nothing more is changed. Give it its rights back: \
                      {INSTALL_AGAIN}."
-                ),
-                LOCAL_RETRY,
-            )),
-            SecretView::Unreadable(why) => Some(stop(
-                Reason::UnknownIntentFormat,
-                format!(
+                );
+                Some(self.stop_here(Reason::SecretNotWritable, &message, kubectl.install_again()))
+            }
+            SecretView::Unreadable(why) => {
+                let message = format!(
                     "What Secret {name} says cannot be understood: {why}; nothing is changed, so that no code is lost. Run \
-                     the operator version that wrote it. If there is none: kubectl delete secret {name} -n {namespace}."
-                ),
-                LOCAL_RETRY,
-            )),
+                     the operator version that wrote it. If there is none, delete the Secret: it is made again."
+                );
+                Some(self.stop_here(Reason::UnknownIntentFormat, &message, [kubectl.delete_secret(name)]))
+            }
             SecretView::Ours(OurSecret { locked: Some(why), .. }) => Some(self.locked(name, why)),
             // What must not be lost is saved all the same.
-            SecretView::Absent if is_others && !self.is_unsaved() => Some(stop(
-                Reason::SecretNotWritable,
-                format!(
+            SecretView::Absent if is_others && !self.is_unsaved() => {
+                let message = format!(
                     "Secret {name} does not exist, and spec.target.creationPolicy is Merge, so it is not made and nothing is \
-                     changed. Create it, or make it ours: kubectl patch acr {} -n {namespace} --type=merge \
-                     -p '{{\"spec\":{{\"target\":{{\"creationPolicy\":\"Create\"}}}}}}'.",
-                    self.o.resource.name
-                ),
-                LOCAL_RETRY,
-            )),
+                     changed. Create it, or have the operator make it."
+                );
+                let make = kubectl.patch(&json!({"target": {"creationPolicy": "Create"}}));
+                Some(self.stop_here(Reason::SecretNotWritable, &message, [kubectl.make_secret(name), make]))
+            }
             SecretView::Absent | SecretView::Ours(_) => self.o.secret_refused.as_ref().map(|why| {
-                stop(
-                    Reason::SecretNotWritable,
-                    format!(
-                        "The API server refuses to write Secret {name}: {why}; nothing more is changed. Mend the policy, or \
-                         give the operator its rights back: {INSTALL_AGAIN}."
-                    ),
-                    LOCAL_RETRY,
-                )
+                let message = format!(
+                    "The API server refuses to write Secret {name}: {why}; nothing more is changed. Mend the policy, or \
+                     give the operator its rights back: {INSTALL_AGAIN}."
+                );
+                self.stop_here(Reason::SecretNotWritable, &message, kubectl.install_again())
             }),
         }
     }
 
     fn foreign(&self, name: &str, why: &str) -> Step {
-        let namespace = &self.o.resource.namespace;
-        let message = if self.wanted.layout.creation == CreationPolicy::Merge {
-            format!(
+        let another = self.kubectl().another_target();
+        if self.wanted.layout.creation == CreationPolicy::Merge {
+            let message = format!(
                 "Secret {name} exists and {why}, so nothing is merged into it and nothing is changed. Name another \
                  Secret in spec.target.name."
-            )
-        } else {
-            format!(
-                "Secret {name} exists and {why}, so it is left alone and nothing is changed. Name another Secret in \
-                 spec.target.name, or, if nobody needs this one: kubectl delete secret {name} -n {namespace}."
-            )
-        };
-        stop(Reason::SecretConflict, message, LOCAL_RETRY)
+            );
+            return self.stop_here(Reason::SecretConflict, &message, [another]);
+        }
+        let message = format!(
+            "Secret {name} exists and {why}, so it is left alone and nothing is changed. Name another Secret in \
+             spec.target.name, or delete this one if nobody needs it."
+        );
+        let commands = [another, self.kubectl().delete_secret(name)];
+        self.stop_here(Reason::SecretConflict, &message, commands)
     }
 
     fn locked(&self, name: &str, why: &str) -> Step {
-        let namespace = &self.o.resource.namespace;
-        let what_to_do = if self.open().is_some() {
-            "A rotation is open on it that its annotations alone tell of, so have it made anew with the same annotations."
-                .to_owned()
+        let kubectl = self.kubectl();
+        let (what_to_do, command) = if self.open().is_some() {
+            (
+                "A rotation is open on it that its annotations alone tell of, so have it made anew with the same annotations.",
+                kubectl.unlock_secret(name),
+            )
         } else if self.wanted.layout.creation == CreationPolicy::Merge {
-            "Have whoever keeps it make it anew, or name another Secret in spec.target.name.".to_owned()
+            (
+                "Have whoever keeps it make it anew, or name another Secret in spec.target.name.",
+                kubectl.another_target(),
+            )
         } else {
-            format!("Delete it, and it will be made again: kubectl delete secret {name} -n {namespace}.")
+            (
+                "Delete it, and it will be made again with the same code.",
+                kubectl.delete_secret(name),
+            )
         };
         let message = format!("Secret {name} cannot be written: {why}; nothing more is changed. {what_to_do}");
-        stop(Reason::SecretNotWritable, message, LOCAL_RETRY)
+        self.stop_here(Reason::SecretNotWritable, &message, [command])
     }
 
     /// Back-off from status, so that a restart forgets nothing. A new generation or a person's touch starts afresh.
@@ -482,14 +492,15 @@ impl Planner<'_> {
                 "App {id} lives on a gateway without app codes, so nothing is changed. Name an app of the API gateway in \
                  spec.appId."
             );
-            return Some(stop(Reason::AppTypeUnsupported, message, self.o.limits.check_period));
+            let command = self.kubectl().patch(&json!({"appId": "APP_ID"}));
+            return Some(self.stop_there(Reason::AppTypeUnsupported, &message, [command]));
         }
         app.masked.then(|| {
             let message = format!(
                 "The cloud shows codes of app {id} masked only, so no reading can be trusted and nothing is changed. \
                  Name the credentials of the IAM user that created the app in spec.credentialsRef."
             );
-            stop(Reason::CodesMasked, message, self.o.limits.check_period)
+            self.stop_there(Reason::CodesMasked, &message, self.kubectl().other_credentials())
         })
     }
 
@@ -510,14 +521,16 @@ impl Planner<'_> {
             let message = format!(
                 "App {id} is not named {name:?}, so nothing is changed. Correct spec.appName or spec.appId, or rename the app."
             );
-            return Some(stop(Reason::AppNameMismatch, message, self.o.limits.check_period));
+            let commands = [json!({"appName": "APP_NAME"}), json!({"appId": "APP_ID"})];
+            let commands = commands.map(|spec| self.kubectl().patch(&spec));
+            return Some(self.stop_there(Reason::AppNameMismatch, &message, commands));
         }
         (app.is_owned == Some(false)).then(|| {
             let message = format!(
                 "App {id} was created by another IAM user, and only its creator may change its codes, so \
                  nothing is changed. Name that user's credentials in spec.credentialsRef."
             );
-            stop(Reason::NotOwner, message, self.o.limits.check_period)
+            self.stop_there(Reason::NotOwner, &message, self.kubectl().other_credentials())
         })
     }
 

@@ -19,6 +19,7 @@ use crate::ids::Fingerprint;
 use crate::intent::Intent;
 use crate::limits::backoff;
 use crate::plan::{Cloud, Observed, Step, Story, Wanted, WriteReason, retires_at};
+use crate::remedy::prose;
 use crate::secret::{OurSecret, SecretView};
 use crate::workload::{self, RestartTarget};
 
@@ -338,7 +339,7 @@ fn failures(pass: Pass<'_>, now: Timestamp) -> Option<Failures> {
             Some(Failures {
                 consecutive,
                 last_reason: failure.reason.as_str().to_owned(),
-                last_message: failure.message.clone(),
+                last_message: prose(&failure.message).to_owned(),
                 last_request_id: failure.request_id.clone(),
                 next_attempt_time: in_future(pause.max(failure.after.unwrap_or_default())),
             })
@@ -346,7 +347,7 @@ fn failures(pass: Pass<'_>, now: Timestamp) -> Option<Failures> {
         Step::Stop { reason, message, after } => Some(Failures {
             consecutive: 1,
             last_reason: reason.as_str().to_owned(),
-            last_message: message.clone(),
+            last_message: prose(message).to_owned(),
             last_request_id: match &pass.observed.cloud {
                 Cloud::Failed(failure) => failure.request_id.clone(),
                 _ => None,
@@ -400,17 +401,18 @@ fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_new_generat
         // What `kubectl get -o wide` shows of a rotation that is under way.
         let more = match reason {
             Reason::RollingOut | Reason::RolloutHeld => "How far its workloads are is told by WorkloadsReady.",
-            _ => message,
+            _ => prose(message),
         };
         ready_message = format!("{ready_message} {more}");
     }
     let unverified = o.unverified(now).filter(|_| is_in_sync(o));
     match (pass.step, &unverified) {
-        (Step::Stop { reason, message, .. }, _) => set(ConditionType::Ready, "False", *reason, message),
+        // The commands stand once: in `Stalled`, or in `Reconciling`.
+        (Step::Stop { reason, message, .. }, _) => set(ConditionType::Ready, "False", *reason, prose(message)),
         (_, Some((reason, message))) => {
             let is_failed = *reason == Reason::VerificationFailed;
             let value = if is_failed { "False" } else { "Unknown" };
-            set(ConditionType::Ready, value, *reason, message);
+            set(ConditionType::Ready, value, *reason, prose(message));
         }
         _ if is_verified(o, pass.step) => set(ConditionType::Ready, "True", Reason::CodeListed, &ready_message),
         (Step::Retry { failure }, _) if !was_ready => {
@@ -447,7 +449,12 @@ fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_new_generat
             "The cloud took the credentials.",
         ),
         Cloud::Failed(failure) if is_about_credentials(failure.reason) => {
-            set(ConditionType::Authorized, "False", failure.reason, &failure.message);
+            set(
+                ConditionType::Authorized,
+                "False",
+                failure.reason,
+                prose(&failure.message),
+            );
         }
         _ => {}
     }
@@ -458,7 +465,7 @@ fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_new_generat
         }
         _ => {
             let (reason, message) = match pass.step {
-                Step::Stop { reason, message, .. } => (*reason, message.as_str()),
+                Step::Stop { reason, message, .. } => (*reason, prose(message)),
                 _ => (Reason::Waiting, "The code is not in the Secret yet."),
             };
             set(ConditionType::SecretSynced, "False", reason, message);
@@ -526,10 +533,10 @@ fn workloads(status: &mut AppCodeRotationStatus, o: &Observed, now: Timestamp) {
     let last = status.condition(ConditionType::WorkloadsReady);
     let is_stale = last.is_some_and(|last| last.observed_generation != status.observed_generation);
     let is_open = last.is_some_and(|last| last.status == "False");
-    let namespace = &o.resource.namespace;
+    let kubectl = o.resource.kubectl();
     let (value, reason, message) = match &o.rollouts {
         Some(rollouts) if rollouts.iter().all(|(_, rollout)| rollout.is_done()) => {
-            ("True", Reason::RolledOut, workload::told(rollouts, namespace))
+            ("True", Reason::RolledOut, workload::told(rollouts, kubectl))
         }
         Some(rollouts) => {
             let is_held = rollouts.iter().any(|(_, rollout)| rollout.is_held());
@@ -538,7 +545,7 @@ fn workloads(status: &mut AppCodeRotationStatus, o: &Observed, now: Timestamp) {
             } else {
                 Reason::RollingOut
             };
-            ("False", reason, workload::told(rollouts, namespace))
+            ("False", reason, workload::told(rollouts, kubectl))
         }
         None if is_undistributed && status.is_true(ConditionType::WorkloadsReady) => {
             let message = "The workloads are still to be restarted with the new code.";

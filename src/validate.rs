@@ -11,6 +11,7 @@ mod text;
 mod verification;
 
 use jiff::SignedDuration;
+use serde_json::json;
 
 use self::text::parse_duration;
 pub(crate) use self::text::{is_object_name, is_secret_key};
@@ -24,6 +25,7 @@ use crate::endpoint::{Endpoint, EndpointError, EndpointRules};
 use crate::identity::Allowance;
 use crate::ids::{AppId, AppIdentity, BadId, ProjectId, WorkspaceId};
 use crate::modelarts::AppCode;
+use crate::remedy::Kubectl;
 use crate::schedule::Timetable;
 use crate::template::Layout;
 use crate::verification::{Verification, VerificationHosts};
@@ -135,6 +137,46 @@ pub struct Problem {
     pub reason: Reason,
     /// Which field, which rule, and where it is not plain, what to do.
     pub message: String,
+    /// What resolves it.
+    pub remedy: Remedy,
+}
+
+/// What resolves a [`Problem`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Remedy {
+    /// The field that the message names is corrected.
+    #[default]
+    Edit,
+    /// Another endpoint.
+    Endpoint,
+    /// Credentials of the resource's own.
+    Credentials,
+    /// Another cron for the schedule, or an interval.
+    Schedule,
+    /// No windows.
+    Windows,
+    /// Another template, or none.
+    Template,
+    /// A verification elsewhere, or none.
+    Verification,
+}
+
+impl Remedy {
+    fn commands(self, kubectl: Kubectl<'_>) -> Vec<String> {
+        match self {
+            Self::Edit => vec![kubectl.edit()],
+            Self::Endpoint => vec![kubectl.patch(&json!({"endpoint": "ENDPOINT", "region": null}))],
+            Self::Credentials => kubectl.other_credentials().into(),
+            Self::Schedule => {
+                let interval = json!({"cron": null, "interval": "INTERVAL", "timeZone": null});
+                let schedules = [json!({"cron": "CRON"}), interval];
+                schedules.map(|it| kubectl.patch(&json!({ "schedule": it }))).into()
+            }
+            Self::Windows => vec![kubectl.patch(&json!({"schedule": {"windows": null}}))],
+            Self::Template => kubectl.another_template().into(),
+            Self::Verification => kubectl.another_verification().into(),
+        }
+    }
 }
 
 impl Problem {
@@ -147,7 +189,16 @@ impl Problem {
         Self {
             reason: reason.map_or(Reason::InvalidSpec, |problem| problem.reason),
             message: messages.join("; "),
+            remedy: match problems {
+                [first, others @ ..] if others.iter().all(|other| other.remedy == first.remedy) => first.remedy,
+                _ => Remedy::Edit,
+            },
         }
+    }
+
+    /// The commands that resolve it.
+    pub fn commands(&self, kubectl: Kubectl<'_>) -> Vec<String> {
+        self.remedy.commands(kubectl)
     }
 }
 
@@ -234,9 +285,14 @@ struct Report {
 
 impl Report {
     fn invalid(&mut self, message: impl Into<String>) {
+        self.refuse(Reason::InvalidSpec, message.into(), Remedy::Edit);
+    }
+
+    fn refuse(&mut self, reason: Reason, message: String, remedy: Remedy) {
         self.problems.push(Problem {
-            reason: Reason::InvalidSpec,
-            message: message.into(),
+            reason,
+            message,
+            remedy,
         });
     }
 
@@ -255,10 +311,7 @@ impl Report {
                 "spec.credentialsRef is left out, and the operator's own identity may not be used for this app from this \
                  namespace; name a credentials Secret{ask}"
             );
-            self.problems.push(Problem {
-                reason: Reason::IdentityNotAllowed,
-                message,
-            });
+            self.refuse(Reason::IdentityNotAllowed, message, Remedy::Credentials);
         }
     }
 
@@ -275,15 +328,15 @@ impl Report {
     }
 
     fn allowed(&mut self, checked: Result<Endpoint, EndpointError>) -> Option<Endpoint> {
-        let (reason, message) = match checked {
+        match checked {
             Ok(endpoint) => return Some(endpoint),
-            Err(EndpointError::Malformed(bad)) => (Reason::InvalidSpec, format!("spec.endpoint must be {}", bad.rule)),
-            Err(error) => (
-                Reason::EndpointNotAllowed,
-                format!("spec.endpoint: {error}; use region, or ask the operator's administrator to allow it"),
-            ),
-        };
-        self.problems.push(Problem { reason, message });
+            Err(EndpointError::Malformed(bad)) => self.invalid(format!("spec.endpoint must be {}", bad.rule)),
+            Err(error) => {
+                let message =
+                    format!("spec.endpoint: {error}; use region, or ask the operator's administrator to allow it");
+                self.refuse(Reason::EndpointNotAllowed, message, Remedy::Endpoint);
+            }
+        }
         None
     }
 
@@ -402,6 +455,7 @@ impl Report {
         self.problems.extend(faults.map(|fault| Problem {
             reason: Reason::TemplateInvalid,
             message: fault.to_string(),
+            remedy: Remedy::Template,
         }));
     }
 

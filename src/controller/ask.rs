@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use serde_json::json;
 
 use super::observe::{Pass, readable};
 use super::others::read_siblings;
@@ -10,7 +11,8 @@ use super::{Context, Error};
 use crate::api::Reason;
 use crate::ids::Fingerprint;
 use crate::modelarts::{App, AppType, Caller, CloudError, CloudErrorKind, Credentials, Echo, Target};
-use crate::plan::{AppReading, Cloud, Failure};
+use crate::plan::{AppReading, Cloud, Failure, INSTALL_AGAIN};
+use crate::remedy::tell;
 use crate::status::BACKOFF_CAP;
 use crate::telemetry::causes;
 use crate::validate::Validated;
@@ -18,8 +20,9 @@ use crate::validate::Validated;
 /// How long a pass waits for another one on the same app, and how soon it is repeated if that took longer.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 const LOCK_RETRY: SignedDuration = SignedDuration::from_secs(5);
-/// How soon credentials that a person may mend are looked at again.
-const CREDENTIALS_RETRY: SignedDuration = SignedDuration::from_secs(60);
+
+/// What the operator's administrator has to correct, or a tenant to do without, where its own credentials do not serve.
+const OWN_CREDENTIALS: &str = "The operator's administrator has to correct its Secret with them; or name credentials of your own in spec.credentialsRef.";
 
 /// Reads the credentials, the siblings' Secrets and the app, in this order.
 pub(super) async fn ask_cloud(ctx: &Context, pass: &mut Pass) -> Result<(), Error> {
@@ -46,7 +49,7 @@ pub(super) async fn ask_cloud(ctx: &Context, pass: &mut Pass) -> Result<(), Erro
                 message: lack,
                 request_id: None,
                 is_final: true,
-                after: Some(CREDENTIALS_RETRY),
+                after: Some(pass.observed.limits.local_retry()),
             });
             return Ok(());
         }
@@ -84,31 +87,43 @@ pub(super) async fn ask_cloud(ctx: &Context, pass: &mut Pass) -> Result<(), Erro
     Ok(())
 }
 
-/// Who asks the cloud; or what the credentials lack, in words for the person who must act.
+/// Who asks the cloud; or what the credentials lack, as a message for the person who must act.
 async fn caller(ctx: &Context, pass: &Pass, validated: &Validated) -> Result<Result<Caller, String>, Error> {
+    let kubectl = pass.observed.resource.kubectl();
     let Some(name) = &validated.credentials else {
-        return Ok(ctx.settings.identity.caller());
+        let caller = ctx.settings.identity.caller();
+        return Ok(caller.map_err(|lack| {
+            let prose =
+                format!("The operator's own credentials: {lack}; nothing is changed meanwhile. {OWN_CREDENTIALS}");
+            tell(&prose, kubectl.other_credentials())
+        }));
     };
     let secret = ctx.cluster.secret(pass.key.namespace(), name).await;
     let secret = readable(secret).map_err(|source| Error::Cluster {
         doing: "read the credentials Secret",
         source,
     })?;
-    let lacks = |what: &str| {
-        Err(format!(
-            "Credentials Secret {name}: {what}; nothing is changed meanwhile."
-        ))
+    let lacks = |what: &str, to_do: &str, commands: &[String]| {
+        let prose = format!("Credentials Secret {name}: {what}; nothing is changed meanwhile. {to_do}");
+        Err(tell(&prose, commands.iter().cloned()))
     };
     let secret = match secret {
         Ok(Some(secret)) => secret,
-        Ok(None) => return Ok(lacks("it does not exist; create it in this namespace")),
-        Err(why) => return Ok(lacks(&format!("the operator may not read it: {why}"))),
+        Ok(None) => {
+            let make = [kubectl.make_credentials(name)];
+            return Ok(lacks("it does not exist", "Create it in this namespace.", &make));
+        }
+        Err(why) => {
+            let what = format!("the operator may not read it: {why}");
+            let to_do = format!("Give the operator its rights back: {INSTALL_AGAIN}.");
+            return Ok(lacks(&what, &to_do, &kubectl.install_again()));
+        }
     };
     // Its token would pass for one of the cloud's, but nobody outside of the cluster may see it.
     if secret.type_.as_deref() == Some("kubernetes.io/service-account-token") {
-        return Ok(lacks(
-            "it holds the token of a service account, which is not sent to the cloud",
-        ));
+        let what = "it holds the token of a service account, which is not sent to the cloud";
+        let to_do = "Name another Secret in spec.credentialsRef.";
+        return Ok(lacks(what, to_do, &kubectl.other_credentials()));
     }
     let field = |key: &str| -> Option<String> {
         let value = secret.data.as_ref()?.get(key)?;
@@ -116,14 +131,15 @@ async fn caller(ctx: &Context, pass: &Pass, validated: &Validated) -> Result<Res
     };
     let text = |text: Option<&String>| text.cloned().unwrap_or_default();
     let meta = &secret.metadata;
-    Ok(match Credentials::from_fields(field) {
-        Some(credentials) => Ok(Caller {
-            source: format!("{}/{name}", pass.key.namespace()),
-            version: format!("{}/{}", text(meta.uid.as_ref()), text(meta.resource_version.as_ref())),
-            credentials,
-        }),
-        None => lacks(Credentials::FIELDS),
-    })
+    let Some(credentials) = Credentials::from_fields(field) else {
+        let mend = [kubectl.replace_credentials(name)];
+        return Ok(lacks(Credentials::FIELDS, "Put what is missing into it.", &mend));
+    };
+    Ok(Ok(Caller {
+        source: format!("{}/{name}", pass.key.namespace()),
+        version: format!("{}/{}", text(meta.uid.as_ref()), text(meta.resource_version.as_ref())),
+        credentials,
+    }))
 }
 
 /// Makes a reading of what the cloud said; the codes themselves stay in the pass.
@@ -165,81 +181,78 @@ pub(super) fn failed(error: &CloudError, pass: &Pass) -> Cloud {
 
 /// What a failed call means for the resource, in words for the person who must act.
 fn failure(error: &CloudError, pass: &Pass) -> Failure {
-    let app = pass.observed.wanted.as_ref();
-    let app = app.map_or_else(|_| String::new(), |wanted| wanted.app.app_id.to_string());
-    let named = pass
-        .validated
-        .as_ref()
-        .and_then(|validated| validated.credentials.as_ref());
-    let whose = named.map_or_else(
-        || "the operator's own credentials".to_owned(),
-        |name| format!("the credentials in Secret {name}"),
-    );
-    let said = &error.message;
-    let soon = Some(CREDENTIALS_RETRY);
-    let (reason, message, is_final, after) = match &error.kind {
-        CloudErrorKind::CredentialsRejected => (
-            Reason::CredentialsRejected,
-            format!(
-                "The cloud refuses {whose}: {said}; nothing is changed. Correct that Secret, or name another one in \
-                 spec.credentialsRef; no restart is needed."
-            ),
-            true,
-            soon,
-        ),
-        CloudErrorKind::LockedOut { .. } => (
-            Reason::CredentialsRejected,
-            format!(
-                "The cloud has refused {whose}, which are left alone for some minutes so that the key is not locked; nothing is changed. Correct that Secret, or name another one in spec.credentialsRef; no restart is needed."
-            ),
-            true,
-            soon,
-        ),
-        CloudErrorKind::NotAuthorized => (
-            Reason::NotAuthorized,
-            format!(
-                "The user of {whose} may not act on app {app}: {said}; nothing is changed. Name the credentials of the IAM user that created the app, with ModelArts rights in its project, in spec.credentialsRef."
-            ),
-            true,
-            None,
-        ),
-        CloudErrorKind::AppNotFound | CloudErrorKind::NotFound => (
-            Reason::AppNotFound,
-            format!(
-                "The cloud knows no app {app} in this project, or does not show it to the user of {whose}, so nothing is changed. Check spec.projectId, spec.appId, spec.workspaceId and the region, and use the IAM user that created the app."
-            ),
-            true,
-            None,
-        ),
-        CloudErrorKind::Refused => (
-            Reason::InvalidSpec,
-            format!("The cloud refuses the request for app {app}: {said}; nothing is changed. Correct the spec."),
-            true,
-            None,
-        ),
-        CloudErrorKind::Throttled { retry_after } => {
-            let after = retry_after
-                .and_then(|after| SignedDuration::try_from(after).ok())
-                .map(|after| after.min(BACKOFF_CAP));
-            (
-                Reason::Retrying,
-                format!("The cloud asks to slow down: {said}."),
-                false,
-                after,
-            )
+    let (reason, message, after) = match refused(error, pass) {
+        Ok((reason, message)) => {
+            let is_soon = reason == Reason::CredentialsRejected;
+            (reason, message, is_soon.then(|| pass.observed.limits.local_retry()))
         }
-        CloudErrorKind::NotSent | CloudErrorKind::Postponed { .. } | CloudErrorKind::UnknownOutcome => (
-            Reason::Retrying,
-            format!("The cloud gave no answer that can be used for app {app}: {said}."),
-            false,
-            None,
-        ),
+        Err((message, after)) => (Reason::Retrying, message, after),
     };
     Failure {
         reason,
         message,
         request_id: error.request_id.clone(),
-        is_final,
+        is_final: reason != Reason::Retrying,
         after,
+    }
+}
+
+/// Why the cloud refused, which only a person can mend; or else why nothing came of the call, and when to try again.
+fn refused(error: &CloudError, pass: &Pass) -> Result<(Reason, String), (String, Option<SignedDuration>)> {
+    let app = pass.observed.wanted.as_ref();
+    let app = app.map_or_else(|_| String::new(), |wanted| wanted.app.app_id.to_string());
+    let validated = pass.validated.as_ref();
+    let named = validated.and_then(|validated| validated.credentials.as_ref());
+    let whose = named.map_or_else(
+        || "the operator's own credentials".to_owned(),
+        |name| format!("the credentials in Secret {name}"),
+    );
+    let (said, kubectl) = (&error.message, pass.observed.resource.kubectl());
+    let rejected = |what: &str| {
+        let (to_do, commands) = match named {
+            Some(name) => (
+                "Correct that Secret, or name another one in spec.credentialsRef; no restart is needed.",
+                vec![kubectl.replace_credentials(name)],
+            ),
+            None => (OWN_CREDENTIALS, kubectl.other_credentials().into()),
+        };
+        let message = tell(&format!("{what}; nothing is changed. {to_do}"), commands);
+        Ok((Reason::CredentialsRejected, message))
+    };
+    match &error.kind {
+        CloudErrorKind::CredentialsRejected => rejected(&format!("The cloud refuses {whose}: {said}")),
+        CloudErrorKind::LockedOut { .. } => rejected(&format!(
+            "The cloud has refused {whose}, which are left alone for some minutes so that the key is not locked"
+        )),
+        CloudErrorKind::NotAuthorized => {
+            let message = format!(
+                "The user of {whose} may not act on app {app}: {said}; nothing is changed. Name the credentials of the IAM \
+                 user that created the app, with ModelArts rights in its project, in spec.credentialsRef."
+            );
+            Ok((Reason::NotAuthorized, tell(&message, kubectl.other_credentials())))
+        }
+        CloudErrorKind::AppNotFound | CloudErrorKind::NotFound => {
+            let message = format!(
+                "The cloud knows no app {app} in this project, or does not show it to the user of {whose}, so nothing is \
+                 changed. Check spec.projectId, spec.appId, spec.workspaceId and the region, and use the IAM user that \
+                 created the app."
+            );
+            let ids = kubectl.patch(&json!({"appId": "APP_ID", "projectId": "PROJECT_ID"}));
+            Ok((Reason::AppNotFound, tell(&message, [ids])))
+        }
+        CloudErrorKind::Refused => {
+            let message =
+                format!("The cloud refuses the request for app {app}: {said}; nothing is changed. Correct the spec.");
+            Ok((Reason::InvalidSpec, tell(&message, [kubectl.edit()])))
+        }
+        CloudErrorKind::Throttled { retry_after } => {
+            let after = retry_after.and_then(|after| SignedDuration::try_from(after).ok());
+            let message = tell(&format!("The cloud asks to slow down: {said}."), []);
+            Err((message, after.map(|after| after.min(BACKOFF_CAP))))
+        }
+        CloudErrorKind::NotSent | CloudErrorKind::Postponed { .. } | CloudErrorKind::UnknownOutcome => {
+            let message = format!("The cloud gave no answer that can be used for app {app}: {said}.");
+            Err((tell(&message, []), None))
+        }
     }
 }

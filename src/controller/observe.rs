@@ -18,6 +18,7 @@ use crate::ids::{AppId, AppIdentity, Fingerprint, ProjectId};
 use crate::intent::Intent;
 use crate::modelarts::{AppCode, Echo, Target};
 use crate::plan::{Cloud, Handover, Limits, Memory, Observed, Refusal, ResourceView, SeedView, Wanted};
+use crate::remedy::{Kubectl, tell};
 use crate::secret::{Asker, NUMBER_LIMIT, OurSecret, SecretView, code_in, view};
 use crate::status::Happened;
 use crate::validate::{Problem, Seed, Validated, validate};
@@ -179,7 +180,7 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
     };
     let wanted = match &checked {
         Ok(validated) => Ok(wanted(validated, read_seed(ctx, key, validated).await?)),
-        Err(problems) => Err(refusal(problems)),
+        Err(problems) => Err(refusal(key, problems)),
     };
     // A code that only this process holds is saved as the spec said that it was made for.
     let validated = checked.ok().or(kept.validated);
@@ -344,9 +345,19 @@ fn limits(ctx: &Context, key: &Key) -> Limits {
     }
 }
 
-fn refusal(problems: &[Problem]) -> Refusal {
-    let Problem { reason, message } = Problem::sum_up(problems);
-    Refusal { reason, message }
+fn refusal(key: &Key, problems: &[Problem]) -> Refusal {
+    let all = Problem::sum_up(problems);
+    Refusal {
+        reason: all.reason,
+        message: tell(&all.message, all.commands(kubectl(key))),
+    }
+}
+
+fn kubectl(key: &Key) -> Kubectl<'_> {
+    Kubectl {
+        namespace: key.namespace(),
+        name: key.name(),
+    }
 }
 
 fn resource_view(key: &Key, resource: Option<&AppCodeRotation>, is_gone: bool) -> ResourceView {
@@ -386,32 +397,42 @@ pub(super) fn identity(app: &AppStatus) -> Option<AppIdentity> {
     })
 }
 
+/// The seed; one that cannot be read tells why, with what resolves it.
 async fn read_seed(ctx: &Context, key: &Key, validated: &Validated) -> Result<SeedView, Error> {
-    Ok(match &validated.seed {
-        Seed::None => SeedView::None,
-        Seed::Inline(code) => SeedView::Known {
-            fingerprint: code.fingerprint(&validated.app),
-            inline: true,
-        },
-        Seed::Secret { name, key: field } => {
-            let secret = ctx.cluster.secret(key.namespace(), name).await;
-            let secret = readable(secret).map_err(|source| Error::Cluster {
-                doing: "read the seed's Secret",
-                source,
-            })?;
-            match secret {
-                Err(why) => SeedView::Unreadable(format!("the operator may not read Secret {name}: {why}")),
-                Ok(None) => SeedView::Unreadable(format!("Secret {name} does not exist")),
-                Ok(Some(secret)) => match code_in(&secret, field) {
-                    Some(code) => SeedView::Known {
-                        fingerprint: code.fingerprint(&validated.app),
-                        inline: false,
-                    },
-                    None => SeedView::Unreadable(format!("Secret {name} holds no app code under key {field}")),
-                },
-            }
+    let known = |code: &AppCode, inline| SeedView::Known {
+        fingerprint: code.fingerprint(&validated.app),
+        inline,
+    };
+    let (name, field) = match &validated.seed {
+        Seed::None => return Ok(SeedView::None),
+        Seed::Inline(code) => return Ok(known(code, true)),
+        Seed::Secret { name, key } => (name, key),
+    };
+    let secret = ctx.cluster.secret(key.namespace(), name).await;
+    let secret = readable(secret).map_err(|source| Error::Cluster {
+        doing: "read the seed's Secret",
+        source,
+    })?;
+    let code = secret
+        .as_ref()
+        .map(|secret| secret.as_ref().map(|secret| code_in(secret, field)));
+    let kubectl = kubectl(key);
+    let told = match code {
+        Ok(Some(Some(code))) => return Ok(known(&code, false)),
+        Ok(Some(None)) => {
+            let lack = format!("Secret {name} holds no app code under key {field}");
+            tell(&lack, [kubectl.mend_seed(name, field)])
         }
-    })
+        Ok(None) => tell(
+            &format!("Secret {name} does not exist"),
+            [kubectl.make_seed(name, field)],
+        ),
+        Err(why) => {
+            let lack = format!("the operator may not read Secret {name}: {why}");
+            tell(&lack, kubectl.install_again())
+        }
+    };
+    Ok(SeedView::Unreadable(told))
 }
 
 fn wanted(validated: &Validated, seed: SeedView) -> Wanted {

@@ -13,6 +13,7 @@ use super::{ClusterError, Context, Error};
 use crate::api::{AppCodeRotation, AppCodeRotationStatus, MANAGER, PlainCode, Reason};
 use crate::modelarts::scrub;
 use crate::plan::{Step, distribution_pause};
+use crate::remedy::prose;
 use crate::status::{self, Note, fold, happened_notes, is_worth_writing, notes};
 use crate::telemetry::causes;
 
@@ -154,9 +155,9 @@ async fn tell(ctx: &Context, resource: &AppCodeRotation, note: &Note) {
         ..Event::default()
     };
     if note.is_warning {
-        tracing::warn!(reason = note.reason.as_str(), "{}", note.text);
+        tracing::warn!(reason = note.reason.as_str(), "{}", prose(&note.text));
     } else {
-        tracing::info!(reason = note.reason.as_str(), "{}", note.text);
+        tracing::info!(reason = note.reason.as_str(), "{}", prose(&note.text));
     }
     let mut outcome = ctx.cluster.create_event(&namespace, &event).await;
     if matches!(outcome, Err(ClusterError::Timeout | ClusterError::Failed(_))) {

@@ -66,8 +66,9 @@ pub fn scrub(text: &str, secrets: &[&str]) -> String {
     rebuild(&text, &hidden)
 }
 
-/// Control characters, line ends and characters that reorder or hide text become spaces, runs of spaces become one.
-fn one_line(text: &str) -> String {
+/// `text` in one line: control characters, line ends and characters that reorder or hide text become spaces, runs of spaces
+/// become one. What lies behind the first 16 KiB goes.
+pub fn one_line(text: &str) -> String {
     let mut line = String::new();
     for char in text.chars() {
         if line.len() >= LOOK {

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Observed, Planner, Step};
 use crate::api::Reason;
 use crate::intent::{Distribution, Intent};
+use crate::remedy::{tell, with_prose};
 use crate::verification::Probe;
 use crate::workload::{RestartTarget, Rollout, told};
 
@@ -119,12 +120,12 @@ impl Planner<'_> {
                 Reason::RollingOut
             };
             let what_then = if intent.retires().is_some() {
-                " The code before works until then; spec.overlap.waitForRollout: false ends the wait."
+                "The code before works until then; spec.overlap.waitForRollout: false ends the wait."
             } else {
                 ""
             };
-            let told = told(rollouts, &self.o.resource.namespace);
-            self.linger(reason, format!("{told}{what_then}"))
+            let told = told(rollouts, self.kubectl());
+            self.linger(reason, with_prose(&told, what_then))
         })
     }
 
@@ -244,9 +245,9 @@ impl Observed {
         } else {
             ""
         };
-        Some((
-            reason,
-            format!("The new code is in the Secret, but {told}. It is tried again.{what_then}"),
-        ))
+        let prose = format!("The new code is in the Secret, but {told}. It is tried again.{what_then}");
+        let is_failed = reason == Reason::VerificationFailed;
+        let commands = is_failed.then(|| self.resource.kubectl().another_verification());
+        Some((reason, tell(&prose, commands.into_iter().flatten())))
     }
 }

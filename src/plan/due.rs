@@ -3,18 +3,30 @@
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 
-use super::{AppReading, LOCAL_RETRY, Planner, Question, SeedView, Step, stop, unsettled, wait};
+use super::{AppReading, Planner, Question, SeedView, Step, stop, unsettled, wait};
 use crate::api::{CreationPolicy, InitialRotation, Reason, RotationStep, Strategy, Trigger};
 use crate::ids::{Fingerprint, RotationId};
 use crate::intent::{Call, Consumed, FORMAT_VERSION, Intent, known};
+use crate::remedy::{commands, prose};
 use crate::secret::Record;
+
+/// Most fingerprints that a message lists; an app of which the documents tell has fewer codes.
+const MOST_CHOICES: usize = 8;
 
 /// What the budget is counted over.
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// Starts that are kept for the budget: some 20 KiB of annotation. A larger budget is none.
 const MOST_RECENT: usize = 1000;
+
+/// Codes to choose from, for people.
+pub(super) fn told(codes: &[Fingerprint]) -> String {
+    let choices = codes.iter().take(MOST_CHOICES).map(Fingerprint::short);
+    let more = (codes.len() > MOST_CHOICES).then(|| "others".to_owned());
+    choices.chain(more).collect::<Vec<_>>().join(", ")
+}
 
 impl Planner<'_> {
     /// No code of this app is current yet: first sight, or another app.
@@ -53,11 +65,7 @@ impl Planner<'_> {
                 app.named(&fingerprint.to_string()).ok_or(fingerprint.to_string())
             }
             (_, SeedView::Unreadable(why)) => {
-                let message = format!(
-                    "The seed cannot be read: {why}; nothing is changed without it. Make or mend that Secret, correct \
-                     spec.appCodeFrom, or remove it if the app has one code only."
-                );
-                return Err(Box::new(stop(Reason::SeedUnreadable, message, LOCAL_RETRY)));
+                return Err(Box::new(self.seed_unreadable(why)));
             }
             (_, SeedView::None) => match app.codes.as_slice() {
                 [] => return Ok(None),
@@ -79,7 +87,7 @@ impl Planner<'_> {
                 }
                 self.adopted(app)
                     .map(Some)
-                    .ok_or_else(|| Box::new(self.not_listed(&name, start)))
+                    .ok_or_else(|| Box::new(self.not_listed(&name, start, app)))
             }
         }
     }
@@ -103,17 +111,28 @@ impl Planner<'_> {
         secret.code.filter(|code| app.codes.contains(code))
     }
 
-    fn ambiguous_start(&self, app: &AppReading) -> Step {
-        let choices = app.codes.iter().map(Fingerprint::short).collect::<Vec<_>>().join(", ");
+    fn seed_unreadable(&self, why: &str) -> Step {
         let message = format!(
-            "App {} has several codes and spec names none, so nothing is changed. Set spec.appCodeFrom, or answer: \
-             kubectl annotate acr {} -n {} --overwrite appcode.dev/adopt-fingerprint=<one of {choices}>.",
-            self.wanted.app.app_id, self.o.resource.name, self.o.resource.namespace
+            "The seed cannot be read: {}; nothing is changed without it. Make or mend that Secret, correct spec.appCodeFrom, \
+             or remove it if the app has one code only.",
+            prose(why)
         );
-        stop(Reason::AppCodeAmbiguous, message, self.o.limits.check_period)
+        let leave_out = self.kubectl().patch(&json!({"appCodeFrom": null}));
+        let ways = commands(why).map(str::to_owned).chain([leave_out]);
+        self.stop_here(Reason::SeedUnreadable, &message, ways)
     }
 
-    fn not_listed(&self, code: &str, is_seed: bool) -> Step {
+    fn ambiguous_start(&self, app: &AppReading) -> Step {
+        let message = format!(
+            "App {} has several codes and spec names none, so nothing is changed. Answer which one is to be rotated, or \
+             name it in spec.appCodeFrom. FINGERPRINT is one of {}.",
+            self.wanted.app.app_id,
+            told(&app.codes)
+        );
+        self.stop_there(Reason::AppCodeAmbiguous, &message, [self.kubectl().answer()])
+    }
+
+    fn not_listed(&self, code: &str, is_seed: bool, app: &AppReading) -> Step {
         // The fingerprint of a seed that is no code would help to guess what else stands in the Secret that it is read from.
         let short = code.get(..Fingerprint::SHORT).unwrap_or(code);
         let what = if is_seed {
@@ -121,13 +140,17 @@ impl Planner<'_> {
         } else {
             format!("The current code (fingerprint {short})")
         };
+        let choices = if app.codes.is_empty() {
+            "It lists none: make one in the cloud's console first, and compute its FINGERPRINT.".to_owned()
+        } else {
+            format!("FINGERPRINT is one of {}.", told(&app.codes))
+        };
         let message = format!(
-            "{what} is not among the codes that the cloud lists for app {}, so it was reset or \
-             deleted elsewhere; nothing is guessed and nothing is changed. Put the right code into spec.appCodeFrom, or \
-             name a listed one: kubectl annotate acr {} -n {} --overwrite appcode.dev/adopt-fingerprint=<fingerprint>.",
-            self.wanted.app.app_id, self.o.resource.name, self.o.resource.namespace
+            "{what} is not among the codes that the cloud lists for app {}, so it was reset or deleted elsewhere; nothing \
+             is guessed and nothing is changed. Answer which code is the right one, or name it in spec.appCodeFrom. {choices}",
+            self.wanted.app.app_id
         );
-        stop(Reason::CodeNotListed, message, self.o.limits.check_period)
+        self.stop_there(Reason::CodeNotListed, &message, [self.kubectl().answer()])
     }
 
     /// A code that no call can name: found out before anything is written, since the call would be refused for ever.
@@ -140,7 +163,7 @@ impl Planner<'_> {
                 base.short(),
                 self.wanted.app.app_id
             );
-            stop(Reason::CodeNotAddressable, message, self.o.limits.check_period)
+            self.stop_there(Reason::CodeNotAddressable, &message, self.kubectl().another_seed())
         })
     }
 
@@ -249,7 +272,12 @@ impl Planner<'_> {
         );
         // The Secret is looked after meanwhile.
         let after = opens.duration_since(self.now).min(self.o.limits.check_period);
-        Some(stop(Reason::BudgetExhausted, message, after))
+        Some(stop(
+            Reason::BudgetExhausted,
+            &message,
+            self.kubectl().take_back(),
+            after,
+        ))
     }
 
     pub(super) fn due_rotation(&self) -> Option<Step> {

@@ -2,10 +2,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Step;
+use super::{LOCAL_RETRY, Step};
 use crate::api::{AppCodeRotationStatus, InitialRotation, Outcome, Reason, Strategy, TargetStatus};
 use crate::ids::{AppIdentity, Fingerprint, RotationId};
 use crate::intent::{Intent, Reading, furthest};
+use crate::remedy::Kubectl;
 use crate::schedule::Timetable;
 use crate::secret::{OurSecret, SecretView};
 use crate::template::Layout;
@@ -25,6 +26,14 @@ pub struct Limits {
     /// How often a resource at rest is checked against the cloud: as the operator is set, or as long as one round over so
     /// many resources takes at its call rates.
     pub check_period: SignedDuration,
+}
+
+impl Limits {
+    /// How soon something is looked at again that a change inside the cluster may have mended: never less often than what
+    /// is at rest.
+    pub fn local_retry(&self) -> SignedDuration {
+        LOCAL_RETRY.min(self.check_period)
+    }
 }
 
 /// Everything that one decision rests on.
@@ -96,6 +105,16 @@ pub struct ResourceView {
     pub adopt: Option<String>,
 }
 
+impl ResourceView {
+    /// Renders commands about it.
+    pub fn kubectl(&self) -> Kubectl<'_> {
+        Kubectl {
+            namespace: &self.namespace,
+            name: &self.name,
+        }
+    }
+}
+
 /// The checked spec, as far as decisions go: fingerprints instead of codes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -156,7 +175,7 @@ impl Default for Handover {
 pub enum SeedView {
     /// None is named.
     None,
-    /// One is named but cannot be read: why.
+    /// One is named but cannot be read: why, with the commands that resolve it.
     Unreadable(String),
     /// It was read.
     Known {
@@ -182,7 +201,7 @@ impl SeedView {
 pub struct Refusal {
     /// `InvalidSpec`, `ScheduleNeverFires`, `TemplateInvalid`, or what an administrator could allow.
     pub reason: Reason,
-    /// Every reason at once.
+    /// Every reason at once, and the commands that resolve them.
     pub message: String,
 }
 
@@ -204,7 +223,7 @@ pub enum Cloud {
 pub struct Failure {
     /// Why.
     pub reason: Reason,
-    /// What happened, to what, and what to do; free of secrets.
+    /// What happened, to what, and what to do, with commands where only a person can mend it; free of secrets.
     pub message: String,
     /// The answer's request id.
     pub request_id: Option<String>,

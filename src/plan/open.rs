@@ -1,8 +1,10 @@
 //! A rotation whose outcome is open: what a reading of the app says about it, and what is done then.
 
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 
-use super::{AppReading, Cloud, Observed, Planner, Question, Sibling, Standing, Step, WriteReason, stop, wait};
+use super::due::told;
+use super::{AppReading, Cloud, Observed, Planner, Question, Sibling, Standing, Step, WriteReason, wait};
 use crate::api::{Reason, RotationStep, Strategy, Trigger};
 use crate::ids::Fingerprint;
 use crate::intent::{CAPACITY, Call, Distribution, Intent, Verdict};
@@ -242,14 +244,14 @@ impl Planner<'_> {
     }
 
     fn ambiguous(&self, new: &[Fingerprint]) -> Step {
-        let choices = new.iter().map(Fingerprint::short).collect::<Vec<_>>().join(", ");
         let message = format!(
-            "Several codes appeared in app {} during a rotation and nothing tells which is ours ({choices}), so none \
-             is taken and nothing more is changed. Compare fingerprints (SHA-256 over app id, a zero byte and the code), \
-             then answer: kubectl annotate acr {} -n {} --overwrite appcode.dev/adopt-fingerprint=<one of them>.",
-            self.wanted.app.app_id, self.o.resource.name, self.o.resource.namespace
+            "Several codes appeared in app {} during a rotation and nothing tells which is ours, so none is taken and \
+             nothing more is changed. Find out in the console who made which, and answer. FINGERPRINT is one of {} (SHA-256 \
+             over app id, a zero byte and the code).",
+            self.wanted.app.app_id,
+            told(new)
         );
-        stop(Reason::AmbiguousOutcome, message, self.o.limits.check_period)
+        self.stop_there(Reason::AmbiguousOutcome, &message, [self.kubectl().answer()])
     }
 
     /// Two replicas can begin rotations of two resources at one time. Once the codes of both are gone, each would wait for
@@ -272,13 +274,13 @@ impl Planner<'_> {
         if let Some(code) = self.adopted(app).filter(|code| new.contains(code)) {
             return self.persist(intent, code);
         }
-        let choices = new.iter().map(Fingerprint::short).collect::<Vec<_>>().join(", ");
         let message = format!(
-            "Rotations of this resource and of another one on app {} were open together, so nothing tells which new code \
-             ({choices}) is whose, and nothing more is changed. Find out in the console, then answer: kubectl annotate acr {} -n {} --overwrite appcode.dev/adopt-fingerprint=<one of them>.",
-            self.wanted.app.app_id, self.o.resource.name, self.o.resource.namespace
+            "Rotations of this resource and of another one on app {} were open together, so nothing tells which new code is \
+             whose, and nothing more is changed. Find out in the console, and answer. FINGERPRINT is one of {}.",
+            self.wanted.app.app_id,
+            told(new)
         );
-        stop(Reason::AmbiguousOutcome, message, self.o.limits.check_period)
+        self.stop_there(Reason::AmbiguousOutcome, &message, [self.kubectl().answer()])
     }
 
     /// `Overlap` needs a free place in the app, found out before anything is written.
@@ -286,20 +288,23 @@ impl Planner<'_> {
         (app.codes.len() >= CAPACITY).then(|| {
             let message = format!(
                 "App {} holds {CAPACITY} codes, the most it can, so there is no place for a second code beside the current one \
-                 and nothing is changed. Delete a code that nobody uses in the cloud's console, or set spec.strategy to Reset.",
+                 and nothing is changed. Delete a code that nobody uses in the cloud's console and have the operator look, or \
+                 set spec.strategy to Reset.",
                 self.wanted.app.app_id
             );
-            stop(Reason::CapacityExhausted, message, self.o.limits.check_period)
+            let kubectl = self.kubectl();
+            let commands = [kubectl.look(), kubectl.patch(&json!({"strategy": "Reset"}))];
+            self.stop_there(Reason::CapacityExhausted, &message, commands)
         })
     }
 
     fn no_place_again(&self) -> Step {
         let message = format!(
             "App {} holds {CAPACITY} codes, the most it can, so the one that a reset removed cannot be replaced and nothing \
-             more is changed. Delete a code that nobody uses in the cloud's console.",
+             more is changed. Delete a code that nobody uses in the cloud's console and have the operator look.",
             self.wanted.app.app_id
         );
-        stop(Reason::CapacityExhausted, message, self.o.limits.check_period)
+        self.stop_there(Reason::CapacityExhausted, &message, [self.kubectl().look()])
     }
 
     /// One more attempt of the same rotation: the mark comes first, so two replicas cannot both repeat.

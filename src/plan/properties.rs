@@ -711,6 +711,18 @@ proptest! {
     }
 
     #[test]
+    fn every_stop_says_that_nothing_is_changed_and_what_resolves_it(o in any_observed()) {
+        // Those two tell it themselves.
+        let is_told = o.wanted.is_ok() && !matches!(o.cloud, Cloud::Failed(_));
+        if let (Step::Stop { message, .. }, true) = (plan(&o, now()), is_told) {
+            let (prose, commands) = (prose(&message), commands(&message).collect::<Vec<_>>());
+            prop_assert!(prose.contains("nothing is") || prose.contains("nothing more is"), "{}", message);
+            prop_assert!((1..=2).contains(&commands.len()), "{}", message);
+            prop_assert!(commands.iter().all(|it| it.starts_with("kubectl ")), "{}", message);
+        }
+    }
+
+    #[test]
     fn every_pause_is_longer_than_nothing(o in any_observed()) {
         if let Step::Wait { after, .. } | Step::Linger { after, .. } | Step::BackOff { after } | Step::Stop { after, .. } | Step::Rest { after } = plan(&o, now()) {
             prop_assert!(after.is_positive());

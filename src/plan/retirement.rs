@@ -7,7 +7,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::open::attempt_pause;
-use super::{Cloud, INSTALL_AGAIN, LOCAL_RETRY, Observed, Planner, Question, Step, Story, stop, unsettled};
+use super::{Cloud, INSTALL_AGAIN, Observed, Planner, Question, Step, Story, stop, unsettled};
 use crate::api::{Reason, RotationStep};
 use crate::ids::Fingerprint;
 use crate::intent::{Distribution, Intent};
@@ -73,7 +73,7 @@ impl Planner<'_> {
             "The API server does not let the operator set or remove its finalizer on this resource: {why}; nothing more is \
              changed. Mend the policy that refuses it, or give the operator its rights back: {INSTALL_AGAIN}."
         );
-        Some(stop(Reason::FinalizerRefused, message, LOCAL_RETRY))
+        Some(self.stop_here(Reason::FinalizerRefused, &message, self.kubectl().install_again()))
     }
 
     /// When the code before may be deleted, while that is pending.
@@ -217,8 +217,13 @@ impl Planner<'_> {
 pub(super) fn farewell(o: &Observed, now: Timestamp) -> Option<Step> {
     let since = o.resource.held_since.filter(|_| o.resource.has_finalizer)?;
     if let Some(why) = &o.finalizer_refused {
-        let message = format!("The operator may not remove its finalizer: {why}.");
-        return Some(stop(Reason::FinalizerRefused, message, LOCAL_RETRY));
+        let message = format!(
+            "The API server does not let the operator remove its finalizer, so this resource stays: {why}; nothing more is \
+             changed. Mend the policy that refuses it, or give the operator its rights back: {INSTALL_AGAIN}."
+        );
+        let commands = o.resource.kubectl().install_again();
+        let after = o.limits.local_retry();
+        return Some(stop(Reason::FinalizerRefused, &message, commands, after));
     }
     let Ok(wanted) = &o.wanted else {
         return Some(Step::Release);
@@ -257,7 +262,7 @@ pub(super) fn farewell(o: &Observed, now: Timestamp) -> Option<Step> {
             step => step,
         },
         Cloud::Failed(failure) if failure.is_final => Some(Step::Release),
-        Cloud::Failed(_) | Cloud::Postponed(_) => Some(linger(LOCAL_RETRY / 3)),
+        Cloud::Failed(_) | Cloud::Postponed(_) => Some(linger(o.limits.local_retry() / 3)),
     }
 }
 

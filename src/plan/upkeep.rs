@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::{AppReading, Book, LOCAL_RETRY, Planner, Shares, Sibling, Standing, Step, WriteReason, stop, wait};
+use super::{AppReading, Book, Planner, Shares, Sibling, Standing, Step, WriteReason, stop, wait};
 use crate::api::Reason;
 use crate::ids::Fingerprint;
 use crate::intent::{CAPACITY, Intent};
@@ -89,10 +89,10 @@ impl Planner<'_> {
     fn faulty(&self, fault: &str) -> Step {
         let message = format!(
             "{fault}, with the values that it has by now. Secret {} holds the code under key {}, its other keys are as they \
-             were, and nothing more is changed. Correct the template.",
+             were, and nothing more is changed. Correct the template, or do without.",
             self.wanted.target.name, self.wanted.target.key
         );
-        stop(Reason::TemplateInvalid, message, self.o.limits.check_period)
+        self.stop_there(Reason::TemplateInvalid, &message, self.kubectl().another_template())
     }
 
     /// A template that fails with the app's present name, found out before a rotation that would then be half published.
@@ -103,9 +103,10 @@ impl Planner<'_> {
         }
         let name = self.app()?.name.as_deref().unwrap_or_default();
         let fault = layout.trial(&self.wanted.app, name).err()?;
-        let message =
-            format!("{fault}, with the values that it has by now, so nothing is changed. Correct the template.");
-        Some(stop(Reason::TemplateInvalid, message, self.o.limits.check_period))
+        let message = format!(
+            "{fault}, with the values that it has by now, so nothing is changed. Correct the template, or do without."
+        );
+        Some(self.stop_there(Reason::TemplateInvalid, &message, self.kubectl().another_template()))
     }
 
     /// The record for a Secret that holds `current`, which no rotation of this pass made.
@@ -172,30 +173,37 @@ impl Planner<'_> {
     // ── other resources on the same code ───────────────────────────────────────────────────────────────────────────
 
     fn conflict(&self, base: Option<Fingerprint>) -> Option<Step> {
-        let app = &self.wanted.app.app_id;
-        let message = if let Some((who, base)) = base.and_then(|base| Some((self.rival_for_code(base)?, base))) {
-            format!(
+        let (app, kubectl) = (&self.wanted.app.app_id, self.kubectl());
+        let (message, other_way) = if let Some((who, base)) =
+            base.and_then(|base| Some((self.rival_for_code(base)?, base)))
+        {
+            let message = format!(
                 "Code {} of app {app} is already rotated by {who}, so nothing is changed. Delete one of the two, or name another \
                  code of the app in spec.appCodeFrom.",
                 base.short()
-            )
+            );
+            (message, None)
         } else if let Some(who) = self.rival_for_secret() {
-            format!(
+            let message = format!(
                 "Secret {} is also the target of {who}, so nothing is changed. Name another Secret in spec.target.name, \
                  or delete one of the two resources.",
                 self.wanted.target.name
-            )
+            );
+            (message, Some(kubectl.another_target()))
         } else if self.o.is_crowded {
-            format!(
+            let message = format!(
                 "Dozens of older resources rotate codes of app {app}, which holds {CAPACITY} at most, so nothing is \
                  changed. Delete those that are not needed."
-            )
+            );
+            (message, None)
         } else {
             return None;
         };
         // Those that wait must not take the calls of the others; when one of them goes, they are looked at in any case.
-        let after = LOCAL_RETRY.max(self.o.limits.check_period / 4);
-        Some(stop(Reason::Conflict, message, after))
+        let limits = &self.o.limits;
+        let after = limits.local_retry().max(limits.check_period / 4);
+        let commands = other_way.into_iter().chain([kubectl.delete()]);
+        Some(stop(Reason::Conflict, &message, commands, after))
     }
 
     /// Older resources that the cloud took the credentials of: what they claim is theirs.

@@ -7,6 +7,7 @@ use super::{Happened, Pass, open_intent, own_intent, retired};
 use crate::api::{AppCodeRotationStatus, ConditionType, Outcome, Reason, RotationStep, Strategy};
 use crate::ids::Fingerprint;
 use crate::plan::{Cloud, Step, WriteReason};
+use crate::remedy::{fit, with_prose};
 
 /// Reasons that stand in conditions only: no event has them.
 pub const UNTOLD: [Reason; 8] = [
@@ -32,7 +33,7 @@ pub struct Note {
     pub reason: Reason,
     /// What the operator did.
     pub action: &'static str,
-    /// What happened, at most 1,024 bytes.
+    /// What happened and, where a person is needed, commands; at most 1,024 bytes.
     pub text: String,
 }
 
@@ -311,7 +312,7 @@ impl Teller<'_> {
         let before = self.old.failures.as_ref();
         let is_news = before.is_none_or(|failures| failures.last_reason != failure.reason.as_str());
         is_news.then(|| {
-            let text = format!("{} It is tried again, with growing pauses.", failure.message);
+            let text = with_prose(&failure.message, "It is tried again, with growing pauses.");
             note(true, failure.reason, "Retry", self.with_request(&text))
         })
     }
@@ -343,7 +344,7 @@ impl Teller<'_> {
         };
         failed.map_or_else(
             || text.to_owned(),
-            |id| format!("{text} The cloud's id of the request is {id}."),
+            |id| with_prose(text, &format!("The cloud's id of the request is {id}.")),
         )
     }
 }
@@ -370,16 +371,11 @@ fn short(code: Option<Fingerprint>) -> String {
     code.as_ref().map(Fingerprint::short).unwrap_or_default()
 }
 
-pub(super) fn note(is_warning: bool, reason: Reason, action: &'static str, mut text: String) -> Note {
-    let cut = (0..=LONGEST.min(text.len()))
-        .rev()
-        .find(|at| text.is_char_boundary(*at))
-        .unwrap_or(0);
-    text.truncate(cut);
+pub(super) fn note(is_warning: bool, reason: Reason, action: &'static str, text: String) -> Note {
     Note {
         is_warning,
         reason,
         action,
-        text,
+        text: fit(text, LONGEST),
     }
 }

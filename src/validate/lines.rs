@@ -110,6 +110,7 @@ fn what_the_author_can_mend_is_the_reason_that_is_told() {
     let problem = |reason| Problem {
         reason,
         message: reason.as_str().to_owned(),
+        remedy: Remedy::Edit,
     };
     let told = |reasons: &[Reason]| {
         let problems: Vec<_> = reasons.iter().copied().map(problem).collect();

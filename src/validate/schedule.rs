@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
-use super::{Problem, Report, Rules};
+use super::{Remedy, Report, Rules};
 use crate::api::{
     INTERVAL_POSITIVE, JITTER_SHORTER, ONE_OF_CRON_INTERVAL, Reason, Schedule, ScheduleWindow, WINDOW_LENGTH,
     ZONE_WITH_CRON,
@@ -70,7 +70,7 @@ impl Report {
 
     /// The cron of the schedule, and the shortest time between two firings.
     fn firings(&mut self, text: &str, zone: Option<&str>, rules: &Rules) -> Option<(Cron, SignedDuration)> {
-        let (cron, gap) = self.cron("spec.schedule", text, zone)?;
+        let (cron, gap) = self.cron("spec.schedule", text, zone, Remedy::Schedule)?;
         if gap < rules.minimum_interval {
             let minimum = rules.minimum_interval;
             self.invalid(format!(
@@ -107,7 +107,7 @@ impl Report {
 
     fn window(&mut self, number: usize, window: &ScheduleWindow) -> Option<Window> {
         let path = format!("spec.schedule.windows[{number}]");
-        let cron = self.cron(&path, &window.cron, window.time_zone.as_deref());
+        let cron = self.cron(&path, &window.cron, window.time_zone.as_deref(), Remedy::Windows);
         let duration = self.duration(&format!("{path}.duration"), &window.duration)?;
         let [shortest, longest] = WINDOW_LENGTHS;
         if !(shortest..=longest).contains(&duration) {
@@ -118,7 +118,7 @@ impl Report {
     }
 
     /// A cron that fires, and the shortest time between two firings.
-    fn cron(&mut self, path: &str, text: &str, name: Option<&str>) -> Option<(Cron, SignedDuration)> {
+    fn cron(&mut self, path: &str, text: &str, name: Option<&str>, remedy: Remedy) -> Option<(Cron, SignedDuration)> {
         let known = name.map_or(Some(TimeZone::UTC), zone);
         if known.is_none() {
             self.invalid(format!(
@@ -135,10 +135,8 @@ impl Report {
         let cron = cron?;
         let gap = cron.smallest_gap();
         if gap.is_none() {
-            self.problems.push(Problem {
-                reason: Reason::ScheduleNeverFires,
-                message: format!("{path}.cron names dates that never come; correct the day of month or the month"),
-            });
+            let message = format!("{path}.cron names dates that never come; correct the day of month or the month");
+            self.refuse(Reason::ScheduleNeverFires, message, remedy);
         }
         Some((cron, gap?))
     }
@@ -154,7 +152,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::super::tests::{problems, resource, rules};
-    use super::super::{Validated, validate};
+    use super::super::{Problem, Validated, validate};
     use super::*;
 
     fn valid(schedule: &Value) -> Validated {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Problem, Report};
+use super::{Remedy, Report};
 use crate::api::{Reason, VerificationSpec};
 use crate::verification::{DEFAULT_STATUS, DEFAULT_TIMEOUT, Verification, VerificationHosts};
 
@@ -25,20 +25,15 @@ impl Report {
         match checked {
             Ok(verification) => timeout.map(|_| verification),
             Err(errors) => {
-                self.problems.extend(errors.into_iter().map(|error| {
-                    let (reason, ask) = if error.is_by_admin() {
-                        (
-                            Reason::EndpointNotAllowed,
-                            "; name one that is, or ask the operator's administrator to allow it",
-                        )
+                for error in errors {
+                    if error.is_by_admin() {
+                        let ask = "name one that is, or ask the operator's administrator to allow it";
+                        let message = format!("spec.verification.{error}; {ask}");
+                        self.refuse(Reason::EndpointNotAllowed, message, Remedy::Verification);
                     } else {
-                        (Reason::InvalidSpec, "")
-                    };
-                    Problem {
-                        reason,
-                        message: format!("spec.verification.{error}{ask}"),
+                        self.invalid(format!("spec.verification.{error}"));
                     }
-                }));
+                }
                 None
             }
         }
@@ -50,7 +45,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::super::tests::{problems, resource, rules};
-    use super::super::{Rules, validate};
+    use super::super::{Problem, Rules, validate};
     use super::*;
     use crate::api::VerificationMethod;
     use crate::verification::VerificationHost;

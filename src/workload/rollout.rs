@@ -9,6 +9,7 @@ use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 
 use super::{RestartTarget, Workload};
 use crate::ids::RotationId;
+use crate::remedy::{Kubectl, tell};
 
 /// What a live read of a workload says of its restart for one rotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,9 +98,8 @@ impl Rollout {
         }
     }
 
-    /// For a person: what is the case with `target` in `namespace`, and what to do. The same words as long as it stays so.
-    pub fn told(&self, target: &RestartTarget, namespace: &str) -> String {
-        let kubectl = format!("{} -n {namespace}", target.for_kubectl());
+    /// For a person: what is the case with `target`, and what to do. The same words as long as it stays so.
+    pub fn told(&self, target: &RestartTarget) -> String {
         match self {
             Self::Missing => format!(
                 "{target} does not exist, so there is nothing to restart; create it, or take it out of restartTargets"
@@ -111,25 +111,41 @@ impl Rollout {
             Self::Failing(why) => format!("{target} could not be restarted or looked at ({why}); it is tried again"),
             Self::NotRestarted => format!("{target} has not been restarted yet"),
             Self::RolledBack => format!(
-                "{target} was restarted for this rotation and was rolled back since; its pods may hold the earlier code, and it is not restarted a second time; roll it forward again, or restart it yourself \
-                 (kubectl rollout restart {kubectl}) and take it out of restartTargets"
+                "{target} was restarted for this rotation and was rolled back since; its pods may hold the earlier code, and it \
+                 is not restarted a second time; roll it forward again, or restart it yourself and take it out of \
+                 restartTargets"
             ),
-            Self::Paused => format!(
-                "{target} is paused, so its pods keep the earlier code; resume it: kubectl rollout resume {kubectl}"
-            ),
+            Self::Paused => format!("{target} is paused, so its pods keep the earlier code; resume it"),
             Self::Progressing { what } => format!("{target} is rolling out: {what}"),
             Self::Stuck { why } => {
-                format!("{target} is stuck: {why}; find out what keeps its pods: kubectl describe {kubectl}")
+                format!("{target} is stuck: {why}; find out what keeps its pods, and correct it")
             }
             Self::Manual { what } => format!("{target} waits for a person: {what}"),
             Self::Done => format!("{target} has rolled out"),
         }
     }
+
+    /// What a person may run about `target`, with the resource's commands from `kubectl`. It resolves what is held, or
+    /// shows why it is.
+    fn remedy(&self, target: &RestartTarget, kubectl: Kubectl<'_>) -> Vec<String> {
+        let workload = target.for_kubectl();
+        match self {
+            Self::NotRestarted | Self::Progressing { .. } | Self::Done => Vec::new(),
+            Self::Missing => vec![kubectl.edit()],
+            Self::Forbidden(_) => kubectl.install_again().into(),
+            Self::Failing(_) => vec![kubectl.describe(&workload)],
+            Self::RolledBack => vec![kubectl.rollout("undo", &workload)],
+            Self::Paused => vec![kubectl.rollout("resume", &workload)],
+            Self::Stuck { .. } => vec![kubectl.describe(&workload), kubectl.edit_workload(&workload)],
+            Self::Manual { what } if *what == PARTITION => vec![kubectl.lower_partition(&workload)],
+            Self::Manual { .. } => vec![kubectl.delete_pod()],
+        }
+    }
 }
 
-/// For a person: what is the case with each workload of `namespace` that has not rolled out, those that need a person
-/// first.
-pub fn told(rollouts: &[(RestartTarget, Rollout)], namespace: &str) -> String {
+/// For a person: what is the case with each workload that has not rolled out, those that need a person first, and the first
+/// commands for them.
+pub fn told(rollouts: &[(RestartTarget, Rollout)], kubectl: Kubectl<'_>) -> String {
     let is_open = |held: bool| {
         move |of: &&(RestartTarget, Rollout)| {
             let (_, rollout) = of;
@@ -137,15 +153,13 @@ pub fn told(rollouts: &[(RestartTarget, Rollout)], namespace: &str) -> String {
         }
     };
     let held = rollouts.iter().filter(is_open(true));
-    let ordered = held.chain(rollouts.iter().filter(is_open(false)));
-    let told: Vec<String> = ordered
-        .map(|(target, rollout)| rollout.told(target, namespace))
-        .collect();
+    let ordered = held.clone().chain(rollouts.iter().filter(is_open(false)));
+    let told: Vec<String> = ordered.map(|(target, rollout)| rollout.told(target)).collect();
     if told.is_empty() {
-        "Every workload of restartTargets has rolled out.".to_owned()
-    } else {
-        format!("{}.", told.join(". "))
+        return "Every workload of restartTargets has rolled out.".to_owned();
     }
+    let commands = held.flat_map(|(target, rollout)| rollout.remedy(target, kubectl));
+    tell(&format!("{}.", told.join(". ")), commands)
 }
 
 fn is_observed(generation: Option<i64>, observed: Option<i64>) -> bool {

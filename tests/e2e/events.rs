@@ -11,7 +11,9 @@ impl Stage {
     fn told(&self, namespace: &str, name: &str) -> Vec<[String; 3]> {
         let text = self.kubectl(&["describe", "acr", name, "-n", namespace]);
         let (_, events) = text.split_once("\nEvents:").expect("events are shown");
-        let rows = events.lines().skip(1).filter(|line| !line.trim().is_empty());
+        // The commands of a message stand below its row.
+        let is_row = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("kubectl ");
+        let rows = events.lines().skip(1).filter(is_row);
         let cells = rows.map(|row| {
             let mut cells = row.split("  ").map(str::trim).filter(|cell| !cell.is_empty());
             let [kind, reason, _age, from, message] =

@@ -353,11 +353,16 @@ fn all() -> Vec<Rollout> {
     ]
 }
 
+const KUBECTL: Kubectl<'_> = Kubectl {
+    namespace: "shop",
+    name: "checkout",
+};
+
 #[test]
 fn a_person_is_told_what_is_the_case_and_what_to_do() {
     let target = RestartTarget::parse("StatefulSet/web").unwrap();
     for rollout in all() {
-        let told = rollout.told(&target, "shop");
+        let told = rollout.told(&target);
         assert!(told.starts_with("StatefulSet/web "), "{told}");
         assert!(
             !told.chars().any(|c| c.is_ascii_digit() && c != '0'),
@@ -365,11 +370,25 @@ fn a_person_is_told_what_is_the_case_and_what_to_do() {
         );
         // What a person is needed for comes with what to do.
         assert_eq!(told.contains("; "), rollout.is_held(), "{told}");
+        assert_eq!(
+            !rollout.remedy(&target, KUBECTL).is_empty(),
+            rollout.is_held(),
+            "{told}"
+        );
     }
+    let remedy = |rollout: Rollout| rollout.remedy(&target, KUBECTL);
+    assert_eq!(
+        remedy(Rollout::Paused),
+        ["kubectl rollout resume statefulset/web -n shop"]
+    );
+    let [partition] = remedy(Rollout::Manual { what: PARTITION }).try_into().unwrap();
     assert!(
-        Rollout::Paused
-            .told(&target, "shop")
-            .ends_with("kubectl rollout resume statefulset/web -n shop")
+        partition.starts_with("kubectl patch statefulset/web -n shop --type=merge -p '{"),
+        "{partition}"
+    );
+    assert_eq!(
+        remedy(Rollout::Manual { what: ON_DELETE }),
+        ["kubectl delete pod POD -n shop"]
     );
 }
 
@@ -377,7 +396,7 @@ fn a_person_is_told_what_is_the_case_and_what_to_do() {
 fn a_summary_leaves_out_what_is_done_and_puts_first_what_needs_a_person() {
     let target = |name: &str| RestartTarget::parse(&format!("Deployment/{name}")).unwrap();
     assert_eq!(
-        told(&[(target("a"), DONE)], "shop"),
+        told(&[(target("a"), DONE)], KUBECTL),
         "Every workload of restartTargets has rolled out."
     );
     let rollouts = [
@@ -385,10 +404,15 @@ fn a_summary_leaves_out_what_is_done_and_puts_first_what_needs_a_person() {
         (target("b"), DONE),
         (target("c"), Rollout::Paused),
     ];
-    let told = told(&rollouts, "shop");
     assert_eq!(
-        told,
-        "Deployment/c is paused, so its pods keep the earlier code; resume it: kubectl rollout resume deployment/c -n shop. \
-         Deployment/a has not been restarted yet."
+        told(&rollouts, KUBECTL),
+        "Deployment/c is paused, so its pods keep the earlier code; resume it. Deployment/a has not been restarted yet.\n      \
+         kubectl rollout resume deployment/c -n shop"
+    );
+    let many: Vec<_> = ["a", "b", "c"].map(|name| (target(name), Rollout::Paused)).into();
+    assert_eq!(
+        told(&many, KUBECTL).lines().count(),
+        3,
+        "two commands are enough to begin with"
     );
 }

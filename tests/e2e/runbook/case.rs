@@ -1,14 +1,17 @@
 //! What a person has and does who follows the page.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::rc::Rc;
 use std::time::Duration;
 
 use appcode_operator::api::{AppCodeRotation, AppCodeRotationStatus, ConditionType, Reason};
+use appcode_operator::remedy;
 use cloud_simulator::{App, Simulator, User};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -19,7 +22,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{Suite, page, root};
+use super::page::{self, Block};
+use super::{Suite, root};
 use crate::player::Player;
 use crate::stage::PATIENCE;
 
@@ -34,11 +38,20 @@ pub struct Case {
     namespace: String,
     /// What the words of the page stand for here.
     words: BTreeMap<&'static str, String>,
+    /// The commands of the message that a person was told.
+    told: RefCell<Vec<String>>,
+    /// What `kubectl edit` opens, if a person edits something here.
+    editor: Option<PathBuf>,
+}
+
+/// The namespace of a case.
+pub fn namespace(reason: Reason, number: usize) -> String {
+    format!("{}-{number}", reason.as_str().to_lowercase())
 }
 
 impl Case {
     pub fn new(suite: &Rc<Suite>, reason: Reason, number: usize) -> Self {
-        let namespace = format!("{}-{number}", reason.as_str().to_lowercase());
+        let namespace = namespace(reason, number);
         let words = BTreeMap::from([
             ("NAME", NAME.to_owned()),
             ("NAMESPACE", namespace.clone()),
@@ -54,7 +67,13 @@ impl Case {
             number,
             namespace,
             words,
+            told: RefCell::default(),
+            editor: None,
         }
+    }
+
+    pub fn namespace(&self) -> &str {
+        &self.namespace
     }
 
     pub fn cloud(&self) -> &Simulator {
@@ -63,6 +82,14 @@ impl Case {
 
     pub fn suite(&self) -> &Suite {
         &self.suite
+    }
+
+    pub fn shared_suite(&self) -> Rc<Suite> {
+        Rc::clone(&self.suite)
+    }
+
+    pub fn client(&self) -> kube::Client {
+        self.suite.client.clone()
     }
 
     pub fn reason(&self) -> Reason {
@@ -76,7 +103,7 @@ impl Case {
 
     /// What a person reads.
     pub async fn describe(&self) -> String {
-        self.shell(self.suite.script(None, 0)).await
+        self.shell(self.suite.script(0)).await
     }
 
     pub fn api<K>(&self) -> Api<K>
@@ -153,8 +180,10 @@ impl Case {
 
     // ── what shows ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    pub async fn status(&self, name: &str) -> AppCodeRotationStatus {
-        let resource = self.api::<AppCodeRotation>().get(name).await.unwrap();
+    pub fn status(&self, name: &str) -> AppCodeRotationStatus {
+        let Some(resource) = self.suite.seen.get(&self.namespace, name) else {
+            return AppCodeRotationStatus::default();
+        };
         // A status about an earlier spec tells nothing.
         let is_current = |status: &AppCodeRotationStatus| status.observed_generation == resource.metadata.generation;
         resource.status.clone().filter(is_current).unwrap_or_default()
@@ -180,11 +209,10 @@ impl Case {
     /// Waits until the resource is ready and its Secret holds a code that the cloud lists.
     pub async fn ready(&self, name: &str, secret: &str, app: &str) {
         let is_ready = async || {
-            let status = self.status(name).await;
-            let code = self.code(secret).await;
-            status.is_true(ConditionType::Ready)
-                && !status.is_true(ConditionType::Stalled)
-                && code.is_some_and(|code| self.cloud().live_codes(app).contains(&code))
+            let status = self.status(name);
+            let is_well = status.is_true(ConditionType::Ready) && !status.is_true(ConditionType::Stalled);
+            let is_live = |code| self.cloud().live_codes(app).contains(&code);
+            is_well && self.code(secret).await.is_some_and(is_live)
         };
         self.until(&format!("{name} is ready"), is_ready).await;
     }
@@ -192,14 +220,14 @@ impl Case {
     /// Waits until the resource stops with the case's reason, and reads what `kubectl describe` says: what is concerned,
     /// that nothing is changed, and what to do.
     pub async fn stops(&self, concerned: &[&str], remedy: &str) {
-        let stalled = async || {
-            let status = self.status(NAME).await;
+        let stalled = || {
+            let status = self.status(NAME);
             let stalled = status.condition(ConditionType::Stalled).cloned();
             stalled.filter(|it| it.status == "True" && it.reason == self.reason.as_str())
         };
-        self.until("the stop", async || stalled().await.is_some()).await;
+        self.until("the stop", async || stalled().is_some()).await;
         let described = self.describe().await;
-        let message = stalled().await.expect("the stop stays").message;
+        let message = stalled().expect("the stop stays").message;
         for text in [&message, self.reason.as_str(), "Stalled"] {
             assert!(described.contains(text), "{text} is not in\n{described}");
         }
@@ -208,6 +236,25 @@ impl Case {
         }
         let reassures = ["nothing is changed", "nothing more is changed"];
         assert!(reassures.iter().any(|text| message.contains(text)), "{message}");
+        self.is_told(&message, &described);
+    }
+
+    /// The message has commands, `kubectl describe` shows each on a line of its own, and they are the page's.
+    pub fn is_told(&self, message: &str, described: &str) {
+        let commands: Vec<String> = remedy::commands(message).map(str::to_owned).collect();
+        assert!(!commands.is_empty(), "no command in: {message}");
+        let shown: Vec<&str> = described.lines().map(str::trim).collect();
+        let page = self.suite.scripts(self.reason).flat_map(Block::commands);
+        let page: Vec<String> = page.map(|line| self.fill(&line)).collect();
+        for command in &commands {
+            assert!(shown.contains(&command.as_str()), "{command} is not in\n{described}");
+            let filled = self.fill(command);
+            assert!(page.contains(&filled), "{filled} is not on the page: {page:#?}");
+        }
+        if std::env::var_os("RUNBOOK_ONLY").is_some() {
+            println!("{described}");
+        }
+        *self.told.borrow_mut() = commands;
     }
 
     // ── what a person does ─────────────────────────────────────────────────────────────────────────────────────────
@@ -231,6 +278,14 @@ impl Case {
         self.word(word, file.to_str().unwrap());
     }
 
+    /// Lets `kubectl edit` be answered by this program of `sed`.
+    pub fn edits(&mut self, program: &str) {
+        self.file("EDITOR_FILE", &format!("#!/bin/sh\nexec sed -i '{program}' \"$1\""));
+        let editor = PathBuf::from(self.value("EDITOR_FILE"));
+        fs::set_permissions(&editor, fs::Permissions::from_mode(0o755)).unwrap();
+        self.editor = Some(editor);
+    }
+
     pub fn files_of(&mut self, user: &User) {
         self.file("ACCESS_FILE", &user.ak);
         self.file("KEY_FILE", &user.sk);
@@ -240,17 +295,34 @@ impl Case {
     pub async fn fingerprint(&mut self, app: &str, code: &str) {
         self.word("APP_ID", app);
         self.file("CODE_FILE", code);
-        let print = self.shell(self.suite.script(None, 2)).await;
+        let print = self.shell(self.suite.script(2)).await;
         self.word("FINGERPRINT", print.trim());
     }
 
-    /// Runs the commands of the case's block; returns what they print.
+    /// Runs the commands of the case's block; returns what they print. Notes whether the message alone would have told them.
     pub async fn follow(&self) -> String {
-        self.shell(self.suite.script(Some(self.reason), self.number)).await
+        let block = self.suite.scripts(self.reason).nth(self.number);
+        let block = block.expect("the page has such a block");
+        let told: Vec<String> = self.told.borrow().iter().map(|command| self.fill(command)).collect();
+        if block.commands().iter().all(|line| told.contains(&self.fill(line))) {
+            self.suite.told.borrow_mut().insert(self.reason);
+        }
+        self.shell(&block.script).await
+    }
+
+    /// Runs other commands as the administrator; returns what they print.
+    pub async fn run(&self, script: &str) -> String {
+        self.shell(script).await
     }
 
     /// Runs commands of the page with its words replaced; returns what they print.
     async fn shell(&self, script: &str) -> String {
+        for word in script
+            .split(|c| !page::is_of_word(c))
+            .filter(|part| page::is_word(part))
+        {
+            self.value(word);
+        }
         let script = self.fill(script);
         let path = std::env::var("PATH").unwrap();
         let mut shell = Command::new("sh");
@@ -258,6 +330,9 @@ impl Case {
             .args(["-euc", &script])
             .env("PATH", format!("{}:{path}", self.suite.tools.display()))
             .current_dir(root());
+        if let Some(editor) = &self.editor {
+            shell.env("KUBE_EDITOR", editor);
+        }
         let run = move || {
             // A server whose connection to its store broke is asked again, as a person would.
             let is_broken = |ran: &Output| String::from_utf8_lossy(&ran.stderr).contains("desc = unexpected EOF");
@@ -270,6 +345,7 @@ impl Case {
         String::from_utf8(ran.stdout).unwrap()
     }
 
+    /// The same with those words replaced that something stands for by now.
     fn fill(&self, script: &str) -> String {
         let (mut filled, mut rest) = (String::new(), script);
         while let Some(c) = rest.chars().next() {
@@ -278,7 +354,7 @@ impl Case {
                 .unwrap_or(rest.len())
                 .max(c.len_utf8());
             let (part, left) = rest.split_at(end);
-            filled += if page::is_word(part) { self.value(part) } else { part };
+            filled += self.words.get(part).map_or(part, String::as_str);
             rest = left;
         }
         filled

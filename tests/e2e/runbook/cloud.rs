@@ -1,6 +1,7 @@
 //! Stops that concern the cloud.
 
 use cloud_simulator::{App, AppType, NewApp, User};
+use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use serde_json::{Value, json};
 
 use super::case::{Case, NAME};
@@ -21,9 +22,46 @@ pub async fn credentials_missing(mut case: Case) {
     let app = case.app(1);
     let more = json!({"credentialsRef": {"name": "absent"}});
     let concerned = ["Credentials Secret absent", "does not exist"];
-    stopped(&case, &app, more, &concerned, "create it in this namespace").await;
-    case.files_of(&owner(&case));
     case.word("CREDENTIALS", "absent");
+    stopped(&case, &app, more, &concerned, "Create it in this namespace").await;
+    case.files_of(&owner(&case));
+    case.follow().await;
+    case.ends(NAME, NAME, &app.app_id, 0).await;
+}
+
+pub async fn credentials_incomplete(mut case: Case) {
+    let app = case.app(1);
+    case.open().await;
+    case.secret("half", json!({"accessKey": owner(&case).ak})).await;
+    case.rotation(NAME, &app.app_id, json!({"credentialsRef": {"name": "half"}}))
+        .await;
+    case.word("CREDENTIALS", "half");
+    case.stops(
+        &["Credentials Secret half", "it needs accessKey and secretKey"],
+        "Put what is missing",
+    )
+    .await;
+    case.assert_unchanged(&app);
+    case.files_of(&owner(&case));
+    case.follow().await;
+    case.ends(NAME, NAME, &app.app_id, 0).await;
+}
+
+pub async fn credentials_of_the_cluster(mut case: Case) {
+    let app = case.app(1);
+    case.open().await;
+    let account = json!({"kubernetes.io/service-account.name": "robot"});
+    case.create::<ServiceAccount>(json!({"metadata": {"name": "robot"}}))
+        .await;
+    let kind = "kubernetes.io/service-account-token";
+    case.create::<Secret>(json!({"metadata": {"name": "robot", "annotations": account}, "type": kind}))
+        .await;
+    case.rotation(NAME, &app.app_id, json!({"credentialsRef": {"name": "robot"}}))
+        .await;
+    case.stops(&["Credentials Secret robot", "service account"], "Name another Secret")
+        .await;
+    case.assert_unchanged(&app);
+    case.files_of(&owner(&case));
     case.follow().await;
     case.ends(NAME, NAME, &app.app_id, 0).await;
 }
@@ -35,11 +73,11 @@ pub async fn credentials_rejected(mut case: Case) {
     case.secret("wrong", wrong).await;
     case.rotation(NAME, &app.app_id, json!({"credentialsRef": {"name": "wrong"}}))
         .await;
+    case.word("CREDENTIALS", "wrong");
     case.stops(&["credentials in Secret wrong"], "Correct that Secret")
         .await;
     case.assert_unchanged(&app);
     case.files_of(&owner(&case));
-    case.word("CREDENTIALS", "wrong");
     case.follow().await;
     case.ends(NAME, NAME, &app.app_id, 0).await;
 }
@@ -89,6 +127,17 @@ pub async fn no_such_app(mut case: Case) {
     case.ends(NAME, NAME, &app.app_id, 0).await;
 }
 
+/// The right ids at an endpoint where there is no such app.
+pub async fn another_region(mut case: Case) {
+    let app = case.app(1);
+    let more = json!({"endpoint": case.suite().elsewhere.url()});
+    stopped(&case, &app, more, &[&app.app_id], "the region").await;
+    let endpoint = case.cloud().url();
+    case.word("ENDPOINT", &endpoint);
+    case.follow().await;
+    case.ends(NAME, NAME, &app.app_id, 0).await;
+}
+
 pub async fn another_gateway(mut case: Case) {
     let (user, project) = (&case.suite().stage.user.user_id, &case.suite().stage.project);
     let on_roma = NewApp::of(user, project).codes(1).on(AppType::Apic);
@@ -115,4 +164,25 @@ pub async fn another_name(mut case: Case) {
     case.word("APP_NAME", &app.app_name);
     case.follow().await;
     case.ends(NAME, NAME, &app.app_id, 0).await;
+}
+
+pub async fn another_app(mut case: Case) {
+    let (user, project) = (&case.suite().stage.user.user_id, &case.suite().stage.project);
+    let app = case
+        .cloud()
+        .create_app(NewApp::of(user, project).codes(1).name("meant"));
+    let wrong = case.app(1);
+    let more = json!({"appName": "meant"});
+    stopped(
+        &case,
+        &wrong,
+        more,
+        &[&wrong.app_id, "not named \"meant\""],
+        "spec.appId",
+    )
+    .await;
+    case.word("APP_ID", &app.app_id);
+    case.follow().await;
+    case.ends(NAME, NAME, &app.app_id, 0).await;
+    case.assert_unchanged(&wrong);
 }

@@ -1,7 +1,7 @@
 //! Stops that concern the cluster.
 
 use appcode_operator::api::AppCodeRotation;
-use cloud_simulator::App;
+use cloud_simulator::{App, Fault, LostAnswer, Operation};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::Api;
@@ -67,9 +67,105 @@ pub async fn absent_secret_made(case: Case) {
     case.ends(NAME, NAME, &app.app_id, 0).await;
 }
 
-pub async fn broken_template(case: Case) {
+async fn broken_template(case: &Case) -> App {
     let more = json!({"target": {"template": {"data": {"url": "{{ appCode | upper }}"}}}});
-    let app = stopped(&case, more, &["spec.target.template.data[url]"], "there are base64").await;
+    stopped(case, more, &["spec.target.template.data[url]"], "there are base64").await
+}
+
+pub async fn template_corrected(mut case: Case) {
+    let app = broken_template(&case).await;
+    case.edits("s/ | upper//");
+    case.follow().await;
+    case.ends(NAME, NAME, &app.app_id, 0).await;
+    let secret = case.api::<Secret>().get(NAME).await.unwrap();
+    assert!(secret.data.unwrap().contains_key("url"));
+}
+
+pub async fn template_left_out(case: Case) {
+    let app = broken_template(&case).await;
+    case.follow().await;
+    case.ends(NAME, NAME, &app.app_id, 0).await;
+}
+
+/// A Secret of ours of which nothing says that the operator made it, as one of an early build.
+async fn old_secret(case: &Case) -> App {
+    let app = case.app(1);
+    case.start_ready(&app, json!({})).await;
+    let unmade = json!({"metadata": {"annotations": {"appcode.dev/created": null}}});
+    case.patch::<Secret>(NAME, unmade).await;
+    let delete = json!({"spec": {"target": {"deletionPolicy": "Delete"}}});
+    case.patch::<AppCodeRotation>(NAME, delete).await;
+    case.stops(&["Secret one", "must not be deleted"], "Have it kept").await;
+    case.assert_unchanged(&app);
+    app
+}
+
+pub async fn old_secret_kept(case: Case) {
+    let app = old_secret(&case).await;
+    case.follow().await;
+    case.ends(NAME, NAME, &app.app_id, 0).await;
+}
+
+pub async fn old_secret_given(case: Case) {
+    let app = old_secret(&case).await;
+    case.follow().await;
+    case.ends(NAME, NAME, &app.app_id, 0).await;
+    let secret = case.api::<Secret>().get(NAME).await.unwrap();
+    assert_eq!(secret.metadata.owner_references.map_or(0, |owners| owners.len()), 1);
+}
+
+/// Others have put `theirs` on the Secret, and spec comes to name it.
+async fn taken(case: &mut Case, theirs: Value, template: Value, what: &str) -> App {
+    let app = case.app(1);
+    case.start_ready(&app, json!({})).await;
+    case.patch::<Secret>(NAME, theirs).await;
+    let spec = json!({"spec": {"target": {"template": template}}});
+    case.patch::<AppCodeRotation>(NAME, spec).await;
+    case.word("KEY", "extra");
+    case.stops(&["Secret one", what], "remove it if nobody needs it").await;
+    case.assert_unchanged(&app);
+    app
+}
+
+async fn taken_key(case: &mut Case) -> App {
+    let theirs = json!({"stringData": {"extra": "theirs"}});
+    taken(case, theirs, json!({"data": {"extra": "{{ appName }}"}}), "key extra").await
+}
+
+pub async fn another_key(mut case: Case) {
+    let app = taken_key(&mut case).await;
+    case.edits("s/ extra: / mine: /");
+    case.follow().await;
+    case.ends(NAME, NAME, &app.app_id, 0).await;
+    let data = case.api::<Secret>().get(NAME).await.unwrap().data.unwrap();
+    assert_eq!(data.keys().collect::<Vec<_>>(), ["appCode", "extra", "mine"]);
+    assert_eq!(data["extra"].0, b"theirs");
+}
+
+pub async fn key_removed(mut case: Case) {
+    let app = taken_key(&mut case).await;
+    case.follow().await;
+    case.ends(NAME, NAME, &app.app_id, 0).await;
+}
+
+pub async fn label_removed(mut case: Case) {
+    let labels = json!({"labels": {"extra": "theirs"}});
+    let template = json!({"labels": {"extra": "ours"}});
+    let app = taken(&mut case, json!({ "metadata": labels }), template, "label extra").await;
+    case.follow().await;
+    case.ends(NAME, NAME, &app.app_id, 0).await;
+}
+
+pub async fn annotation_removed(mut case: Case) {
+    let annotations = json!({"annotations": {"extra": "theirs"}});
+    let template = json!({"annotations": {"extra": "ours"}});
+    let app = taken(
+        &mut case,
+        json!({ "metadata": annotations }),
+        template,
+        "annotation extra",
+    )
+    .await;
     case.follow().await;
     case.ends(NAME, NAME, &app.app_id, 0).await;
 }
@@ -86,6 +182,41 @@ pub async fn immutable_secret(case: Case) {
     assert_eq!(case.code(NAME).await.as_ref(), app.codes.first());
 }
 
+/// The answer to a reset is lost, and the Secret that tells of it cannot be written any more.
+pub async fn immutable_secret_of_an_open_rotation(case: Case) {
+    let app = case.app(1);
+    let id = &app.app_id;
+    case.start_ready(&app, json!({})).await;
+    let late = Fault::late(None, LostAnswer::Cut).at(Operation::Reset).app(id).once();
+    let late = case.cloud().inject(late);
+    case.request_rotation("now").await;
+    case.until("the reset is sent", async || case.suite().changes(id) == 1)
+        .await;
+    case.patch::<Secret>(NAME, json!({"immutable": true})).await;
+    case.stops(&["Secret one", "immutable"], "A rotation is open on it")
+        .await;
+    assert_eq!(case.cloud().release(late), 1);
+    case.follow().await;
+    case.ends(NAME, NAME, id, 1).await;
+    let secret = case.api::<Secret>().get(NAME).await.unwrap();
+    assert_eq!(secret.immutable, None);
+}
+
+pub async fn immutable_secret_of_others(case: Case) {
+    let app = case.app(1);
+    case.open().await;
+    case.secret(NAME, json!({"other": "kept"})).await;
+    case.start_ready(&app, json!({"target": {"creationPolicy": "Merge"}}))
+        .await;
+    case.patch::<Secret>(NAME, json!({"immutable": true})).await;
+    case.stops(&["Secret one", "immutable"], "Have whoever keeps it make it anew")
+        .await;
+    case.assert_unchanged(&app);
+    case.secret("new", json!({"other": "kept"})).await;
+    case.follow().await;
+    case.ends(NAME, "new", &app.app_id, 0).await;
+}
+
 pub async fn unknown_format(case: Case) {
     let app = case.app(1);
     case.start_ready(&app, json!({})).await;
@@ -97,18 +228,41 @@ pub async fn unknown_format(case: Case) {
     case.ends(NAME, NAME, &app.app_id, 0).await;
 }
 
-pub async fn invalid_spec(case: Case) {
+pub async fn invalid_spec(mut case: Case) {
     let more = json!({"schedule": {"interval": "1s"}});
     let app = stopped(&case, more, &["spec.schedule.interval"], "must be at least").await;
+    case.edits("s/interval: 1s/interval: 720h/");
     case.follow().await;
     case.ends(NAME, NAME, &app.app_id, 0).await;
 }
 
-pub async fn no_such_date(case: Case) {
-    let more = json!({"schedule": {"cron": "0 0 31 2 *"}});
-    let app = stopped(&case, more, &["spec.schedule.cron"], "correct the day").await;
+async fn never(case: &Case) -> App {
+    let more = json!({"schedule": {"cron": "0 0 31 2 *", "timeZone": "Europe/Berlin"}});
+    stopped(case, more, &["spec.schedule.cron"], "correct the day").await
+}
+
+pub async fn no_such_date(mut case: Case) {
+    let app = never(&case).await;
+    case.word("CRON", "0 3 1 * *");
     case.follow().await;
     case.ends(NAME, NAME, &app.app_id, 0).await;
+}
+
+pub async fn interval_instead(mut case: Case) {
+    let app = never(&case).await;
+    case.word("INTERVAL", "720h");
+    case.follow().await;
+    case.ends(NAME, NAME, &app.app_id, 0).await;
+}
+
+/// A window that never opens, which is no matter of how often to rotate.
+pub async fn no_such_window(case: Case) {
+    let window = json!({"cron": "0 22 30 2 *", "duration": "6h"});
+    let more = json!({"schedule": {"interval": "720h", "windows": [window]}});
+    let app = stopped(&case, more, &["spec.schedule.windows[0].cron"], "correct the day").await;
+    case.follow().await;
+    case.ends(NAME, NAME, &app.app_id, 0).await;
+    assert!(case.status(NAME).next_rotation_time.is_some());
 }
 
 pub async fn another_endpoint(mut case: Case) {
@@ -116,6 +270,25 @@ pub async fn another_endpoint(mut case: Case) {
     let app = stopped(&case, more, &["spec.endpoint", "allow-list"], "use region").await;
     let endpoint = case.cloud().url();
     case.word("ENDPOINT", &endpoint);
+    case.follow().await;
+    case.ends(NAME, NAME, &app.app_id, 0).await;
+}
+
+async fn verified_by_a_stranger(case: &Case) -> App {
+    let more = json!({"verification": {"url": "https://stranger.example/try"}});
+    stopped(case, more, &["spec.verification.url", "allow-list"], "name one that is").await
+}
+
+pub async fn verified_elsewhere(mut case: Case) {
+    let app = verified_by_a_stranger(&case).await;
+    let url = format!("{}/v1/infers/ours", case.cloud().url());
+    case.word("VERIFICATION_URL", &url);
+    case.follow().await;
+    case.ends(NAME, NAME, &app.app_id, 0).await;
+}
+
+pub async fn not_verified(case: Case) {
+    let app = verified_by_a_stranger(&case).await;
     case.follow().await;
     case.ends(NAME, NAME, &app.app_id, 0).await;
 }
@@ -137,7 +310,7 @@ pub async fn budget_used_up(case: Case) {
     case.start_ready(&app, more).await;
     case.request_rotation("second").await;
     case.until("the second rotation", async || {
-        case.status(NAME).await.rotation_number == Some(2)
+        case.status(NAME).rotation_number == Some(2)
     })
     .await;
     let again = json!({

@@ -41,7 +41,7 @@ pub async fn ambiguous_outcome(mut case: Case) {
     case.follow().await;
     case.ends(NAME, NAME, id, 1).await;
     assert_eq!(case.code(NAME).await, Some(ours));
-    assert_eq!(case.status(NAME).await.unclaimed, [left]);
+    assert_eq!(case.status(NAME).unclaimed, [left]);
 }
 
 /// Somebody has put another code in the place of ours.
@@ -110,6 +110,22 @@ pub async fn seed_made(mut case: Case) {
     case.follow().await;
     case.ends(NAME, NAME, &app.app_id, 0).await;
     assert_eq!(case.code(NAME).await.as_ref(), app.codes.get(1));
+}
+
+pub async fn seed_mended(mut case: Case) {
+    let app = case.app(2);
+    case.open().await;
+    case.secret("seed", json!({"other": "kept"})).await;
+    case.rotation(NAME, &app.app_id, seed_in("seed")).await;
+    case.stops(&["Secret seed holds no app code under key appCode"], "mend that Secret")
+        .await;
+    case.assert_unchanged(&app);
+    case.file("CODE_FILE", &app.codes[1]);
+    case.follow().await;
+    case.ends(NAME, NAME, &app.app_id, 0).await;
+    assert_eq!(case.code(NAME).await.as_ref(), app.codes.get(1));
+    let data = case.api::<Secret>().get("seed").await.unwrap().data.unwrap();
+    assert_eq!(data.keys().collect::<Vec<_>>(), ["appCode", "other"]);
 }
 
 pub async fn seed_left_out(case: Case) {

@@ -3,6 +3,7 @@
 
 use appcode_operator::api::ConditionType;
 use appcode_operator::modelarts::AppCode;
+use appcode_operator::remedy;
 use cloud_simulator::Operation;
 use jiff::SignedDuration;
 use percent_encoding::percent_decode_str;
@@ -74,7 +75,10 @@ async fn an_id_that_is_not_one_is_refused_before_anybody_is_asked_and_is_not_quo
                     (is_word && id.len() < 9) || id.len() < 3 || !message.contains(id),
                     "{row}: {message}"
                 );
-                assert!(!message.chars().any(char::is_control), "{row}: {message:?}");
+                let prose = remedy::prose(&message);
+                assert!(!prose.chars().any(char::is_control), "{row}: {message:?}");
+                let edit = format!("kubectl edit acr {NAME} -n {NAMESPACE}");
+                assert_eq!(remedy::commands(&message).collect::<Vec<_>>(), [edit.as_str()], "{row}");
             }
         }
     }

@@ -110,10 +110,15 @@ async fn an_app_with_several_codes_needs_an_answer_and_takes_it() {
     assert_eq!(world.code(), None);
     let wanted = world.live().remove(2);
     let fingerprint = world.fingerprint(&wanted);
-    let (_, _, message) = world.condition(ConditionType::Ready);
+    let (_, _, message) = world.condition(ConditionType::Stalled);
     assert!(
         message.contains(&fingerprint) && message.contains("kubectl annotate"),
         "{message}"
+    );
+    let (_, _, ready) = world.condition(ConditionType::Ready);
+    assert!(
+        message.starts_with(&ready) && !ready.contains("kubectl"),
+        "commands stand once: {ready}"
     );
 
     world.stage.annotate(NAME, ADOPT_FINGERPRINT, "0123456789abcdef");

@@ -253,6 +253,7 @@ impl World {
         assert_eq!(violations, Vec::<String>::new());
         for rotation in self.stage.api.objects(ROTATIONS) {
             assert!(rotation["status"]["observedGeneration"].as_i64() <= rotation["metadata"]["generation"].as_i64());
+            assert_told(&rotation);
         }
     }
 
@@ -265,6 +266,24 @@ impl World {
         assert!(self.live().contains(&code), "the code is live");
         assert_eq!(self.stalled(), None);
     }
+}
+
+/// A resource that needs a person says that nothing is changed, and what resolves it.
+fn assert_told(rotation: &Value) {
+    use appcode_operator::remedy::{commands, prose};
+
+    let conditions = rotation["status"]["conditions"].as_array();
+    let is_it = |condition: &&Value| condition["type"] == "Stalled" && condition["status"] == "True";
+    let Some(stalled) = conditions.and_then(|conditions| conditions.iter().find(is_it)) else {
+        return;
+    };
+    let message = stalled["message"].as_str().expect("a condition has a message");
+    let reassures = ["nothing is changed", "nothing more is changed"];
+    assert!(reassures.iter().any(|text| prose(message).contains(text)), "{message}");
+    let commands: Vec<&str> = commands(message).collect();
+    let is_command = |line: &&str| line.starts_with("kubectl ");
+    assert!((1..=2).contains(&commands.len()), "{message}");
+    assert!(commands.iter().all(is_command), "{message}");
 }
 
 fn is_stalled(rotation: &Value) -> bool {
