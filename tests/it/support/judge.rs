@@ -14,6 +14,7 @@ use self::handover::Handovers;
 use super::Stage;
 use super::api_server::{Asked, EVENTS, ROTATIONS, SECRETS};
 use super::gate::ProcessId;
+use super::invariant::{Broken, Invariant};
 use super::script::Verb;
 use super::stage::code_of;
 
@@ -29,7 +30,7 @@ pub struct Judge {
 
 #[derive(Default)]
 struct Inner {
-    violations: Vec<String>,
+    broken_invariants: Vec<Broken>,
     /// Codes that the operator wrote, by Secret, in order.
     written: Vec<(String, String)>,
     /// Secrets that a person has broken: until the operator writes a code again, a dead code there is not its fault.
@@ -53,8 +54,13 @@ struct Inner {
 }
 
 impl Judge {
+    /// In words.
     pub fn violations(&self) -> Vec<String> {
-        self.inner.lock().unwrap().violations.clone()
+        self.seen_broken().iter().map(ToString::to_string).collect()
+    }
+
+    pub fn seen_broken(&self) -> Vec<Broken> {
+        self.inner.lock().unwrap().broken_invariants.clone()
     }
 
     /// Codes that the operator wrote into a Secret, in order.
@@ -133,7 +139,7 @@ impl Judge {
         let wrong = code.and_then(|code| inner.handovers.deleted(stage, code));
         drop(inner);
         if !is_marked {
-            self.accuse("P2: a change was sent that no intent on a Secret stands for".into());
+            self.accuse(Invariant::MarkedFirst.broken("a change was sent that no intent on a Secret stands for"));
         }
         if let Some(wrong) = wrong {
             self.accuse(wrong);
@@ -151,10 +157,10 @@ impl Judge {
         self.inner.lock().unwrap().marks.insert((id, attempt));
     }
 
-    fn accuse(&self, what: String) {
+    fn accuse(&self, what: Broken) {
         let mut inner = self.inner.lock().unwrap();
-        if !inner.violations.contains(&what) {
-            inner.violations.push(what);
+        if !inner.broken_invariants.contains(&what) {
+            inner.broken_invariants.push(what);
         }
     }
 
@@ -181,7 +187,7 @@ impl Judge {
             if asked.verb == Verb::Create
                 && (body.get("data").is_some_and(|data| !is_free(data)) || body.get("stringData").is_some())
             {
-                self.accuse("a Secret was created with data in it".into());
+                self.accuse(Invariant::MadeEmpty.broken("a Secret was created with data in it"));
             }
             body["data"] = Value::Null;
             self.check_place(stage, asked, &before.unwrap_or_default());
@@ -193,11 +199,11 @@ impl Judge {
             body["spec"] = Value::Null;
             let (observed, generation) = (&body["status"]["observedGeneration"], &body["metadata"]["generation"]);
             if observed.as_i64() > generation.as_i64() {
-                self.accuse("I8: observedGeneration runs ahead".into());
+                self.accuse(Invariant::NoEditLost.broken("observedGeneration runs ahead"));
             }
         }
         for found in leaks(stage, &body.to_string()) {
-            self.accuse(format!("I7: {found} in a {:?} of {}", asked.verb, asked.resource));
+            self.accuse(Invariant::NothingTold.broken(format!("{found} in a {:?} of {}", asked.verb, asked.resource)));
         }
     }
 
@@ -211,7 +217,7 @@ impl Judge {
         // A create cannot be fenced by another object: the instant between the last look and the create is left over.
         let is_named = just_named.contains(&place) || named(stage).contains(&place);
         if !is_named && asked.verb == Verb::Create {
-            self.accuse(format!("I6: Secret {name} was created and no resource names it"));
+            self.accuse(Invariant::OnlyItsSecret.broken(format!("Secret {name} was created and no resource names it")));
         }
         if let Some(secret) = stage.api.object(SECRETS, &asked.namespace, name) {
             let is_ours = secret["metadata"]["labels"][MANAGED_BY] == "appcode-operator";
@@ -224,7 +230,7 @@ impl Judge {
             // What became of a call is written down where its intent stands, whatever spec has come to say since.
             let is_awaited = intent_of(&secret).is_some_and(|intent| intent["step"] == "Started");
             if !is_ours && !may_take && !is_awaited && asked.verb != Verb::Create {
-                self.accuse(format!("I6: foreign Secret {name} was written"));
+                self.accuse(Invariant::OnlyItsSecret.broken(format!("foreign Secret {name} was written")));
             }
         }
     }
@@ -290,7 +296,9 @@ impl Judge {
             let is_broken = self.inner.lock().unwrap().broken.iter().any(|broken| broken == name);
             let is_blind = self.inner.lock().unwrap().is_blind;
             if is_ready && !is_broken && !is_blind && code.is_none_or(|code| !live.contains(&code)) {
-                self.accuse("I1: Ready=True was written although the Secret holds no live code".into());
+                self.accuse(
+                    Invariant::NoCodeLost.broken("Ready=True was written although the Secret holds no live code"),
+                );
             }
         }
     }
@@ -325,7 +333,9 @@ impl Judge {
             let is_live = stage.cloud.with(|cloud| cloud.live_codes(app).contains(&code));
             let is_broken = self.inner.lock().unwrap().broken.contains(&name);
             if !is_live && !is_broken && !intent_of(&secret).is_some_and(|intent| is_open_reset(&intent)) {
-                self.accuse(format!("I1: Secret {name} held a dead code and no reset was open"));
+                self.accuse(
+                    Invariant::NoCodeLost.broken(format!("Secret {name} held a dead code and no reset was open")),
+                );
             }
         }
     }
