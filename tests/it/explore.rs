@@ -170,3 +170,55 @@ fn each_planted_bug_is_found() {
     let wrong = wrong.into_inner().unwrap();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// Seeds that show planted bugs, and how many events the shortest story has that shows the same.
+const LONG: [(&str, u64, usize); 3] = [
+    ("a PUT without an answer is sent once more", 16, 1),
+    ("the intent is not written", 2, 0),
+    ("other resources of the app are ignored", 29, 0),
+];
+
+#[test]
+fn a_story_that_ends_badly_is_shrunk_to_a_short_one_that_is_told_in_words() {
+    on_all_cores(LONG.len(), |at| {
+        let (name, seed, events) = LONG[at];
+        let plant = bugs::all().into_iter().find(|plant| plant.name == name).unwrap();
+        let long = Story::from_seed(seed);
+        let short = shrink(long.clone(), Some(&plant), plant.breaks);
+        assert!(long.events.len() > events, "{name}: there is something to leave out");
+        assert_eq!(short.events.len(), events, "{name}: {}", short.setting);
+        let outcome = play(&short, Some(&plant), true);
+        assert!(
+            is_broken(&outcome.wrong, plant.breaks),
+            "{name}: it still shows the bug"
+        );
+        assert_eq!(play(&short, None, false).wrong, [], "{name}: and only the bug");
+        let again = shrink(short.clone(), Some(&plant), plant.breaks);
+        assert_eq!(format!("{again:?}"), format!("{short:?}"), "{name}: it is stable");
+        let report = report(seed, Some(&plant));
+        let told = format!("{}\n", short.setting);
+        let told = short
+            .events
+            .iter()
+            .fold(told, |told, event| told + &event.what.to_string());
+        for line in told.lines() {
+            assert!(report.contains(line), "{name}: '{line}' is not in {report}");
+        }
+        assert!(report.contains(&format!("but {:?}: ", plant.breaks)), "{report}");
+        assert!(report.ends_with(&outcome.trace), "{report}");
+    });
+}
+
+#[test]
+fn the_seed_that_is_printed_gives_the_same_story_and_trace_again() {
+    let plant = bugs::all().remove(0);
+    let ShownBy::Seed(seed) = plant.shown_by else {
+        panic!("it is shown by a seed");
+    };
+    let first = play(&Story::from_seed(seed), Some(&plant), true);
+    let report = report(seed, Some(&plant));
+    let printed = report.lines().next().and_then(|line| line.strip_prefix("seed "));
+    let again = play(&Story::from_seed(printed.unwrap().parse().unwrap()), Some(&plant), true);
+    assert_eq!(again.wrong, first.wrong);
+    assert!(first.trace.lines().count() > 10 && again.trace == first.trace);
+}
