@@ -174,13 +174,13 @@ fn in_sight() -> Vec<Plant> {
         plant(
             "an intent of another app is trusted",
             |_, make| make.decide = Some(decide::trust_app),
-            Invariant::OneChangeForOneReason,
+            Invariant::MarkedFirst,
             Stories(|| forged(Forgery::App)),
         ),
         plant(
             "an intent of another endpoint is trusted",
             |_, make| make.decide = Some(decide::trust_endpoint),
-            Invariant::OneChangeForOneReason,
+            Invariant::MarkedFirst,
             Stories(|| forged(Forgery::Endpoint)),
         ),
         plant(

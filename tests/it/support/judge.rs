@@ -49,6 +49,10 @@ struct Inner {
     /// Secrets that resources named when a process read one of them, if that was the last that it asked for.
     just_named: BTreeMap<ProcessId, Vec<(String, String)>>,
     handovers: Handovers,
+    /// Rotations whose intents were first written by an operator.
+    ours: BTreeSet<String>,
+    /// Rotations whose intents somebody else has put on a Secret.
+    forged: BTreeSet<String>,
     /// The most codes that the stage's app had at a time.
     most_live: usize,
 }
@@ -146,13 +150,42 @@ impl Judge {
         }
     }
 
+    /// An operator is about to write an intent: one that stands somewhere already, and that no operator wrote before, is
+    /// somebody else's.
+    fn note_origin(&self, stage: &Stage, asked: &Asked) {
+        let Some(id) = intent_of(&asked.body).map(|intent| rotation_id(&intent)) else {
+            return;
+        };
+        let mut inner = self.inner.lock().unwrap();
+        if inner.ours.contains(&id) || inner.forged.contains(&id) {
+            return;
+        }
+        let stands = |secret: &Value| intent_of(secret).is_some_and(|intent| rotation_id(&intent) == id);
+        if stage.api.objects(SECRETS).iter().any(stands) {
+            inner.forged.insert(id);
+        } else {
+            inner.ours.insert(id);
+        }
+    }
+
+    /// The intent on a Secret, or in a patch of one, if an operator wrote it first. Another one excuses nothing.
+    fn true_intent(&self, secret: &Value) -> Option<Value> {
+        let inner = self.inner.lock().unwrap();
+        intent_of(secret).filter(|intent| inner.ours.contains(&rotation_id(intent)))
+    }
+
+    /// Whether a rotation that an operator began is open on a Secret.
+    pub fn has_open(&self, secret: &Value) -> bool {
+        self.true_intent(secret).is_some_and(|intent| is_open(&intent))
+    }
+
     /// Takes down the attempt that a write to a Secret marks.
     fn note_mark(&self, asked: &Asked) {
         let is_mark = |intent: &Value| is_open(intent) || intent["step"] == "Retiring";
-        let Some(intent) = intent_of(&asked.body).filter(is_mark) else {
+        let Some(intent) = self.true_intent(&asked.body).filter(is_mark) else {
             return;
         };
-        let id = intent["rotationId"].as_str().unwrap_or_default().to_owned();
+        let id = rotation_id(&intent);
         let attempt = intent["attempt"].as_u64().unwrap_or_default();
         self.inner.lock().unwrap().marks.insert((id, attempt));
     }
@@ -190,6 +223,7 @@ impl Judge {
                 self.accuse(Invariant::MadeEmpty.broken("a Secret was created with data in it"));
             }
             body["data"] = Value::Null;
+            self.note_origin(stage, asked);
             self.check_place(stage, asked, &before.unwrap_or_default());
         }
         if asked.resource == ROTATIONS {
@@ -228,7 +262,7 @@ impl Judge {
                 named == Some(name) && (policy == "Adopt" || policy == "Merge")
             });
             // What became of a call is written down where its intent stands, whatever spec has come to say since.
-            let is_awaited = intent_of(&secret).is_some_and(|intent| intent["step"] == "Started");
+            let is_awaited = self.has_open(&secret);
             if !is_ours && !may_take && !is_awaited && asked.verb != Verb::Create {
                 self.accuse(Invariant::OnlyItsSecret.broken(format!("foreign Secret {name} was written")));
             }
@@ -332,7 +366,8 @@ impl Judge {
             let app = app.rsplit('/').next().unwrap_or_default();
             let is_live = stage.cloud.with(|cloud| cloud.live_codes(app).contains(&code));
             let is_broken = self.inner.lock().unwrap().broken.contains(&name);
-            if !is_live && !is_broken && !intent_of(&secret).is_some_and(|intent| is_open_reset(&intent)) {
+            let is_open = self.true_intent(&secret).is_some_and(|intent| is_open_reset(&intent));
+            if !is_live && !is_broken && !is_open {
                 self.accuse(
                     Invariant::NoCodeLost.broken(format!("Secret {name} held a dead code and no reset was open")),
                 );
@@ -358,6 +393,10 @@ fn named(stage: &Stage) -> Vec<(String, String)> {
 fn intent_of(secret: &Value) -> Option<Value> {
     let text = secret["metadata"]["annotations"][INTENT].as_str()?;
     serde_json::from_str(text).ok()
+}
+
+fn rotation_id(intent: &Value) -> String {
+    intent["rotationId"].as_str().unwrap_or_default().to_owned()
 }
 
 fn is_open(intent: &Value) -> bool {
