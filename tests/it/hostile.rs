@@ -22,6 +22,7 @@
 //! And one that needs no enemy: a panic in one pass must not end anything else (`panics`).
 
 mod answers;
+mod bombs;
 mod ids;
 pub mod logs;
 mod network;

@@ -30,7 +30,7 @@ const NEW: &str = "new-canary-00000000000000000000000000000000000000000000000000
 const LIE: &str = "lie-canary";
 
 /// What an honest cloud would answer now.
-struct Truth(Value);
+pub(super) struct Truth(Value);
 
 impl Truth {
     fn with(&self, change: impl FnOnce(&mut Value)) -> String {
@@ -44,7 +44,7 @@ impl Truth {
     }
 }
 
-type Lie = fn(&Truth) -> Reply;
+pub(super) type Lie = fn(&Truth) -> Reply;
 
 fn ok(body: &str) -> Reply {
     Reply::json(200, body)
@@ -179,7 +179,7 @@ const MASKED: [(&str, Lie); 8] = [
 
 /// What is asked of the cloud.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
+pub(super) enum Asked {
     SignIn,
     Reading,
     Reset,
@@ -200,17 +200,17 @@ impl Asked {
 }
 
 /// A cloud with one app. Whatever is answered, changes take effect.
-struct Liar {
-    codes: Vec<&'static str>,
+pub(super) struct Liar {
+    codes: Vec<String>,
     asked: Vec<Asked>,
     /// What is lied to.
-    lies: Option<(&'static [Asked], Lie)>,
+    pub(super) lies: Option<(&'static [Asked], Lie)>,
 }
 
 impl Default for Liar {
     fn default() -> Self {
         Self {
-            codes: vec![OLD],
+            codes: vec![OLD.to_owned()],
             asked: Vec::new(),
             lies: None,
         }
@@ -227,9 +227,9 @@ impl Liar {
         let asked = Asked::of(seen);
         self.asked.push(asked);
         match asked {
-            Asked::Reset => self.codes = vec![NEW],
-            Asked::Addition => self.codes.push(NEW),
-            Asked::Deletion => self.codes.retain(|code| !seen.path().ends_with(code)),
+            Asked::Reset => self.codes = vec![self.new_code()],
+            Asked::Addition => self.codes.push(self.new_code()),
+            Asked::Deletion => self.codes.retain(|code| !seen.path().ends_with(code.as_str())),
             Asked::SignIn | Asked::Reading => {}
         }
         let truth = Truth(json!({
@@ -242,7 +242,13 @@ impl Liar {
         }
     }
 
-    fn count(&self, wanted: Asked) -> usize {
+    /// [`NEW`] at first.
+    fn new_code(&self) -> String {
+        let earlier = self.count(Asked::Reset) + self.count(Asked::Addition) - 1;
+        format!("{NEW}{}", "x".repeat(earlier))
+    }
+
+    pub(super) fn count(&self, wanted: Asked) -> usize {
         self.asked.iter().filter(|asked| **asked == wanted).count()
     }
 }
@@ -259,7 +265,7 @@ async fn world() -> (World, Arc<Mutex<Liar>>) {
 }
 
 /// The same with a spec that `change` has changed.
-async fn world_with(change: impl FnOnce(&mut Value)) -> (World, Arc<Mutex<Liar>>) {
+pub(super) async fn world_with(change: impl FnOnce(&mut Value)) -> (World, Arc<Mutex<Liar>>) {
     let liar = Arc::default();
     let origin = Liar::start(&liar).origin;
     let mut world = World::new().await;
@@ -404,7 +410,7 @@ async fn an_answer_to_an_addition_or_a_deletion_that_tells_nothing_costs_no_code
         assert_eq!(world.code().as_deref(), Some(NEW), "{row}");
         let liar = liar.lock().unwrap();
         let calls = [Asked::Addition, Asked::Deletion].map(|asked| liar.count(asked));
-        assert_eq!((&liar.codes[..], calls), (&[NEW][..], [1, 1]), "{row}");
+        assert_eq!((&liar.codes[..], calls), (&[NEW.to_owned()][..], [1, 1]), "{row}");
         assert_eq!(
             (world.mutations(), world.status_of(OTHER).rotation_number),
             (1, Some(1)),
