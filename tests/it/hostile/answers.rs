@@ -487,7 +487,7 @@ async fn a_token_in_an_odd_answer_is_used_and_not_asked_for_before_every_call() 
         ("two tokens", |_| signed_in(&[TOKEN, TOKEN], "2099-01-01T00:00:00Z")),
         ("no body", |_| Reply::new(201, &[("X-Subject-Token", TOKEN)], b"")),
         ("a huge body", |_| {
-            Reply::new(201, &[("X-Subject-Token", TOKEN)], &[b' '; 10_000_000])
+            Reply::new(201, &[("X-Subject-Token", TOKEN)], &vec![b' '; 10_000_000])
         }),
     ];
     for (row, lie) in rows {

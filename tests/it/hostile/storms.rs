@@ -18,9 +18,9 @@ use crate::support::stage::{CREDENTIALS, NAME};
 
 const MANY: usize = 1000;
 /// Until all of them have failed a few times.
-const START: SignedDuration = SignedDuration::from_mins(5);
+const START: SignedDuration = SignedDuration::from_mins(3);
 /// Half of the time in which memory is compared.
-const HALF: SignedDuration = SignedDuration::from_mins(30);
+const HALF: SignedDuration = SignedDuration::from_mins(15);
 /// What the second half may need more than the first, in KiB: pages that the allocator keeps, and the notes of the test.
 const MOST_GROWTH: usize = 2 << 10;
 /// Set for a test that is run in a process of its own.
