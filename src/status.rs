@@ -182,7 +182,7 @@ fn publish(status: &mut AppCodeRotationStatus, pass: Pass<'_>, wanted: &Wanted, 
 
 /// The last try of the new code. Its time stands for the first of those that ended alike.
 fn publish_trial(status: &mut AppCodeRotationStatus, o: &Observed, now: Timestamp) {
-    let Some(trial) = o.memory.trial.as_ref().filter(|trial| trial.is_of(o.intent())) else {
+    let Some(trial) = o.trial() else {
         return;
     };
     let new = VerificationStatus {

@@ -14,24 +14,25 @@ use crate::workload::{RestartTarget, Rollout, marker};
 /// Tries the code that the Secret holds.
 pub(super) async fn verify(ctx: &Context, pass: &mut Pass) -> Result<(), Error> {
     let rotation_id = rotation_id(pass);
-    let verification = pass
-        .validated
-        .as_ref()
-        .and_then(|validated| validated.verification.clone());
-    let (Some(rotation_id), Some(verification), Some(code)) = (rotation_id, verification, pass.in_secret.clone())
+    let validated = pass.validated.as_ref();
+    let asked = validated.and_then(|validated| Some((validated.app.clone(), validated.verification.clone()?)));
+    let (Some(rotation_id), Some((app, verification)), Some(code)) = (rotation_id, asked, pass.in_secret.clone())
     else {
         return Err(Error::UnknownCode);
     };
     let outcome = ctx.prober.probe(&verification, &code).await;
+    let code = code.fingerprint(&app);
     tracing::info!(outcome = outcome.category(), "the new code was tried");
     let before = pass.observed.memory.trial.take();
     let generation = pass.observed.resource.generation;
-    let before = before.filter(|trial| trial.rotation_id == rotation_id && trial.generation == generation);
+    let before =
+        before.filter(|trial| trial.rotation_id == rotation_id && trial.code == code && trial.generation == generation);
     pass.observed.uptime = ctx.uptime();
     pass.observed.memory.trial = Some(Trial {
         since: before.map_or(pass.observed.uptime, |trial| trial.since),
         last: pass.observed.uptime,
         rotation_id,
+        code,
         generation,
         outcome,
     });

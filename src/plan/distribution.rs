@@ -5,7 +5,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Observed, Planner, Step};
+use super::{Observed, Planner, Step, Trial};
 use crate::api::Reason;
 use crate::intent::{Distribution, Intent};
 use crate::remedy::{tell, with_prose};
@@ -138,19 +138,13 @@ impl Planner<'_> {
     }
 
     fn is_passed(&self) -> bool {
-        let last = self.o.memory.trial.as_ref();
-        last.is_some_and(|trial| trial.is_of(self.o.intent()) && trial.outcome.is_passed())
+        self.o.trial().is_some_and(|trial| trial.outcome.is_passed())
     }
 
     /// Whether the pause after the last try of this rotation's code is over.
     fn is_try_due(&self) -> bool {
-        let Some(trial) = self
-            .o
-            .memory
-            .trial
-            .as_ref()
-            .filter(|trial| trial.is_of(self.o.intent()) && trial.generation == self.o.resource.generation)
-        else {
+        let generation = self.o.resource.generation;
+        let Some(trial) = self.o.trial().filter(|trial| trial.generation == generation) else {
             return true; // a corrected spec need not wait
         };
         let tried_for = trial.last.saturating_sub(trial.since);
@@ -180,7 +174,7 @@ pub fn distribution_pause(o: &Observed, now: Timestamp) -> Option<SignedDuration
 
 /// How long the service has asked to be left alone still.
 fn put_off(o: &Observed) -> Option<SignedDuration> {
-    let trial = o.memory.trial.as_ref().filter(|trial| trial.is_of(o.intent()))?;
+    let trial = o.trial()?;
     let Probe::Throttled {
         retry_after: Some(after),
     } = trial.outcome
@@ -215,6 +209,13 @@ impl Observed {
         age.unwrap_or(SignedDuration::from_hours(24))
     }
 
+    /// What came of trying the code that the Secret holds, for its last rotation.
+    pub fn trial(&self) -> Option<&Trial> {
+        let (intent, code) = (self.intent()?, self.own_book()?.code?);
+        let trial = self.memory.trial.as_ref();
+        trial.filter(|trial| trial.rotation_id == intent.rotation_id && trial.code == code)
+    }
+
     /// Why the code of the last rotation does not count as working yet, while it has still to be tried: it may yet become
     /// known to its gateway, or it has failed for longer than that takes.
     pub fn unverified(&self, now: Timestamp) -> Option<(Reason, String)> {
@@ -224,7 +225,7 @@ impl Observed {
         if is_done || !wanted.handover.is_verified {
             return None;
         }
-        let Some(trial) = self.memory.trial.as_ref().filter(|trial| trial.is_of(Some(intent))) else {
+        let Some(trial) = self.trial() else {
             return Some((
                 Reason::Verifying,
                 "The new code is in the Secret and is about to be tried.".to_owned(),

@@ -371,6 +371,8 @@ pub struct Refusals {
 pub struct Trial {
     /// The rotation.
     pub rotation_id: RotationId,
+    /// The code that was tried: another one may have come into the Secret since.
+    pub code: Fingerprint,
     /// Generation of the spec that said how to try.
     pub generation: i64,
     /// Uptime of the first try.
@@ -379,13 +381,6 @@ pub struct Trial {
     pub last: SignedDuration,
     /// What came of that.
     pub outcome: Probe,
-}
-
-impl Trial {
-    /// Whether it is about this rotation.
-    pub fn is_of(&self, intent: Option<&Intent>) -> bool {
-        intent.is_some_and(|intent| intent.rotation_id == self.rotation_id)
-    }
 }
 
 impl Memory {

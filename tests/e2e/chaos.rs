@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use self::fleet::{Fleet, SETTLE_WINDOW};
-use self::points::{CODE_SENT, FATES, POINTS};
+use self::fleet::{Fleet, Member, SETTLE_WINDOW, Strategy};
+use self::points::{CODE_SENT, FATES, FEW_POINTS, POINTS};
 use self::wire::{Mode, Wire};
 
 /// A size by its variable.
@@ -31,8 +31,14 @@ fn count(variable: &str, default: u32) -> usize {
     size(variable, default).try_into().unwrap()
 }
 
-/// Resources that are rotated for one purpose at a time; the others are rotated all the time.
+/// Resources of each strategy that are rotated for one purpose at a time; the others are rotated all the time.
 const TARGETS: usize = 2;
+
+/// One of them, for a purpose of this number.
+fn target(fleet: &Fleet, strategy: Strategy, number: usize) -> Member {
+    let mut fitting = fleet.members.iter().filter(|member| member.strategy == strategy);
+    fitting.nth(number % TARGETS).unwrap().clone()
+}
 
 /// A short Lease, and a time after which it has run out.
 const LEASE: &str = "--lease-duration=3s";
@@ -43,7 +49,7 @@ const JUDGED_EVERY: usize = 50;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kills_at_random_moments_lose_no_code_and_cost_no_reset() {
-    let kills = count("CHAOS_KILLS", 12);
+    let kills = count("CHAOS_KILLS", 10);
     let mut fleet = Fleet::gather("random kills").await;
     let mut traffic = fleet.traffic();
     for kill in 1..=kills {
@@ -67,13 +73,13 @@ async fn kills_at_random_moments_lose_no_code_and_cost_no_reset() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_at_every_point_of_a_rotation_loses_no_code_and_costs_no_reset() {
-    let kills = count("CHAOS_ROUNDS", 1) * POINTS.len();
+    let kills = count("CHAOS_POINTS", FEW_POINTS);
     let mut fleet = Fleet::gather("kills at points").await;
     let mut replica = fleet.replica("killed").await;
     replica.start(&fleet);
-    let traffic = fleet.traffic_but(TARGETS);
-    for (kill, point) in POINTS.into_iter().cycle().take(kills).enumerate() {
-        let target = fleet.members[kill % TARGETS].clone();
+    let traffic = fleet.traffic_but(2 * TARGETS);
+    for (kill, (strategy, point)) in POINTS.into_iter().cycle().take(kills).enumerate() {
+        let target = target(&fleet, strategy, kill);
         // Their numbers have no common factor, so three rounds have all pairs.
         let fate = FATES[kill % FATES.len()];
         fleet.kill_at(point, &target, &mut replica, fate).await;
@@ -91,7 +97,7 @@ async fn two_operators_that_are_stopped_in_turns_lose_no_code_and_cost_no_reset(
     for replica in &mut two {
         replica.start(&fleet);
     }
-    let traffic = fleet.traffic_but(TARGETS);
+    let traffic = fleet.traffic_but(2 * TARGETS);
     // Every second one is at a point of a rotation. The first is the worst: one has a code in memory that the other one
     // finds too.
     let mut points = POINTS.into_iter().cycle().skip(CODE_SENT);
@@ -105,8 +111,8 @@ async fn two_operators_that_are_stopped_in_turns_lose_no_code_and_cost_no_reset(
             fleet.pause(SETTLE_WINDOW).await;
             first.signal("CONT");
         } else {
-            let target = fleet.members[hand_over / 2 % TARGETS].clone();
-            let point = points.next().unwrap();
+            let (strategy, point) = points.next().unwrap();
+            let target = target(&fleet, strategy, hand_over / 2);
             fleet.hand_over_at(point, &target, first, other).await;
         }
     }

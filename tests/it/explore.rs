@@ -18,6 +18,7 @@ use self::bugs::{Plant, ShownBy};
 use self::run::play;
 use self::shrink::{shrink, tell};
 use self::story::Story;
+use crate::support::invariant::{Broken, Invariant};
 
 /// Stories in `make test`.
 const SEEDS: u64 = 1_600;
@@ -70,13 +71,23 @@ fn failing(from: u64, seeds: usize) -> Vec<u64> {
     failed
 }
 
+/// What is printed of a seed whose story ends badly: the shortest story that breaks the same, in words and with its trace.
+fn report(seed: u64, plant: Option<&Plant>) -> String {
+    let story = Story::from_seed(seed);
+    let broken = play(&story, plant, false).wrong;
+    let invariant = plant.map_or(broken[0].invariant, |plant| plant.breaks);
+    let shrunk = shrink(story, plant, invariant);
+    let outcome = play(&shrunk, plant, true);
+    format!("seed {seed}\n{}\n{}", tell(&shrunk, &outcome), outcome.trace)
+}
+
 #[test]
 fn every_story_of_a_fixed_set_ends_well() {
     if let Some(seed) = number("EXPLORE_SEED") {
         let story = Story::from_seed(seed);
         let outcome = play(&story, None, true);
         println!("{}\n{}", tell(&story, &outcome), outcome.trace);
-        assert_eq!(outcome.wrong, Vec::<String>::new());
+        assert_eq!(outcome.wrong, []);
         return;
     }
     let seeds = number("EXPLORE_SEEDS").unwrap_or(SEEDS);
@@ -84,14 +95,7 @@ fn every_story_of_a_fixed_set_ends_well() {
         number("EXPLORE_FROM").unwrap_or_default(),
         usize::try_from(seeds).unwrap(),
     );
-    let stories: Vec<String> = failed
-        .iter()
-        .map(|seed| {
-            let shrunk = shrink(Story::from_seed(*seed), None);
-            let outcome = play(&shrunk, None, true);
-            format!("seed {seed}\n{}\n{}", tell(&shrunk, &outcome), outcome.trace)
-        })
-        .collect();
+    let stories: Vec<String> = failed.iter().map(|seed| report(*seed, None)).collect();
     assert!(stories.is_empty(), "{}", stories.join("\n\n"));
 }
 
@@ -100,7 +104,7 @@ fn every_story_of_a_fixed_set_ends_well() {
 fn stories_that_once_ended_badly_end_well() {
     for (name, story) in bugs::once_real() {
         let wrong = play(&story, None, false).wrong;
-        assert_eq!(wrong, Vec::<String>::new(), "{name}");
+        assert_eq!(wrong, [], "{name}");
     }
 }
 
@@ -114,12 +118,11 @@ fn a_seed_gives_the_same_trace_to_the_byte() {
     }
 }
 
-/// What shows a planted bug: the seed or the place of the story, and what is wrong in it.
-fn shows(plant: &Plant) -> Option<(String, Story, Vec<String>)> {
-    let wrong = |story: &Story| play(story, Some(plant), false).wrong;
+/// What shows a planted bug by what it breaks: the seed or the place of the story, and all that is wrong in it.
+fn shows(plant: &Plant) -> Option<(String, Story, Vec<Broken>)> {
     let found = |name: String, story: Story| {
-        let wrong = wrong(&story);
-        (!wrong.is_empty()).then_some((name, story, wrong))
+        let wrong = play(&story, Some(plant), false).wrong;
+        is_broken(&wrong, plant.breaks).then_some((name, story, wrong))
     };
     match plant.shown_by {
         ShownBy::Seed(first) => (first..SEEDS)
@@ -134,9 +137,15 @@ fn shows(plant: &Plant) -> Option<(String, Story, Vec<String>)> {
     }
 }
 
-/// Nothing if the bug is shown, and only the bug is.
+fn is_broken(wrong: &[Broken], invariant: Invariant) -> bool {
+    wrong.iter().any(|broken| broken.invariant == invariant)
+}
+
+/// Nothing if the bug is shown by what it breaks, and only the bug is.
 fn is_found(plant: &Plant) -> Result<(), String> {
-    let (name, story, found) = shows(plant).ok_or_else(|| format!("nothing shows '{}'", plant.name))?;
+    let (name, story, found) =
+        shows(plant).ok_or_else(|| format!("nothing shows '{}' by {:?}", plant.name, plant.breaks))?;
+    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
     println!("{}: {name}: {}", plant.name, found.join("; "));
     let without = play(&story, None, false).wrong;
     if without.is_empty() {
@@ -160,4 +169,56 @@ fn each_planted_bug_is_found() {
     });
     let wrong = wrong.into_inner().unwrap();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Seeds that show planted bugs, and how many events the shortest story has that shows the same.
+const LONG: [(&str, u64, usize); 3] = [
+    ("a PUT without an answer is sent once more", 16, 1),
+    ("the intent is not written", 2, 0),
+    ("other resources of the app are ignored", 29, 0),
+];
+
+#[test]
+fn a_story_that_ends_badly_is_shrunk_to_a_short_one_that_is_told_in_words() {
+    on_all_cores(LONG.len(), |at| {
+        let (name, seed, events) = LONG[at];
+        let plant = bugs::all().into_iter().find(|plant| plant.name == name).unwrap();
+        let long = Story::from_seed(seed);
+        let short = shrink(long.clone(), Some(&plant), plant.breaks);
+        assert!(long.events.len() > events, "{name}: there is something to leave out");
+        assert_eq!(short.events.len(), events, "{name}: {}", short.setting);
+        let outcome = play(&short, Some(&plant), true);
+        assert!(
+            is_broken(&outcome.wrong, plant.breaks),
+            "{name}: it still shows the bug"
+        );
+        assert_eq!(play(&short, None, false).wrong, [], "{name}: and only the bug");
+        let again = shrink(short.clone(), Some(&plant), plant.breaks);
+        assert_eq!(format!("{again:?}"), format!("{short:?}"), "{name}: it is stable");
+        let report = report(seed, Some(&plant));
+        let told = format!("{}\n", short.setting);
+        let told = short
+            .events
+            .iter()
+            .fold(told, |told, event| told + &event.what.to_string());
+        for line in told.lines() {
+            assert!(report.contains(line), "{name}: '{line}' is not in {report}");
+        }
+        assert!(report.contains(&format!("but {:?}: ", plant.breaks)), "{report}");
+        assert!(report.ends_with(&outcome.trace), "{report}");
+    });
+}
+
+#[test]
+fn the_seed_that_is_printed_gives_the_same_story_and_trace_again() {
+    let plant = bugs::all().remove(0);
+    let ShownBy::Seed(seed) = plant.shown_by else {
+        panic!("it is shown by a seed");
+    };
+    let first = play(&Story::from_seed(seed), Some(&plant), true);
+    let report = report(seed, Some(&plant));
+    let printed = report.lines().next().and_then(|line| line.strip_prefix("seed "));
+    let again = play(&Story::from_seed(printed.unwrap().parse().unwrap()), Some(&plant), true);
+    assert_eq!(again.wrong, first.wrong);
+    assert!(first.trace.lines().count() > 10 && again.trace == first.trace);
 }

@@ -11,7 +11,7 @@
 //! | T6 | credentials reach a host that they are not for | `network`, `scope` |
 //! | T7 | a redirect carries a request, its headers or its code to another host | `network`, `wire::hostile`, `wire::probe` |
 //! | T8 | an id or a code changes the path that it stands in | `ids`, `tests/fuzz` |
-//! | T9 | an answer is made to exhaust or to mislead its reader | `answers`, `tests/fuzz`, `wire::hostile`, `wire::probe` |
+//! | T9 | an answer is made to exhaust or to mislead its reader | `answers`, `bombs`, `tests/fuzz`, `wire::hostile`, `wire::probe` |
 //! | T10 | a secret shows in a log, an error, an event or a status | `answers`, `tests/fuzz`, `wire::errors`, `wire::probe`, the e2e canaries |
 //! | T12 | annotations make a rotation grant more than its spec | `scope`, `tests/fuzz` |
 //! | T13 | failures, or successes that change nothing, become a flood of calls | `storms`, `faults::lasting` |
@@ -22,6 +22,7 @@
 //! And one that needs no enemy: a panic in one pass must not end anything else (`panics`).
 
 mod answers;
+mod bombs;
 mod ids;
 pub mod logs;
 mod network;

@@ -5,6 +5,7 @@ pub mod api_server;
 pub mod clock;
 pub mod cloud;
 pub mod gate;
+pub mod invariant;
 pub mod judge;
 pub mod prober;
 pub mod process;

@@ -70,6 +70,7 @@ fn without_restarts(o: &mut Observed) {
 fn tried(o: &mut Observed, since: i64, last: i64, outcome: Probe) {
     o.memory.trial = Some(Trial {
         rotation_id: intent(o).rotation_id.clone(),
+        code: ours(&mut o.secret).code.unwrap(),
         generation: o.resource.generation,
         since: secs(UPTIME - since),
         last: secs(UPTIME - last),
@@ -171,6 +172,14 @@ fn a_code_is_tried_before_anything_is_restarted_for_it() {
                     |o| {
                         tried(o, 0, 0, Probe::Passed);
                         o.memory.trial.as_mut().unwrap().rotation_id = crate::ids::RotationId::from_random(99);
+                    },
+                    "verify",
+                ),
+                (
+                    "another code's, that has since been replaced in the Secret",
+                    |o| {
+                        tried(o, 0, 0, Probe::Passed);
+                        o.memory.trial.as_mut().unwrap().code = code(9);
                     },
                     "verify",
                 ),

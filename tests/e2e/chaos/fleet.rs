@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use cloud_simulator::{Cause, Ledger, Operation};
 use k8s_openapi::ByteString;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
@@ -19,8 +20,18 @@ use crate::stage::Stage;
 
 /// Where all resources are.
 pub const NAMESPACE: &str = "a";
-/// How many codes each app has; each code has a resource. Resources of one app are in each other's way.
-const CODES_OF_APPS: [usize; 6] = [1, 1, 1, 1, 2, 2];
+/// How many codes each app has, and how they are rotated; each code has a resource. Resources of one app are in each
+/// other's way. The first two of each strategy are rotated for one purpose at a time in some runs.
+const APPS: [(usize, Strategy); 8] = [
+    (1, Strategy::Reset),
+    (1, Strategy::Reset),
+    (1, Strategy::Overlap),
+    (1, Strategy::Overlap),
+    (1, Strategy::Overlap),
+    (1, Strategy::Reset),
+    (2, Strategy::Reset),
+    (2, Strategy::Reset),
+];
 /// Longer than the operator's longest back-off, which a long outage of the cloud leads to.
 const PATIENCE: Duration = Duration::from_secs(20 * 60);
 
@@ -36,21 +47,53 @@ const FLAGS: &[&str] = &[
     "--caller-rate=50",
     "--total-rate=200",
 ];
+/// Shorter than the pause between two rotations.
+const GRACE: &str = "1s";
 /// The settle window of [`FLAGS`].
 pub const SETTLE_WINDOW: Duration = Duration::from_secs(4);
 
-/// A resource and the app that it rotates a code of. Its Secret has its name.
+/// How a code is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// By one call.
+    Reset,
+    /// By one that adds a code, and by another one, after a workload is restarted and a grace period is over, that deletes
+    /// the code before.
+    Overlap,
+}
+
+impl Strategy {
+    /// The call that makes the new code.
+    pub fn operation(self) -> Operation {
+        match self {
+            Self::Reset => Operation::Reset,
+            Self::Overlap => Operation::Add,
+        }
+    }
+
+    /// What the ledger has for that call.
+    fn cause(self) -> Cause {
+        match self {
+            Self::Reset => Cause::Reset,
+            Self::Overlap => Cause::Add,
+        }
+    }
+}
+
+/// A resource and the app that it rotates a code of. Its Secret has its name, and so has its workload.
 #[derive(Clone, Debug)]
 pub struct Member {
     /// Its name.
     pub name: String,
+    /// How it replaces its code.
+    pub strategy: Strategy,
     /// The id of its app.
     pub app: String,
 }
 
 /// What the Secrets of one app say.
-#[derive(Default)]
 struct App {
+    strategy: Strategy,
     held: BTreeSet<String>,
     asked: usize,
 }
@@ -84,6 +127,7 @@ impl Fleet {
         let flags = [FLAGS, lead].concat();
         let mut stage = Stage::set(Path::new(env!("CARGO_BIN_EXE_appcode-operator")), &flags).await;
         stage.namespace(NAMESPACE);
+        stage.allow_restarts();
         let members = make_members(&stage);
         let client = client(stage.plane.admin_kubeconfig()).await;
         stage.start_operator();
@@ -91,12 +135,13 @@ impl Fleet {
             stage.until_ready(NAMESPACE, &member.name, &member.app).await;
         }
         stage.end_operator("KILL");
+        let asker = Asker::new(&client, NAMESPACE, &stage.cloud);
         let history = History::of(Api::namespaced(client.clone(), NAMESPACE));
         Self {
             stage,
             members,
             random: StdRng::seed_from_u64(seed),
-            asker: Asker::new(&client, NAMESPACE),
+            asker,
             history,
             seed,
             title,
@@ -150,14 +195,16 @@ impl Fleet {
     async fn unrest(&self) -> Vec<String> {
         let kept = self.asker.kept().await;
         let mut unrest = Vec::new();
-        for Member { name, app } in &self.members {
-            let Kept { handled, code } = kept.get(name).cloned().unwrap_or_default();
+        for Member { name, app, .. } in &self.members {
+            let Kept { handled, code, is_over } = kept.get(name).cloned().unwrap_or_default();
             let asked = self.asker.asked(name);
             let live = self.stage.cloud.live_codes(app);
             let is_live = code.is_some_and(|code| live.contains(&code));
-            if handled != asked || !is_live {
+            if handled != asked || !is_live || !is_over {
                 self.asker.remind(name).await;
-                unrest.push(format!("{name}: {handled} of {asked} handled, live: {is_live}"));
+                unrest.push(format!(
+                    "{name}: {handled} of {asked} handled, live: {is_live}, over: {is_over}"
+                ));
             }
         }
         if unrest.is_empty() {
@@ -202,7 +249,7 @@ impl Fleet {
         let kept = self.asker.kept().await;
         let mut apps: BTreeMap<&str, App> = BTreeMap::new();
         let mut seen = 0;
-        for Member { name, app } in &self.members {
+        for Member { name, app, strategy } in &self.members {
             let code = kept[name].code.clone().unwrap();
             let codes = self.history.codes_until(name, &code);
             let codes = self.within(&format!("the watch sees the code of {name}"), codes).await;
@@ -217,35 +264,59 @@ impl Fleet {
                 self.about(name)
             );
             seen += codes.len();
-            let app = apps.entry(app).or_default();
+            let app = apps.entry(app).or_insert_with(|| App {
+                strategy: *strategy,
+                held: BTreeSet::new(),
+                asked: 0,
+            });
             app.held.insert(code);
             app.asked += self.asker.asked(name);
         }
-        let (mut asked, mut resets) = (0, 0);
+        let (mut asked, mut resets, mut additions) = (0, 0, 0);
         for (id, app) in &apps {
             let live: BTreeSet<String> = ledger.live_codes(id).into_iter().collect();
             assert_eq!(live, app.held, "{}: a live code is in no Secret", self.about(id));
-            let applied = ledger.resets_applied(id);
+            let applied = ledger.acts_applied(id, app.strategy.cause());
             assert!(
                 applied >= app.asked,
-                "{}: {applied} resets for {} requests",
+                "{}: {applied} changes for {} requests",
                 self.about(id),
                 app.asked
             );
             asked += app.asked;
-            resets += applied;
+            match app.strategy {
+                Strategy::Reset => resets += applied,
+                Strategy::Overlap => additions += applied,
+            }
         }
-        let extra = resets - asked;
+        let deletions = self.judge_deletions(&ledger);
+        let extra = resets + additions - asked;
         println!(
-            "chaos, {}: {kills} kills, {asked} rotations asked for, {resets} resets, {extra} extra, {seen} codes seen in \
-             Secrets, none lost",
+            "chaos, {}: {kills} kills, {asked} rotations asked for, {resets} resets, {additions} additions, {deletions} \
+             deletions, {extra} extra, {seen} codes seen in Secrets, none lost",
             self.title
         );
         assert!(
             extra * 100 <= kills,
-            "{}: {extra} extra resets in {kills} kills",
+            "{}: {extra} extra changes in {kills} kills",
             self.about("all")
         );
+    }
+
+    /// No code was deleted that a Secret still held. Returns how many were deleted.
+    fn judge_deletions(&self, ledger: &Ledger) -> usize {
+        let mut deletions = 0;
+        for gone in ledger.effects.iter().filter(|effect| effect.cause == Cause::Delete) {
+            // A look sees what was there when it began, or later.
+            let is_held = self.asker.last_found(&gone.code).is_some_and(|found| found > gone.time);
+            assert!(
+                !is_held,
+                "{}: a code was deleted that a Secret held",
+                self.about(&gone.app)
+            );
+            deletions += 1;
+        }
+        deletions
     }
 
     fn about(&self, what: &str) -> String {
@@ -255,17 +326,37 @@ impl Fleet {
 
 fn make_members(stage: &Stage) -> Vec<Member> {
     let mut members = Vec::new();
-    for (number, codes) in CODES_OF_APPS.into_iter().enumerate() {
+    for (number, (codes, strategy)) in APPS.into_iter().enumerate() {
         let app = stage.app(codes);
         for (place, code) in app.codes.iter().enumerate() {
             let name = format!("app-{number}-code-{place}");
-            let seed = json!({"appCode": code, "initialRotation": "WhenDue"});
-            stage.apply(&stage.rotation(NAMESPACE, &name, &app.app_id, &seed));
+            let mut spec = json!({"appCode": code, "initialRotation": "WhenDue"});
+            if strategy == Strategy::Overlap {
+                stage.apply(&workload(&name));
+                spec["strategy"] = json!("Overlap");
+                // Nobody rolls anything out here.
+                spec["overlap"] = json!({"gracePeriod": GRACE, "waitForRollout": false});
+                spec["restartTargets"] = json!([{"kind": "Deployment", "name": name}]);
+            }
+            stage.apply(&stage.rotation(NAMESPACE, &name, &app.app_id, &spec));
             let app = app.app_id.clone();
-            members.push(Member { name, app });
+            members.push(Member { name, strategy, app });
         }
     }
     members
+}
+
+/// Something to restart.
+fn workload(name: &str) -> Value {
+    let labels = json!({"app": name});
+    let containers = json!([{"name": "shop", "image": "shop"}]);
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": containers}},
+        },
+    })
 }
 
 async fn client(kubeconfig: &Path) -> Client {

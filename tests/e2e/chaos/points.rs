@@ -9,9 +9,9 @@ use http::Method;
 use rand::RngExt;
 use serde_json::Value;
 
-use super::fleet::{Fleet, Member, NAMESPACE};
+use super::fleet::{Fleet, Member, NAMESPACE, Strategy};
 use super::gate::{Gate, Hold, Seen, When};
-use super::traffic::HANDLED;
+use super::traffic::INTENT;
 use crate::stage::Operator;
 
 /// The next operator has begun its work by then, or has not.
@@ -24,8 +24,16 @@ pub enum Write {
     Intent,
     /// The code into the Secret.
     Code,
-    /// The status that tells of it.
+    /// The mark of a restart on a workload.
+    Restart,
+    /// The status that tells of the new code.
     Status,
+    /// The mark of a deletion on the Secret.
+    Retiring,
+    /// The end of the code before, on the Secret.
+    Retired,
+    /// The status that tells of that end.
+    End,
 }
 
 /// A point of a rotation.
@@ -35,23 +43,42 @@ pub enum Point {
     Sent(Write),
     /// A write is done and its answer is on its way.
     Written(Write),
-    /// The reset was sent and nothing is done.
-    ResetSent,
-    /// The reset is done and its answer is on its way.
-    ResetDone,
+    /// The call that makes a code was sent and nothing is done.
+    CallSent,
+    /// That call is done and its answer is on its way.
+    CallDone,
+    /// The call that deletes the code before was sent and nothing is done.
+    DeleteSent,
+    /// That call is done and its answer is on its way.
+    DeleteDone,
 }
 
-/// All of them, in the order of a rotation.
-pub const POINTS: [Point; 8] = [
-    Point::Sent(Write::Intent),
-    Point::Written(Write::Intent),
-    Point::ResetSent,
-    Point::ResetDone,
-    Point::Sent(Write::Code),
-    Point::Written(Write::Code),
-    Point::Sent(Write::Status),
-    Point::Written(Write::Status),
+/// All of them, by the strategy of the rotation. A short run comes as far as [`FEW_POINTS`].
+pub const POINTS: [(Strategy, Point); 20] = [
+    (Strategy::Reset, Point::Written(Write::Intent)),
+    (Strategy::Reset, Point::Sent(Write::Code)),
+    (Strategy::Overlap, Point::CallDone),
+    (Strategy::Overlap, Point::Sent(Write::Restart)),
+    (Strategy::Overlap, Point::Written(Write::Retiring)),
+    (Strategy::Reset, Point::CallDone),
+    (Strategy::Overlap, Point::DeleteDone),
+    (Strategy::Overlap, Point::Sent(Write::End)),
+    (Strategy::Overlap, Point::Sent(Write::Code)),
+    (Strategy::Reset, Point::Sent(Write::Status)),
+    (Strategy::Overlap, Point::CallSent),
+    (Strategy::Reset, Point::Sent(Write::Intent)),
+    (Strategy::Overlap, Point::Written(Write::Code)),
+    (Strategy::Reset, Point::CallSent),
+    (Strategy::Overlap, Point::Written(Write::Restart)),
+    (Strategy::Reset, Point::Written(Write::Code)),
+    (Strategy::Overlap, Point::DeleteSent),
+    (Strategy::Reset, Point::Written(Write::Status)),
+    (Strategy::Overlap, Point::Sent(Write::Retired)),
+    (Strategy::Overlap, Point::Sent(Write::Status)),
 ];
+
+/// Points of a short run.
+pub const FEW_POINTS: u32 = 8;
 
 /// What becomes of what was on its way when its sender was killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +96,7 @@ pub enum Fate {
 pub const FATES: [Fate; 3] = [Fate::Soon, Fate::Late, Fate::Lost];
 
 /// The place in [`POINTS`] of the one where a code is in the cloud and in memory only.
-pub const CODE_SENT: usize = 4;
+pub const CODE_SENT: usize = 1;
 
 /// What holds a rotation at a point.
 enum Trap {
@@ -115,6 +142,7 @@ impl Fleet {
 
     /// Lets a rotation of `target` come to `point` and kills the operator there.
     pub async fn kill_at(&mut self, point: Point, target: &Member, replica: &mut Replica, fate: Fate) {
+        let fate = if may_come_late(point, target) { fate } else { Fate::Soon };
         let trap = self.spring(point, target, replica).await;
         replica.kill();
         replica.start(self);
@@ -140,7 +168,7 @@ impl Fleet {
         first.signal("STOP");
         other.signal("CONT");
         self.rotate_once_more(target).await;
-        if self.random.random() {
+        if self.random.random() && may_come_late(point, target) {
             self.let_go(trap);
         } else {
             drop(trap);
@@ -176,13 +204,13 @@ impl Fleet {
         self.handled(&target.name).await;
     }
 
-    /// The number of the last request for `name`, once it is handled.
+    /// The number of the last request for `name`, once it is handled and nothing of it is left to do.
     async fn handled(&self, name: &str) -> usize {
         let handled = async {
             loop {
                 let kept = self.asker.kept().await;
                 match kept.get(name) {
-                    Some(kept) if kept.handled == self.asker.asked(name) => return kept.handled,
+                    Some(kept) if kept.handled == self.asker.asked(name) && kept.is_over => return kept.handled,
                     _ => tokio::time::sleep(Duration::from_millis(100)).await,
                 }
             }
@@ -192,25 +220,31 @@ impl Fleet {
     }
 
     fn set_trap(&self, point: Point, target: &Member, gate: &Gate, request: usize) -> Trap {
-        let fault = match point {
+        let makes = target.strategy.operation();
+        let (fault, operation) = match point {
             Point::Sent(write) => return Trap::Gate(gate.hold(When::Before, write.of(target, request))),
             Point::Written(write) => return Trap::Gate(gate.hold(When::After, write.of(target, request))),
-            Point::ResetSent => Fault::late(None, LostAnswer::Hang),
-            Point::ResetDone => Fault::hold(),
+            Point::CallSent => (Fault::late(None, LostAnswer::Hang), makes),
+            Point::CallDone => (Fault::hold(), makes),
+            Point::DeleteSent => (Fault::late(None, LostAnswer::Hang), Operation::Delete),
+            Point::DeleteDone => (Fault::hold(), Operation::Delete),
         };
-        Trap::Cloud(
-            self.stage
-                .cloud
-                .inject(fault.at(Operation::Reset).app(&target.app).once()),
-        )
+        let fault = fault.at(operation).app(&target.app).once();
+        Trap::Cloud(self.stage.cloud.inject(fault))
     }
 
     /// Waits until a call has come to the fault. The client waits too: for the work to be done, or for the answer.
     async fn until_struck(&self, fault: FaultId) {
         let waits = |entry: &RequestEntry| entry.faults.contains(&fault) && entry.answered == Answered::Held;
-        let struck = self.stage.cloud.until(|ledger| ledger.of(Operation::Reset).any(waits));
-        self.within("a reset comes to the fault", struck).await;
+        let struck = self.stage.cloud.until(|ledger| ledger.requests.iter().any(waits));
+        self.within("a call comes to the fault", struck).await;
     }
+}
+
+/// Whether what was on its way to `point` may arrive after another rotation. An added code is not bound to the one before:
+/// where it comes so late that it was given up, there are two new codes, which is a documented limit.
+fn may_come_late(point: Point, target: &Member) -> bool {
+    point != Point::CallSent || target.strategy == Strategy::Reset
 }
 
 impl Write {
@@ -219,25 +253,31 @@ impl Write {
         let secret = format!("/api/v1/namespaces/{NAMESPACE}/secrets/{}", target.name);
         let kind = "apis/appcode.dev/v1alpha1";
         let status = format!("/{kind}/namespaces/{NAMESPACE}/appcoderotations/{}/status", target.name);
+        let workload = format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{}", target.name);
         let request = request.to_string();
         move |seen| {
             let body: Value = serde_json::from_slice(seen.body).unwrap_or_default();
             let record = &body["metadata"]["annotations"];
             let is_patch = *seen.method == Method::PATCH && seen.path == secret;
+            let is_put = *seen.method == Method::PUT && seen.path == status;
+            let is_told = is_put && body["status"]["lastHandledRequest"] == *request;
+            let intent = intent_of(record);
+            let comes_to = |step: &str| is_patch && intent["consumed"]["request"] == *request && intent["step"] == step;
             match self {
-                Self::Intent => is_patch && asked_for(record).as_ref() == Some(&request) && body.get("data").is_none(),
-                Self::Code => is_patch && record[HANDLED] == *request && body.get("data").is_some(),
-                Self::Status => {
-                    let is_put = *seen.method == Method::PUT && seen.path == status;
-                    is_put && body["status"]["lastHandledRequest"] == *request
-                }
+                Self::Intent => comes_to("Started"),
+                Self::Code => comes_to("Persisted") && body.get("data").is_some(),
+                Self::Restart => *seen.method == Method::PATCH && seen.path == workload,
+                Self::Retiring => comes_to("Retiring"),
+                Self::Retired => comes_to("Retired"),
+                Self::Status => is_told,
+                Self::End => is_told && body["status"]["rotation"].is_null(),
             }
         }
     }
 }
 
-/// The request that the intent in a record is for.
-fn asked_for(record: &Value) -> Option<String> {
-    let intent: Value = serde_json::from_str(record["appcode.dev/intent"].as_str()?).ok()?;
-    intent["consumed"]["request"].as_str().map(str::to_owned)
+/// The intent in a record; null if there is none.
+fn intent_of(record: &Value) -> Value {
+    let text = record[INTENT].as_str().unwrap_or_default();
+    serde_json::from_str(text).unwrap_or_default()
 }

@@ -5,17 +5,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use appcode_operator::api::{AppCodeRotation, ROTATE_REQUESTED_AT};
+use cloud_simulator::Simulator;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::history::code_of;
 
 /// The annotation in which the operator writes down, with the code itself, the request that made it.
-pub const HANDLED: &str = "appcode.dev/last-handled-request";
+const HANDLED: &str = "appcode.dev/last-handled-request";
+/// The annotation with the rotation that is under way, or the last one.
+pub const INTENT: &str = "appcode.dev/intent";
 const PAUSE: Duration = Duration::from_millis(200);
 /// A server without its store lets its clients wait for long.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -27,6 +31,8 @@ pub struct Kept {
     pub handled: usize,
     /// The code.
     pub code: Option<String>,
+    /// Whether nothing of the last rotation is left to do, such as to delete the code before.
+    pub is_over: bool,
 }
 
 /// Asks for rotations, by numbered requests, and remembers for how many.
@@ -35,12 +41,17 @@ pub struct Asker {
     rotations: Api<AppCodeRotation>,
     secrets: Api<Secret>,
     asked: Arc<Mutex<BTreeMap<String, usize>>>,
+    /// When the last look began that still found each code in a Secret.
+    found: Arc<Mutex<BTreeMap<String, Timestamp>>>,
+    cloud: Simulator,
 }
 
 impl Asker {
     /// One that has asked for nothing yet.
-    pub fn new(client: &Client, namespace: &str) -> Self {
+    pub fn new(client: &Client, namespace: &str, cloud: &Simulator) -> Self {
         Self {
+            cloud: cloud.clone(),
+            found: Arc::default(),
             rotations: Api::namespaced(client.clone(), namespace),
             secrets: Api::namespaced(client.clone(), namespace),
             asked: Arc::default(),
@@ -52,8 +63,14 @@ impl Asker {
         self.asked.lock().unwrap().get(name).copied().unwrap_or(0)
     }
 
+    /// When the last look began, by the cloud's clock, that found this code in a Secret.
+    pub fn last_found(&self, code: &str) -> Option<Timestamp> {
+        self.found.lock().unwrap().get(code).copied()
+    }
+
     /// What the Secrets say now; nothing while the server does not answer.
     pub async fn kept(&self) -> BTreeMap<String, Kept> {
+        let began = self.cloud.now();
         let params = ListParams::default().labels("app.kubernetes.io/managed-by=appcode-operator");
         let Ok(Ok(secrets)) = timeout(ANSWER, self.secrets.list(&params)).await else {
             return BTreeMap::new();
@@ -62,7 +79,13 @@ impl Asker {
             let handled = secret.annotations().get(HANDLED);
             let handled = handled.map_or(0, |request| request.parse().expect("only we ask"));
             let code = code_of(&secret);
-            (secret.name_any(), Kept { handled, code })
+            if let Some(code) = &code {
+                let mut found = self.found.lock().unwrap();
+                let last = found.entry(code.clone()).or_insert(began);
+                *last = began.max(*last);
+            }
+            let is_over = is_over(&secret);
+            (secret.name_any(), Kept { handled, code, is_over })
         });
         kept.collect()
     }
@@ -88,6 +111,20 @@ impl Asker {
     pub fn keep_asking(&self, names: Vec<String>) -> Traffic {
         Traffic(tokio::spawn(keep_asking(self.clone(), names)))
     }
+}
+
+/// Whether the rotation on a Secret is over. With `Overlap` it ends with the code before.
+fn is_over(secret: &Secret) -> bool {
+    let Some(intent) = secret.annotations().get(INTENT) else {
+        return true;
+    };
+    let intent: Value = serde_json::from_str(intent).expect("only the operator writes it");
+    let end = if intent["strategy"] == "Overlap" {
+        "Retired"
+    } else {
+        "Persisted"
+    };
+    intent["step"] == end
 }
 
 /// Requests that go on until this is dropped.

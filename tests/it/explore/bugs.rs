@@ -17,6 +17,7 @@ use self::ShownBy::{Seed, Stories};
 use super::people::{Deed, Dress, Forgery};
 use super::story::{Event, Named, Order, Setting, Story, What};
 use crate::support::Stage;
+use crate::support::invariant::Invariant;
 use crate::support::process::Make;
 use crate::support::script::{Moment, Strike};
 
@@ -25,6 +26,8 @@ pub struct Plant {
     /// What it does, in words.
     pub name: &'static str,
     set: fn(&Arc<Stage>, &mut Make),
+    /// What it breaks: a judge that is blind to that would not see it, whatever else goes wrong in its wake.
+    pub breaks: Invariant,
     pub shown_by: ShownBy,
 }
 
@@ -57,8 +60,13 @@ pub fn all() -> Vec<Plant> {
     .collect()
 }
 
-fn plant(name: &'static str, set: fn(&Arc<Stage>, &mut Make), shown_by: ShownBy) -> Plant {
-    Plant { name, set, shown_by }
+fn plant(name: &'static str, set: fn(&Arc<Stage>, &mut Make), breaks: Invariant, shown_by: ShownBy) -> Plant {
+    Plant {
+        name,
+        set,
+        breaks,
+        shown_by,
+    }
 }
 
 fn before_the_cloud() -> Vec<Plant> {
@@ -66,21 +74,25 @@ fn before_the_cloud() -> Vec<Plant> {
         plant(
             "a PUT without an answer is sent once more",
             |_, make| make.wrap = Some(cloud::retry_once),
+            Invariant::MarkedFirst,
             Seed(16),
         ),
         plant(
             "500 is taken for 'not applied'",
             |_, make| make.wrap = Some(cloud::failed_is_not_applied),
+            Invariant::OneChangeForOneReason,
             Stories(failed),
         ),
         plant(
             "the last of the listed codes is taken",
             |_, make| make.wrap = Some(cloud::last_only),
+            Invariant::AskedInNeed,
             Seed(0),
         ),
         plant(
             "a masked list is trusted",
             |_, make| make.wrap = Some(cloud::masked_is_trusted),
+            Invariant::NothingLeft,
             Seed(18),
         ),
     ]
@@ -91,26 +103,31 @@ fn before_the_api_server() -> Vec<Plant> {
         plant(
             "the intent is not written",
             |stage, _| cluster::drop_intents(stage),
+            Invariant::MarkedFirst,
             Seed(2),
         ),
         plant(
             "the Secret is written without resourceVersion",
             |stage, _| cluster::unfence(stage),
+            Invariant::NeverOlder,
             Stories(overtaken),
         ),
         plant(
             "the Secret is created with a code",
             |stage, _| cluster::create_with_code(stage),
+            Invariant::MadeEmpty,
             Seed(0),
         ),
         plant(
             "a cached resource is used",
             |stage, _| cluster::cache_resources(stage),
+            Invariant::OnlyItsSecret,
             Stories(deletions),
         ),
         plant(
             "the status is written before the Secret",
             |stage, _| cluster::publish_first(stage),
+            Invariant::NoCodeLost,
             Seed(0),
         ),
     ]
@@ -121,11 +138,13 @@ fn in_settings() -> Vec<Plant> {
         plant(
             "the settle window is forgotten",
             |_, make| make.settings.limits.settle_window = SignedDuration::ZERO,
+            Invariant::OneChangeForOneReason,
             Stories(failed),
         ),
         plant(
             "a mark is acted on however late",
             |_, make| make.settings.prompt = Duration::from_secs(86_400),
+            Invariant::OneChangeForOneReason,
             Stories(slept),
         ),
     ]
@@ -137,47 +156,56 @@ fn in_sight() -> Vec<Plant> {
         plant(
             "a restart rotates",
             |_, make| make.decide = Some(decide::rotate_on_restart),
+            Invariant::OneChangeForOneReason,
             Seed(4),
         ),
         plant(
             "a code is adopted while the base is listed",
             |_, make| make.decide = Some(decide::adopt_early),
+            Invariant::OnlyOurs,
             Stories(visited),
         ),
         plant(
             "a held code is persisted after a conflict whatever its number",
             |_, make| make.decide = Some(decide::ignore_numbers),
+            Invariant::NeverOlder,
             Stories(overtaken),
         ),
         plant(
             "an intent of another app is trusted",
             |_, make| make.decide = Some(decide::trust_app),
+            Invariant::MarkedFirst,
             Stories(|| forged(Forgery::App)),
         ),
         plant(
             "an intent of another endpoint is trusted",
             |_, make| make.decide = Some(decide::trust_endpoint),
+            Invariant::MarkedFirst,
             Stories(|| forged(Forgery::Endpoint)),
         ),
         plant(
             "a recorded code that is not listed is trusted",
             |_, make| make.decide = Some(decide::trust_code),
+            Invariant::NoCodeLost,
             Stories(|| forged(Forgery::Code)),
         ),
         plant(
             "the uid is ignored",
             |_, make| make.decide = Some(decide::ignore_uid),
+            Invariant::OneChangeForOneReason,
             Stories(made_again),
         ),
         plant(
             "other resources of the app are ignored",
             |_, make| make.decide = Some(decide::ignore_siblings),
-            Seed(16),
+            Invariant::LeftToOthers,
+            Seed(29),
         ),
         plant(
             "a request is handled as often as it is seen",
             |_, make| make.decide = Some(decide::forget_handled),
-            Seed(27),
+            Invariant::NothingAgain,
+            Seed(28),
         ),
     ]
 }
@@ -188,12 +216,14 @@ fn in_words() -> Vec<Plant> {
         plant(
             "an intent that is not repeated is closed",
             |_, make| make.decide = Some(decide::close_unrepeated),
+            Invariant::NoCodeLost,
             Stories(withdrawn),
         ),
         plant(
             "the known codes are forgotten",
             |_, make| make.decide = Some(decide::forget_known),
-            Seed(14),
+            Invariant::NoCodeLost,
+            Seed(16),
         ),
     ]
 }
@@ -204,56 +234,67 @@ fn beyond() -> Vec<Plant> {
         plant(
             "the code before is retired before its grace period is over",
             |_, make| make.decide = Some(decide::ignore_grace),
+            Invariant::GraceKept,
             Stories(handed_over),
         ),
         plant(
             "the code before is retired before workloads have rolled out",
             |_, make| make.decide = Some(decide::ignore_rollouts),
+            Invariant::RolledOut,
             Stories(handed_over),
         ),
         plant(
             "the code before is retired though the new one was not seen to work",
             |_, make| make.decide = Some(decide::ignore_trials),
+            Invariant::TriedFirst,
             Stories(handed_over),
         ),
         plant(
             "the newest code is deleted in the place of the one before",
             |_, make| make.wrap = Some(cloud::delete_newest),
+            Invariant::OnlyOurs,
             Stories(handed_over),
         ),
         plant(
             "the finalizer is left behind",
             |_, make| make.decide = Some(decide::keep_finalizer),
+            Invariant::FinalizerGoes,
             Stories(handed_over),
         ),
         plant(
             "a code is deleted without a mark",
             |stage, _| cluster::drop_retirements(stage),
+            Invariant::MarkedFirst,
             Stories(handed_over),
         ),
         plant(
             "a POST without an answer is taken for not applied",
             |_, make| make.wrap = Some(cloud::lost_is_not_applied),
+            Invariant::NothingLeft,
             Stories(added_unheard),
         ),
         plant(
             "a POST is not shown in status before it is made",
             |stage, _| cluster::drop_mirrors(stage),
+            Invariant::NeverOlder,
             Stories(lost_with_the_secret),
         ),
         plant(
             "codes are stacked",
             |_, make| make.decide = Some(decide::stack_codes),
+            Invariant::OneBeside,
             Stories(asked_in_the_grace_period),
         ),
         plant(
             "workloads are restarted again after a crash",
             |stage, _| cluster::forget_restarts(stage),
+            Invariant::RestartedOnce,
             Stories(killed_while_restarting),
         ),
         plant(
             "a code is retired that another resource holds",
             |_, make| make.decide = Some(decide::retire_what_others_hold),
+            Invariant::LeftToOthers,
             Stories(taken_over),
         ),
     ]
@@ -265,11 +306,13 @@ fn on_the_secret() -> Vec<Plant> {
         plant(
             "a changed template waits for the next code",
             |_, make| make.decide = Some(decide::keep_rendering),
+            Invariant::DressedAsSpec,
             Stories(dressed_anew),
         ),
         plant(
             "an owner reference is never looked at again",
             |_, make| make.decide = Some(decide::keep_owner),
+            Invariant::DressedAsSpec,
             Stories(kept),
         ),
     ]

@@ -20,6 +20,7 @@ use super::story::{Event, Order, Setting, Story, What};
 use super::verdict::{Verdict, is_at_rest};
 use crate::support::Stage;
 use crate::support::gate::{ProcessId, Waiting};
+use crate::support::invariant::{Broken, Invariant};
 use crate::support::process::{Make, Process};
 use crate::support::script::{Act, Armed, Hit, Strike};
 use crate::support::workloads::target;
@@ -47,7 +48,7 @@ const AT_A_TIME: usize = 2;
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// What must hold and does not.
-    pub wrong: Vec<String>,
+    pub wrong: Vec<Broken>,
     pub calls: usize,
     /// Events that found their calls.
     pub hits: Vec<Hit>,
@@ -95,7 +96,7 @@ pub struct Run<'a> {
     /// Turns that ended since the last write.
     quiet: usize,
     writes: usize,
-    broken: Vec<String>,
+    broken: Vec<Broken>,
 }
 
 impl<'a> Run<'a> {
@@ -129,7 +130,7 @@ impl<'a> Run<'a> {
         run
     }
 
-    async fn play(&mut self) -> Vec<String> {
+    async fn play(&mut self) -> Vec<Broken> {
         let setting = &self.story.setting;
         if setting.is_restarting {
             self.stage.is_rolling.store(true, Ordering::Relaxed);
@@ -149,7 +150,8 @@ impl<'a> Run<'a> {
         self.storm().await;
         self.mend();
         if !self.go(LOOK).await {
-            self.broken.push("I4: it does not come to rest".into());
+            self.broken
+                .push(Invariant::ComesToRest.broken("it does not come to rest"));
         }
         verdict.order(self);
         // One answer may bring the next question up.
@@ -399,7 +401,7 @@ impl<'a> Run<'a> {
 }
 
 /// What a process says of itself that no process should.
-fn faults_of_ours(process: &Process) -> Vec<String> {
+fn faults_of_ours(process: &Process) -> Vec<Broken> {
     let counted = process.ctx.scrape(Format::OpenMetrics, &Health::of(&process.ctx));
     let is_counted = |result: &&str| {
         let series = format!("appcode_reconciles_total{{result=\"{result}\"}} ");
@@ -410,7 +412,7 @@ fn faults_of_ours(process: &Process) -> Vec<String> {
     ["panicked", "restless", "unknown_code"]
         .into_iter()
         .filter(is_counted)
-        .map(|result| format!("a pass ended as {result}"))
+        .map(|result| Invariant::Sound.broken(format!("a pass ended as {result}")))
         .collect()
 }
 

@@ -5,14 +5,18 @@ use std::fmt::Write as _;
 use super::bugs::Plant;
 use super::run::{Outcome, play};
 use super::story::{Named, Order, Story};
+use crate::support::invariant::Invariant;
 
-/// Leaves out and simplifies as long as the story still ends badly.
-pub fn shrink(story: Story, plant: Option<&Plant>) -> Story {
+/// Leaves out and simplifies as long as the story still breaks `invariant`: one that breaks another one may have another
+/// cause.
+pub fn shrink(story: Story, plant: Option<&Plant>, invariant: Invariant) -> Story {
     let mut story = story;
+    let is_shown = |story: &Story| {
+        let wrong = play(story, plant, false).wrong;
+        wrong.iter().any(|broken| broken.invariant == invariant)
+    };
     loop {
-        let shorter = simpler(&story)
-            .into_iter()
-            .find(|simpler| !play(simpler, plant, false).wrong.is_empty());
+        let shorter = simpler(&story).into_iter().find(is_shown);
         match shorter {
             Some(shorter) => story = shorter,
             None => return story,

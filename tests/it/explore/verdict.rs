@@ -12,6 +12,11 @@ use super::run::Run;
 use super::story::{Named, Story};
 use crate::support::Stage;
 use crate::support::api_server::ROTATIONS;
+use crate::support::invariant::Invariant::{
+    AskedInNeed, ComesToRest, DressedAsSpec, FinalizerGoes, LeftToOthers, NeverOlder, NoCodeLost, NoEditLost,
+    NothingAgain, NothingLeft, NothingTold, OneChangeForOneReason, OnlyOurs, Sound,
+};
+use crate::support::invariant::{Broken, Invariant};
 use crate::support::judge::{leaks, readable};
 use crate::support::stage::{NAMESPACE, code_of};
 
@@ -26,7 +31,7 @@ pub struct Level {
 }
 
 pub struct Verdict {
-    wrong: Vec<String>,
+    wrong: Vec<Broken>,
     began: Timestamp,
 }
 
@@ -38,9 +43,9 @@ impl Verdict {
         }
     }
 
-    fn must(&mut self, holds: bool, what: impl FnOnce() -> String) {
+    fn must(&mut self, invariant: Invariant, holds: bool, how: impl FnOnce() -> String) {
         if !holds {
-            self.wrong.push(what());
+            self.wrong.push(invariant.broken(how()));
         }
     }
 
@@ -51,8 +56,8 @@ impl Verdict {
             matches!(deed, Deed::RestoreSecret(_) | Deed::DeleteSecret(_))
         }) {
             let is_again = run.stage.judge.has_gone_back();
-            self.must(!is_again, || {
-                "I3: the outcome of a rotation was written after that of a later one".into()
+            self.must(NeverOlder, !is_again, || {
+                "the outcome of a rotation was written after that of a later one".into()
             });
         }
         if may_go_back(run.story) {
@@ -62,8 +67,8 @@ impl Verdict {
         for (_, name) in run.story.setting.names() {
             let written = run.stage.judge.written(name);
             let ranks = written.iter().map(|code| ledger.age_rank(&run.stage.app, code));
-            self.must(ranks.is_sorted(), || {
-                format!("I3: Secret {name} went back to an older code")
+            self.must(NeverOlder, ranks.is_sorted(), || {
+                format!("Secret {name} went back to an older code")
             });
         }
     }
@@ -76,7 +81,7 @@ impl Verdict {
                 continue;
             };
             let is_allowed = may_stop(run.story, &reason);
-            self.must(is_allowed, || format!("{name} stopped for {reason}"));
+            self.must(AskedInNeed, is_allowed, || format!("{name} stopped for {reason}"));
             if is_allowed && reason == "CapacityExhausted" {
                 make_place(&run.stage);
                 is_answered = true;
@@ -93,7 +98,7 @@ impl Verdict {
         for (_, name) in run.story.setting.names() {
             if let Some(object) = rotation(&run.stage, name) {
                 let is_free = object["metadata"]["finalizers"].is_null();
-                self.must(is_free, || format!("a finalizer is left on {name}"));
+                self.must(FinalizerGoes, is_free, || format!("a finalizer is left on {name}"));
                 self.end_of(run, name, &object);
             }
         }
@@ -102,18 +107,18 @@ impl Verdict {
         let app = &run.stage.app;
         let changes = ledger.acts_applied(app, Cause::Reset) + ledger.acts_applied(app, Cause::Add);
         let most = most_changes(run.story, run.stage.time.truth().duration_since(self.began).as_hours());
-        self.must(changes <= most, || {
-            format!("I2: {changes} changes where {most} can have reasons")
+        self.must(OneChangeForOneReason, changes <= most, || {
+            format!("{changes} changes where {most} can have reasons")
         });
         if !may_take_strangers(run.story) {
             let strangers: Vec<String> = strangers(&run.stage, run.story);
             let taken = run.stage.judge.rotated().iter().any(|code| strangers.contains(code));
-            self.must(!taken, || {
-                "P5: a stranger's code was taken for the outcome of a rotation".into()
+            self.must(OnlyOurs, !taken, || {
+                "a stranger's code was taken for the outcome of a rotation".into()
             });
         }
         let found = leaks(&run.stage, &readable(&run.stage));
-        self.must(found.is_empty(), || format!("I7: {found:?} can be read"));
+        self.must(NothingTold, found.is_empty(), || format!("{found:?} can be read"));
     }
 
     /// Only codes that the Secrets held before are ever deleted, and those that are left have a reason.
@@ -135,18 +140,20 @@ impl Verdict {
         let is_named = may_go_back(story);
         let mut gone = ledger.effects.iter().filter(gone);
         let is_strangers = gone.any(|effect| !is_named && !is_ours(&effect.code));
-        self.must(!is_strangers, || "P5: a code was deleted that was never ours".into());
+        self.must(OnlyOurs, !is_strangers, || {
+            "a code was deleted that was never ours".into()
+        });
         // Two operators do not see each other's marks in time.
         let is_alone = story.setting.operators == 1 && !has(story, |deed| matches!(deed, Deed::Restart(_)));
-        self.must(!is_alone || !stage.judge.has_taken(), || {
-            "P5: a code was deleted that another resource held".into()
+        self.must(LeftToOthers, !is_alone || !stage.judge.has_taken(), || {
+            "a code was deleted that another resource held".into()
         });
         let made = |effect: &&Effect| effect.cause == Cause::Add && effect.change == Change::Made;
         let made = ledger.effects.iter().filter(made).map(|effect| &effect.code);
         let live = stage.live();
         let is_held = |code: &String| names().any(|name| stage.code_in(&name).as_ref() == Some(code));
         let left = made.filter(|code| live.contains(code) && !is_held(code)).count();
-        self.must(left == 0 || may_leave(story), || {
+        self.must(NothingLeft, left == 0 || may_leave(story), || {
             format!("{left} codes of ours are left over that nobody holds")
         });
     }
@@ -154,14 +161,16 @@ impl Verdict {
     fn end_of(&mut self, run: &Run<'_>, name: &str, object: &Value) {
         if let Some(reason) = stalled(object) {
             let is_allowed = reason == "Conflict" && may_stop(run.story, &reason);
-            self.must(is_allowed, || format!("{name} is stopped for {reason} in the end"));
+            self.must(AskedInNeed, is_allowed, || {
+                format!("{name} is stopped for {reason} in the end")
+            });
             return;
         }
         let status = &object["status"];
         let ready = condition(object, "Ready");
-        self.must(ready["status"] == "True", || {
+        self.must(ComesToRest, ready["status"] == "True", || {
             format!(
-                "I4: {name} has Ready={} {}: {}",
+                "{name} has Ready={} {}: {}",
                 ready["status"], ready["reason"], ready["message"]
             )
         });
@@ -171,18 +180,22 @@ impl Verdict {
             .secret(&place("name"))
             .and_then(|secret| code_of(&secret, &place("key")));
         let live = run.stage.live();
-        self.must(code.as_ref().is_some_and(|code| live.contains(code)), || {
-            format!("I1: the Secret of {name} holds no live code in the end")
-        });
+        self.must(
+            NoCodeLost,
+            code.as_ref().is_some_and(|code| live.contains(code)),
+            || format!("the Secret of {name} holds no live code in the end"),
+        );
         self.dress(run, &place("name"), object);
         let shown = code.map(|code| print_of(&run.stage, &code).short());
-        self.must(status["current"]["fingerprint"].as_str() == shown.as_deref(), || {
-            format!("the status of {name} shows another code")
+        self.must(
+            ComesToRest,
+            status["current"]["fingerprint"].as_str() == shown.as_deref(),
+            || format!("the status of {name} shows another code"),
+        );
+        self.must(NoEditLost, is_up_to_date(object), || {
+            format!("a change of {name} was lost: {status}")
         });
-        self.must(is_up_to_date(object), || {
-            format!("I8: a change of {name} was lost: {status}")
-        });
-        self.must(is_closed(run.story, object), || {
+        self.must(ComesToRest, is_closed(run.story, object), || {
             format!("a rotation of {name} is still open")
         });
     }
@@ -194,24 +207,28 @@ impl Verdict {
         let code = code_of(&secret, "appCode").unwrap_or_default();
         let url = target["template"]["data"]["url"].as_str();
         let url = url.map(|url| url.replace("{{ appCode }}", &code));
-        self.must(code_of(&secret, "url") == url, || {
+        self.must(DressedAsSpec, code_of(&secret, "url") == url, || {
             format!("the template of {name} was not rendered: {url:?}")
         });
-        self.must(code_of(&secret, "before").is_none(), || {
+        self.must(DressedAsSpec, code_of(&secret, "before").is_none(), || {
             format!("Secret {name} holds a code before that works no more")
         });
         let team = &secret["metadata"]["labels"]["team"];
-        self.must(*team == target["template"]["labels"]["team"], || {
+        self.must(DressedAsSpec, *team == target["template"]["labels"]["team"], || {
             format!("Secret {name} has the label team: {team}")
         });
         let mut owners = secret["metadata"]["ownerReferences"].as_array().into_iter().flatten();
         let is_owned = owners.any(|owner| owner["uid"] == object["metadata"]["uid"]);
-        self.must(is_owned == (target["deletionPolicy"] == "Delete"), || {
-            format!(
-                "Secret {name} goes with its resource: {is_owned}, its policy is {}",
-                target["deletionPolicy"]
-            )
-        });
+        self.must(
+            DressedAsSpec,
+            is_owned == (target["deletionPolicy"] == "Delete"),
+            || {
+                format!(
+                    "Secret {name} goes with its resource: {is_owned}, its policy is {}",
+                    target["deletionPolicy"]
+                )
+            },
+        );
     }
 
     pub fn level(run: &Run<'_>) -> Level {
@@ -231,22 +248,23 @@ impl Verdict {
         let after = Self::level(run);
         let is_scheduled = run.story.setting.is_scheduled;
         let changes = after.changes - before.changes;
-        self.must(changes == 0 || is_scheduled, || {
-            "I9: rotated again without a reason".into()
+        self.must(NothingAgain, changes == 0 || is_scheduled, || {
+            "rotated again without a reason".into()
         });
         let writes = after.writes - before.writes;
         let hours = usize::try_from(after.time.duration_since(before.time).as_hours()).unwrap_or_default();
         // The time of the last check is written once in a check period.
         let most = (hours + 2) * run.story.setting.resources * run.story.setting.operators;
-        self.must(writes <= most || is_scheduled, || {
-            format!("I4: {writes} writes in {hours} quiet hours")
+        self.must(ComesToRest, writes <= most || is_scheduled, || {
+            format!("{writes} writes in {hours} quiet hours")
         });
     }
 
-    pub fn sum_up(mut self, run: &Run<'_>, broken: &[String]) -> Vec<String> {
+    pub fn sum_up(mut self, run: &Run<'_>, broken: &[Broken]) -> Vec<Broken> {
         self.wrong.extend_from_slice(broken);
-        self.wrong.extend(run.stage.judge.violations());
-        self.wrong.extend(run.stage.api.violations());
+        self.wrong.extend(run.stage.judge.seen_broken());
+        let malformed = run.stage.api.violations();
+        self.wrong.extend(malformed.into_iter().map(|how| Sound.broken(how)));
         self.wrong.sort();
         self.wrong.dedup();
         self.wrong

@@ -1,5 +1,5 @@
-//! T9, T10: a cloud that answers anything at all, when it is asked what an app is like and when it has just replaced a
-//! code. Nothing of it is stored, shown or logged, nothing is done twice, other resources go on, and once the cloud is
+//! T9, T10: a cloud that answers anything at all, when it is asked what an app is like, when it has just replaced, added or
+//! deleted a code, and when somebody signs in. Nothing of it is stored, shown or logged, nothing is done twice, other resources go on, and once the cloud is
 //! honest again all comes right.
 
 use std::io::Write as _;
@@ -21,13 +21,16 @@ use crate::wire::server::{Reply, Seen, Server};
 
 const APP: &str = "app-of-the-liar";
 const OTHER: &str = "other";
+/// The Secret with a password, which is traded for tokens.
+const PASSWORD: &str = "password";
 const OLD: &str = "old-canary-0000000000000000000000000000000000000000000000000000-1";
+const TOKEN: &str = "token-canary-000000000000000000000000000000000000000000000000000-3";
 const NEW: &str = "new-canary-0000000000000000000000000000000000000000000000000000-2";
 /// Stands in lies where it could be stored, shown or logged.
 const LIE: &str = "lie-canary";
 
 /// What an honest cloud would answer now.
-struct Truth(Value);
+pub(super) struct Truth(Value);
 
 impl Truth {
     fn with(&self, change: impl FnOnce(&mut Value)) -> String {
@@ -41,7 +44,7 @@ impl Truth {
     }
 }
 
-type Lie = fn(&Truth) -> Reply;
+pub(super) type Lie = fn(&Truth) -> Reply;
 
 fn ok(body: &str) -> Reply {
     Reply::json(200, body)
@@ -174,13 +177,44 @@ const MASKED: [(&str, Lie); 8] = [
     }),
 ];
 
-/// A cloud with one app. Its resets take effect, whatever is answered.
-#[derive(Default)]
-struct Liar {
-    was_reset: bool,
-    resets: usize,
-    /// Method of the calls that are lied to.
-    lies: Option<(&'static str, Lie)>,
+/// What is asked of the cloud.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    SignIn,
+    Reading,
+    Reset,
+    Addition,
+    Deletion,
+}
+
+impl Asked {
+    fn of(seen: &Seen) -> Self {
+        match seen.method.as_str() {
+            "POST" if seen.path() == "/v3/auth/tokens" => Self::SignIn,
+            "POST" => Self::Addition,
+            "PUT" => Self::Reset,
+            "DELETE" => Self::Deletion,
+            _ => Self::Reading,
+        }
+    }
+}
+
+/// A cloud with one app. Whatever is answered, changes take effect.
+pub(super) struct Liar {
+    codes: Vec<String>,
+    asked: Vec<Asked>,
+    /// What is lied to.
+    pub(super) lies: Option<(&'static [Asked], Lie)>,
+}
+
+impl Default for Liar {
+    fn default() -> Self {
+        Self {
+            codes: vec![OLD.to_owned()],
+            asked: Vec::new(),
+            lies: None,
+        }
+    }
 }
 
 impl Liar {
@@ -190,22 +224,48 @@ impl Liar {
     }
 
     fn answer(&mut self, seen: &Seen) -> Reply {
-        if seen.method == "PUT" {
-            self.resets += 1;
-            self.was_reset = true;
+        let asked = Asked::of(seen);
+        self.asked.push(asked);
+        match asked {
+            Asked::Reset => self.codes = vec![self.new_code()],
+            Asked::Addition => self.codes.push(self.new_code()),
+            Asked::Deletion => self.codes.retain(|code| !seen.path().ends_with(code.as_str())),
+            Asked::SignIn | Asked::Reading => {}
         }
         let truth = Truth(json!({
-            "app_id": APP, "app_name": "liar", "app_type": "APIG", "app_codes": [if self.was_reset { NEW } else { OLD }],
+            "app_id": APP, "app_name": "liar", "app_type": "APIG", "app_codes": self.codes,
         }));
         match self.lies {
-            Some((method, lie)) if method == seen.method => lie(&truth),
+            Some((lied_to, lie)) if lied_to.contains(&asked) => lie(&truth),
+            _ if asked == Asked::SignIn => signed_in(&[TOKEN], "2099-01-01T00:00:00.000000Z"),
             _ => ok(&truth.text()),
         }
     }
+
+    /// [`NEW`] at first.
+    fn new_code(&self) -> String {
+        let earlier = self.count(Asked::Reset) + self.count(Asked::Addition) - 1;
+        format!("{NEW}{}", "x".repeat(earlier))
+    }
+
+    pub(super) fn count(&self, wanted: Asked) -> usize {
+        self.asked.iter().filter(|asked| **asked == wanted).count()
+    }
+}
+
+fn signed_in(tokens: &[&str], expires_at: &str) -> Reply {
+    let headers: Vec<_> = tokens.iter().map(|token| ("X-Subject-Token", *token)).collect();
+    let body = json!({ "token": { "expires_at": expires_at, "user": { "id": "u1" } } });
+    Reply::new(201, &headers, body.to_string().as_bytes())
 }
 
 /// A resource at rest whose cloud can be made to lie, and one of another cloud beside it.
 async fn world() -> (World, Arc<Mutex<Liar>>) {
+    world_with(|_| ()).await
+}
+
+/// The same with a spec that `change` has changed.
+pub(super) async fn world_with(change: impl FnOnce(&mut Value)) -> (World, Arc<Mutex<Liar>>) {
     let liar = Arc::default();
     let origin = Liar::start(&liar).origin;
     let mut world = World::new().await;
@@ -218,9 +278,16 @@ async fn world() -> (World, Arc<Mutex<Liar>>) {
     world.make.http.connect_timeout = Duration::from_millis(200);
     world.make.http.request_deadline = Duration::from_millis(400);
     world.restart();
+    let password = [
+        ("domainName", "domain"),
+        ("userName", "user"),
+        ("password", "password-canary-0000"),
+    ];
+    world.stage.create_secret(PASSWORD, &password);
     world.stage.create_rotation(|spec| {
         spec["endpoint"] = json!(origin);
         spec["appId"] = json!(APP);
+        change(spec);
     });
     world.stage.create_rotation_named(OTHER, |_| ());
     world.run_to_rest().await;
@@ -253,14 +320,14 @@ async fn an_answer_to_a_reset_that_tells_nothing_costs_no_code_and_no_second_res
         let log = Kept::default();
         let guard = log.start(LogFormat::Json);
         let (mut world, liar) = world().await;
-        liar.lock().unwrap().lies = Some(("PUT", lie));
+        liar.lock().unwrap().lies = Some((&[Asked::Reset], lie));
         rotate(&world, NAME, "one");
         rotate(&world, OTHER, "one");
         world.run_for(SignedDuration::from_mins(15)).await;
         drop(guard);
         assert!(world.is_ready(), "{row}: {:?}", world.condition(ConditionType::Ready));
         assert_eq!(
-            (world.code().as_deref(), liar.lock().unwrap().resets),
+            (world.code().as_deref(), liar.lock().unwrap().count(Asked::Reset)),
             (Some(NEW), 1),
             "{row}"
         );
@@ -280,12 +347,12 @@ async fn an_answer_to_a_reading_that_tells_nothing_changes_nothing_until_it_is_a
         let log = Kept::default();
         let guard = log.start(LogFormat::Text);
         let (mut world, liar) = world().await;
-        liar.lock().unwrap().lies = Some(("GET", lie));
+        liar.lock().unwrap().lies = Some((&[Asked::Reading], lie));
         rotate(&world, NAME, "one");
         rotate(&world, OTHER, "one");
         world.run_for(SignedDuration::from_mins(6)).await;
         assert_eq!(
-            (world.code().as_deref(), liar.lock().unwrap().resets),
+            (world.code().as_deref(), liar.lock().unwrap().count(Asked::Reset)),
             (Some(OLD), 0),
             "{row}"
         );
@@ -298,7 +365,7 @@ async fn an_answer_to_a_reading_that_tells_nothing_changes_nothing_until_it_is_a
         drop(guard);
         assert!(world.is_ready(), "{row}: {:?}", world.condition(ConditionType::Ready));
         assert_eq!(
-            (world.code().as_deref(), liar.lock().unwrap().resets),
+            (world.code().as_deref(), liar.lock().unwrap().count(Asked::Reset)),
             (Some(NEW), 1),
             "{row}"
         );
@@ -310,11 +377,136 @@ async fn an_answer_to_a_reading_that_tells_nothing_changes_nothing_until_it_is_a
 async fn several_new_codes_in_an_answer_are_not_guessed_at() {
     let (mut world, liar) = world().await;
     let several: Lie = |truth| ok(&truth.with(|app| app["app_codes"] = json!([NEW, "lie-canary-1", "lie-canary-2"])));
-    liar.lock().unwrap().lies = Some(("PUT", several));
+    liar.lock().unwrap().lies = Some((&[Asked::Reset], several));
     rotate(&world, NAME, "one");
     world.run_for(SignedDuration::from_secs(2)).await;
     assert_ne!(world.code().as_deref(), Some("lie-canary-1"));
     world.run_for(SignedDuration::from_hours(2)).await;
-    assert_eq!((world.code().as_deref(), liar.lock().unwrap().resets), (Some(NEW), 1));
+    assert_eq!(
+        (world.code().as_deref(), liar.lock().unwrap().count(Asked::Reset)),
+        (Some(NEW), 1)
+    );
     assert!(world.is_ready(), "a reading tells which it is");
+}
+
+#[tokio::test]
+async fn an_answer_to_an_addition_or_a_deletion_that_tells_nothing_costs_no_code_and_is_not_asked_for_again() {
+    for (row, lie) in USELESS.into_iter().chain(MASKED) {
+        let log = Kept::default();
+        let guard = log.start(LogFormat::Json);
+        let (mut world, liar) = world_with(|spec| {
+            spec["strategy"] = json!("Overlap");
+            spec["overlap"] = json!({ "gracePeriod": "2m" });
+        })
+        .await;
+        liar.lock().unwrap().lies = Some((&[Asked::Addition, Asked::Deletion], lie));
+        rotate(&world, NAME, "one");
+        rotate(&world, OTHER, "one");
+        world.run_for(SignedDuration::from_mins(1)).await;
+        assert_eq!(liar.lock().unwrap().codes, [OLD, NEW], "{row}: both work at first");
+        world.run_for(SignedDuration::from_mins(30)).await;
+        drop(guard);
+        assert!(world.is_ready(), "{row}: {:?}", world.condition(ConditionType::Ready));
+        assert_eq!(world.code().as_deref(), Some(NEW), "{row}");
+        let liar = liar.lock().unwrap();
+        let calls = [Asked::Addition, Asked::Deletion].map(|asked| liar.count(asked));
+        assert_eq!((&liar.codes[..], calls), (&[NEW.to_owned()][..], [1, 1]), "{row}");
+        assert_eq!(
+            (world.mutations(), world.status_of(OTHER).rotation_number),
+            (1, Some(1)),
+            "{row}: the other one"
+        );
+        assert_nothing_told(&world, &log, row);
+    }
+}
+
+/// A world whose operator has to sign in.
+async fn signing_in() -> (World, Arc<Mutex<Liar>>) {
+    let (mut world, liar) = world_with(|spec| spec["credentialsRef"] = json!({ "name": PASSWORD })).await;
+    assert_eq!(
+        liar.lock().unwrap().count(Asked::SignIn),
+        1,
+        "one token serves all calls"
+    );
+    world.restart(); // a process that has no token yet
+    (world, liar)
+}
+
+#[tokio::test]
+async fn an_answer_to_a_sign_in_that_holds_no_token_changes_nothing_until_there_is_one() {
+    let rows: [(&str, Lie); 3] = [
+        ("an empty token", |_| signed_in(&[""], "2099-01-01T00:00:00Z")),
+        ("a token in the body", |_| {
+            ok(r#"{"token":{"id":"lie-canary","expires_at":"2099-01-01T00:00:00Z"}}"#)
+        }),
+        ("a token that no header can hold", |_| {
+            Reply::Last(
+                b"HTTP/1.1 201 Created\r\nX-Subject-Token: lie-\x01canary\r\nContent-Length: 2\r\n\r\n{}".to_vec(),
+            )
+        }),
+    ];
+    for (row, lie) in USELESS.into_iter().chain(rows) {
+        let log = Kept::default();
+        let guard = log.start(LogFormat::Json);
+        let (mut world, liar) = signing_in().await;
+        liar.lock().unwrap().lies = Some((&[Asked::SignIn], lie));
+        let before = liar.lock().unwrap().asked.len();
+        rotate(&world, NAME, "one");
+        rotate(&world, OTHER, "one");
+        world.run_for(SignedDuration::from_mins(6)).await;
+        let (_, why, _) = world.condition(ConditionType::Reconciling);
+        assert_eq!(
+            (why.as_str(), world.code().as_deref()),
+            ("Retrying", Some(OLD)),
+            "{row}"
+        );
+        let asked = liar.lock().unwrap().asked[before..].to_vec();
+        assert!(asked.iter().all(|asked| *asked == Asked::SignIn), "{row}: {asked:?}");
+        assert!((1..=20).contains(&asked.len()), "{row}: {} sign-ins", asked.len());
+        assert_eq!(world.status_of(OTHER).rotation_number, Some(1), "{row}: the other one");
+
+        liar.lock().unwrap().lies = None;
+        world.run_for(SignedDuration::from_mins(90)).await;
+        drop(guard);
+        assert!(world.is_ready(), "{row}: {:?}", world.condition(ConditionType::Ready));
+        assert_eq!(
+            (world.code().as_deref(), liar.lock().unwrap().count(Asked::Reset)),
+            (Some(NEW), 1),
+            "{row}"
+        );
+        assert_nothing_told(&world, &log, row);
+    }
+}
+
+#[tokio::test]
+async fn a_token_in_an_odd_answer_is_used_and_not_asked_for_before_every_call() {
+    let rows: [(&str, Lie); 6] = [
+        ("expired for long", |_| signed_in(&[TOKEN], "1970-01-01T00:00:00Z")),
+        ("good for ever", |_| signed_in(&[TOKEN], "9999-12-31T23:59:59Z")),
+        ("at no time", |_| signed_in(&[TOKEN], "lie-canary")),
+        ("two tokens", |_| signed_in(&[TOKEN, TOKEN], "2099-01-01T00:00:00Z")),
+        ("no body", |_| Reply::new(201, &[("X-Subject-Token", TOKEN)], b"")),
+        ("a huge body", |_| {
+            Reply::new(201, &[("X-Subject-Token", TOKEN)], &vec![b' '; 10_000_000])
+        }),
+    ];
+    for (row, lie) in rows {
+        let log = Kept::default();
+        let guard = log.start(LogFormat::Json);
+        let (mut world, liar) = signing_in().await;
+        liar.lock().unwrap().lies = Some((&[Asked::SignIn], lie));
+        rotate(&world, NAME, "one");
+        world.run_for(SignedDuration::from_mins(15)).await;
+        drop(guard);
+        assert!(world.is_ready(), "{row}: {:?}", world.condition(ConditionType::Ready));
+        let liar = liar.lock().unwrap();
+        assert_eq!(
+            (world.code().as_deref(), liar.count(Asked::Reset)),
+            (Some(NEW), 1),
+            "{row}"
+        );
+        let sign_ins = liar.count(Asked::SignIn);
+        assert!((2..=2 + 15).contains(&sign_ins), "{row}: {sign_ins} sign-ins");
+        assert_nothing_told(&world, &log, row);
+    }
 }

@@ -1,26 +1,32 @@
 //! A panic anywhere in a pass is an error of that pass's resource. It ends no worker, leaves no lock behind, forgets no
 //! code that only the process holds, and costs no reset.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use appcode_operator::api::ConditionType;
+use appcode_operator::api::{ConditionType, RotationStep};
 use appcode_operator::clock::{Clock, SystemClock};
 use appcode_operator::controller::{Cluster, Context, run};
 use appcode_operator::health::Health;
 use appcode_operator::metrics::Format;
 use appcode_operator::modelarts::{App, AppCode, AppCodes, CloudError, Echo, Target};
+use appcode_operator::plan::plan;
+use appcode_operator::secret::SecretView;
 use async_trait::async_trait;
-use cloud_simulator::{Cause, NewApp};
+use cloud_simulator::{Cause, NewApp, Operation};
 use jiff::SignedDuration;
 use pretty_assertions::assert_eq;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::api_server::{DEPLOYMENTS, ROTATIONS, SECRETS};
 use crate::support::cloud::DirectAppCodes;
-use crate::support::prober::Gateway;
-use crate::support::script::{ApiFault, Call, Moment, Strike, Verb};
+use crate::support::prober::{Gateway, INFERENCE_HOST};
+use crate::support::process::Make;
+use crate::support::script::{Act, ApiFault, Call, IsCounted, Moment, Strike, Verb};
 use crate::support::stage::NAME;
+use crate::support::workloads::target;
 use crate::support::{Stage, World};
 
 const OTHER: &str = "other";
@@ -196,6 +202,104 @@ async fn a_panic_at_any_call_hinders_no_other_resource_and_costs_no_code_and_no_
         let added = world.ledger().acts_applied(&world.stage.app, Cause::Add);
         // An added code is not bound to an old one, so each try that had its effect leaves one.
         assert!(added <= 1 || point == Point::Add, "{row}: {added} codes were added");
+    }
+}
+
+/// A world with a resource that hands its code over in every way there is, one that does not beside it, and a process
+/// that `make` starts in its own way.
+async fn handing_over(make: impl FnOnce(&mut Make)) -> (World, String) {
+    let (mut world, _, other) = world(1);
+    make(&mut world.make);
+    world.restart();
+    world.stage.is_rolling.store(true, Ordering::Relaxed);
+    world.stage.create_workload(&target("Deployment/web"));
+    world.stage.create_rotation(|spec| {
+        spec["strategy"] = json!("Overlap");
+        spec["overlap"] = json!({ "gracePeriod": "1m" });
+        spec["restartTargets"] = json!([{ "kind": "Deployment", "name": "web" }]);
+        spec["verification"] = json!({ "url": format!("https://{INFERENCE_HOST}/v1/infers/any-service") });
+    });
+    world.run_to_rest().await;
+    world.assert_ready();
+    (world, other)
+}
+
+/// Rotates both for a while in which the one panics, then in peace.
+async fn assert_only_it_is_held_up(world: &mut World, other: &str, row: &str, peace: impl FnOnce(&World)) {
+    rotate(world, NAME);
+    rotate(world, OTHER);
+    world.run_for(SignedDuration::from_mins(15)).await;
+    world.assert_sound();
+    assert!((1..=91).contains(&panics(world)), "{row}: {} panics", panics(world));
+    assert!(world.status_of(OTHER).is_true(ConditionType::Ready), "{row}");
+    assert_eq!(world.ledger().resets_applied(other), 1, "{row}");
+
+    let before = panics(world);
+    peace(world);
+    world.run_for(SignedDuration::from_hours(2)).await;
+    world.assert_ready();
+    assert_eq!(panics(world), before, "{row}");
+    assert_eq!(world.code().as_slice(), world.live(), "{row}: the code before is gone");
+    let app = &world.stage.app;
+    let acts = [Cause::Add, Cause::Delete].map(|cause| world.ledger().acts_applied(app, cause));
+    assert_eq!(acts, [1, 1], "{row}");
+}
+
+#[tokio::test]
+async fn a_panic_on_the_way_of_a_code_hinders_no_other_resource_and_costs_nothing() {
+    let calls: [(&str, IsCounted); 6] = [
+        ("a try of the code", |call| *call == Call::Probe),
+        ("the deletion", |call| *call == Call::Cloud(Operation::Delete)),
+        ("a look at a workload", |call| {
+            is_at(call, Verb::Get, DEPLOYMENTS, "web")
+        }),
+        ("a restart", |call| is_at(call, Verb::Patch, DEPLOYMENTS, "web")),
+        ("a write of the Secret", |call| is_at(call, Verb::Patch, SECRETS, NAME)),
+        ("a write of the status", |call| {
+            is_at(call, Verb::PutStatus, ROTATIONS, NAME)
+        }),
+    ];
+    for (at, is_struck) in calls {
+        for moment in [Moment::Before, Moment::After] {
+            let (mut world, other) = handing_over(|_| ()).await;
+            let act = Act::new("a panic", |_| panic!("a panic on purpose"));
+            world.stage.script.begin_lasting(Strike::Act(moment, act), 0, is_struck);
+            let peace = |world: &World| world.stage.script.begin(Vec::new());
+            let row = format!("{at}, {moment:?}");
+            assert_only_it_is_held_up(&mut world, &other, &row, peace).await;
+        }
+    }
+}
+
+fn is_at(call: &Call, at: Verb, of: &'static str, called: &str) -> bool {
+    matches!(call, Call::Api { verb, resource, name } if *verb == at && *resource == of && name == called)
+}
+
+/// At which step of a rotation the deciding function panics.
+static PANICS_AT: Mutex<Option<RotationStep>> = Mutex::new(None);
+
+#[tokio::test]
+async fn a_panic_in_the_deciding_function_hinders_no_other_resource_and_costs_nothing() {
+    use RotationStep::{Distributed, Persisted, Retiring, Started};
+    for step in [Started, Persisted, Distributed, Retiring] {
+        let (mut world, other) = handing_over(|make| {
+            make.decide = Some(|_| {
+                Arc::new(|observed, now| {
+                    let present = match &observed.secret {
+                        SecretView::Ours(secret) => secret.record.intent.as_ref().map(|intent| intent.step),
+                        _ => None,
+                    };
+                    let panics_at = *PANICS_AT.lock().unwrap();
+                    let is_struck = observed.resource.name == NAME && panics_at.is_some() && present == panics_at;
+                    assert!(!is_struck, "a panic on purpose");
+                    plan(observed, now)
+                })
+            });
+        })
+        .await;
+        *PANICS_AT.lock().unwrap() = Some(step);
+        let peace = |_: &World| *PANICS_AT.lock().unwrap() = None;
+        assert_only_it_is_held_up(&mut world, &other, &format!("{step:?}"), peace).await;
     }
 }
 

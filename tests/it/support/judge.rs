@@ -14,6 +14,7 @@ use self::handover::Handovers;
 use super::Stage;
 use super::api_server::{Asked, EVENTS, ROTATIONS, SECRETS};
 use super::gate::ProcessId;
+use super::invariant::{Broken, Invariant};
 use super::script::Verb;
 use super::stage::code_of;
 
@@ -29,7 +30,7 @@ pub struct Judge {
 
 #[derive(Default)]
 struct Inner {
-    violations: Vec<String>,
+    broken_invariants: Vec<Broken>,
     /// Codes that the operator wrote, by Secret, in order.
     written: Vec<(String, String)>,
     /// Secrets that a person has broken: until the operator writes a code again, a dead code there is not its fault.
@@ -48,13 +49,22 @@ struct Inner {
     /// Secrets that resources named when a process read one of them, if that was the last that it asked for.
     just_named: BTreeMap<ProcessId, Vec<(String, String)>>,
     handovers: Handovers,
+    /// Rotations whose intents were first written by an operator.
+    ours: BTreeSet<String>,
+    /// Rotations whose intents somebody else has put on a Secret.
+    forged: BTreeSet<String>,
     /// The most codes that the stage's app had at a time.
     most_live: usize,
 }
 
 impl Judge {
+    /// In words.
     pub fn violations(&self) -> Vec<String> {
-        self.inner.lock().unwrap().violations.clone()
+        self.seen_broken().iter().map(ToString::to_string).collect()
+    }
+
+    pub fn seen_broken(&self) -> Vec<Broken> {
+        self.inner.lock().unwrap().broken_invariants.clone()
     }
 
     /// Codes that the operator wrote into a Secret, in order.
@@ -133,28 +143,57 @@ impl Judge {
         let wrong = code.and_then(|code| inner.handovers.deleted(stage, code));
         drop(inner);
         if !is_marked {
-            self.accuse("P2: a change was sent that no intent on a Secret stands for".into());
+            self.accuse(Invariant::MarkedFirst.broken("a change was sent that no intent on a Secret stands for"));
         }
         if let Some(wrong) = wrong {
             self.accuse(wrong);
         }
     }
 
+    /// An operator is about to write an intent: one that stands somewhere already, and that no operator wrote before, is
+    /// somebody else's.
+    fn note_origin(&self, stage: &Stage, asked: &Asked) {
+        let Some(id) = intent_of(&asked.body).map(|intent| rotation_id(&intent)) else {
+            return;
+        };
+        let mut inner = self.inner.lock().unwrap();
+        if inner.ours.contains(&id) || inner.forged.contains(&id) {
+            return;
+        }
+        let stands = |secret: &Value| intent_of(secret).is_some_and(|intent| rotation_id(&intent) == id);
+        if stage.api.objects(SECRETS).iter().any(stands) {
+            inner.forged.insert(id);
+        } else {
+            inner.ours.insert(id);
+        }
+    }
+
+    /// The intent on a Secret, or in a patch of one, if an operator wrote it first. Another one excuses nothing.
+    fn true_intent(&self, secret: &Value) -> Option<Value> {
+        let inner = self.inner.lock().unwrap();
+        intent_of(secret).filter(|intent| inner.ours.contains(&rotation_id(intent)))
+    }
+
+    /// Whether a rotation that an operator began is open on a Secret.
+    pub fn has_open(&self, secret: &Value) -> bool {
+        self.true_intent(secret).is_some_and(|intent| is_open(&intent))
+    }
+
     /// Takes down the attempt that a write to a Secret marks.
     fn note_mark(&self, asked: &Asked) {
         let is_mark = |intent: &Value| is_open(intent) || intent["step"] == "Retiring";
-        let Some(intent) = intent_of(&asked.body).filter(is_mark) else {
+        let Some(intent) = self.true_intent(&asked.body).filter(is_mark) else {
             return;
         };
-        let id = intent["rotationId"].as_str().unwrap_or_default().to_owned();
+        let id = rotation_id(&intent);
         let attempt = intent["attempt"].as_u64().unwrap_or_default();
         self.inner.lock().unwrap().marks.insert((id, attempt));
     }
 
-    fn accuse(&self, what: String) {
+    fn accuse(&self, what: Broken) {
         let mut inner = self.inner.lock().unwrap();
-        if !inner.violations.contains(&what) {
-            inner.violations.push(what);
+        if !inner.broken_invariants.contains(&what) {
+            inner.broken_invariants.push(what);
         }
     }
 
@@ -181,9 +220,10 @@ impl Judge {
             if asked.verb == Verb::Create
                 && (body.get("data").is_some_and(|data| !is_free(data)) || body.get("stringData").is_some())
             {
-                self.accuse("a Secret was created with data in it".into());
+                self.accuse(Invariant::MadeEmpty.broken("a Secret was created with data in it"));
             }
             body["data"] = Value::Null;
+            self.note_origin(stage, asked);
             self.check_place(stage, asked, &before.unwrap_or_default());
         }
         if asked.resource == ROTATIONS {
@@ -193,11 +233,11 @@ impl Judge {
             body["spec"] = Value::Null;
             let (observed, generation) = (&body["status"]["observedGeneration"], &body["metadata"]["generation"]);
             if observed.as_i64() > generation.as_i64() {
-                self.accuse("I8: observedGeneration runs ahead".into());
+                self.accuse(Invariant::NoEditLost.broken("observedGeneration runs ahead"));
             }
         }
         for found in leaks(stage, &body.to_string()) {
-            self.accuse(format!("I7: {found} in a {:?} of {}", asked.verb, asked.resource));
+            self.accuse(Invariant::NothingTold.broken(format!("{found} in a {:?} of {}", asked.verb, asked.resource)));
         }
     }
 
@@ -211,7 +251,7 @@ impl Judge {
         // A create cannot be fenced by another object: the instant between the last look and the create is left over.
         let is_named = just_named.contains(&place) || named(stage).contains(&place);
         if !is_named && asked.verb == Verb::Create {
-            self.accuse(format!("I6: Secret {name} was created and no resource names it"));
+            self.accuse(Invariant::OnlyItsSecret.broken(format!("Secret {name} was created and no resource names it")));
         }
         if let Some(secret) = stage.api.object(SECRETS, &asked.namespace, name) {
             let is_ours = secret["metadata"]["labels"][MANAGED_BY] == "appcode-operator";
@@ -222,9 +262,9 @@ impl Judge {
                 named == Some(name) && (policy == "Adopt" || policy == "Merge")
             });
             // What became of a call is written down where its intent stands, whatever spec has come to say since.
-            let is_awaited = intent_of(&secret).is_some_and(|intent| intent["step"] == "Started");
+            let is_awaited = self.has_open(&secret);
             if !is_ours && !may_take && !is_awaited && asked.verb != Verb::Create {
-                self.accuse(format!("I6: foreign Secret {name} was written"));
+                self.accuse(Invariant::OnlyItsSecret.broken(format!("foreign Secret {name} was written")));
             }
         }
     }
@@ -290,7 +330,9 @@ impl Judge {
             let is_broken = self.inner.lock().unwrap().broken.iter().any(|broken| broken == name);
             let is_blind = self.inner.lock().unwrap().is_blind;
             if is_ready && !is_broken && !is_blind && code.is_none_or(|code| !live.contains(&code)) {
-                self.accuse("I1: Ready=True was written although the Secret holds no live code".into());
+                self.accuse(
+                    Invariant::NoCodeLost.broken("Ready=True was written although the Secret holds no live code"),
+                );
             }
         }
     }
@@ -324,8 +366,11 @@ impl Judge {
             let app = app.rsplit('/').next().unwrap_or_default();
             let is_live = stage.cloud.with(|cloud| cloud.live_codes(app).contains(&code));
             let is_broken = self.inner.lock().unwrap().broken.contains(&name);
-            if !is_live && !is_broken && !intent_of(&secret).is_some_and(|intent| is_open_reset(&intent)) {
-                self.accuse(format!("I1: Secret {name} held a dead code and no reset was open"));
+            let is_open = self.true_intent(&secret).is_some_and(|intent| is_open_reset(&intent));
+            if !is_live && !is_broken && !is_open {
+                self.accuse(
+                    Invariant::NoCodeLost.broken(format!("Secret {name} held a dead code and no reset was open")),
+                );
             }
         }
     }
@@ -348,6 +393,10 @@ fn named(stage: &Stage) -> Vec<(String, String)> {
 fn intent_of(secret: &Value) -> Option<Value> {
     let text = secret["metadata"]["annotations"][INTENT].as_str()?;
     serde_json::from_str(text).ok()
+}
+
+fn rotation_id(intent: &Value) -> String {
+    intent["rotationId"].as_str().unwrap_or_default().to_owned()
 }
 
 fn is_open(intent: &Value) -> bool {

@@ -28,6 +28,7 @@ fn tried(o: &mut Observed, seconds: i64, outcome: Probe) {
     let rotation_id = ours(o).record.intent.as_ref().unwrap().rotation_id.clone();
     o.memory.trial = Some(Trial {
         generation: o.resource.generation,
+        code: ours(o).code.unwrap(),
         rotation_id,
         since: SignedDuration::ZERO,
         last: SignedDuration::from_secs(seconds),

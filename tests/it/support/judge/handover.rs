@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{code_at, intent_of, place, print_of};
 use crate::support::Stage;
 use crate::support::api_server::{Asked, DAEMON_SETS, DEPLOYMENTS, ROTATIONS, SECRETS, STATEFUL_SETS};
+use crate::support::invariant::{Broken, Invariant};
 use crate::support::script::Verb;
 use crate::support::stage::NAMESPACE;
 use crate::support::workloads::{is_rolled_out, plural, target};
@@ -47,7 +48,7 @@ impl Handovers {
     }
 
     /// A request before it is handled. Returns what is wrong with it.
-    pub fn hear(&mut self, stage: &Stage, asked: &Asked) -> Option<String> {
+    pub fn hear(&mut self, stage: &Stage, asked: &Asked) -> Option<Broken> {
         let present = stage.api.object(asked.resource, &asked.namespace, &asked.name)?;
         if is_workload(asked.resource) {
             let uid = text(&present["metadata"]["uid"]);
@@ -66,10 +67,13 @@ impl Handovers {
         let was = |steps: &[&str]| steps.contains(&old["step"].as_str().unwrap_or_default());
         let is_behind = old["number"].as_i64() < rotation["status"]["rotationNumber"].as_i64();
         if new["step"] == "Started" && !is_same && !is_behind && retires(&old) && old["app"] == new["app"] {
-            return Some("P2: a rotation was begun while the code before the last one was still to be retired".into());
+            return Some(
+                Invariant::OneBeside
+                    .broken("a rotation was begun while the code before the last one was still to be retired"),
+            );
         }
         if new["step"] == "Retiring" && !(is_same && was(&["Distributed", "Retiring"])) {
-            return Some("I1: a code was to be retired before its successor was distributed".into());
+            return Some(Invariant::RolledOut.broken("a code was to be retired before its successor was distributed"));
         }
         if new["step"] == "Distributed" && !was(&["Distributed", "Retiring"]) {
             let code = code_at(&asked.body, &rotation).or_else(|| code_at(&present, &rotation));
@@ -79,10 +83,12 @@ impl Handovers {
     }
 
     /// Why the rotation of `intent` is not distributed, though it was noted so.
-    fn undistributed(&self, stage: &Stage, rotation: &Value, intent: &Value, code: Option<&str>) -> Option<String> {
+    fn undistributed(&self, stage: &Stage, rotation: &Value, intent: &Value, code: Option<&str>) -> Option<Broken> {
         let spec = &rotation["spec"];
         if !spec["verification"].is_null() && code.is_none_or(|code| !self.worked.contains(code)) {
-            return Some("a code counted as distributed that was not tried, or did not work".into());
+            return Some(
+                Invariant::TriedFirst.broken("a code counted as distributed that was not tried, or did not work"),
+            );
         }
         let is_waited_for = spec["overlap"]["waitForRollout"] != false || intent["strategy"] == "Reset";
         if self.is_meddled || !is_waited_for {
@@ -99,13 +105,13 @@ impl Handovers {
             })
         };
         let mut targets = spec["restartTargets"].as_array().into_iter().flatten();
-        targets
-            .any(|target| is_behind(&target))
-            .then(|| "a code counted as distributed before every workload had rolled out with it".into())
+        targets.any(|target| is_behind(&target)).then(|| {
+            Invariant::RolledOut.broken("a code counted as distributed before every workload had rolled out with it")
+        })
     }
 
     /// A request that had its effect.
-    pub fn done(&mut self, stage: &Stage, asked: &Asked) -> Option<String> {
+    pub fn done(&mut self, stage: &Stage, asked: &Asked) -> Option<Broken> {
         if is_workload(asked.resource) {
             return self.restarted(stage, asked);
         }
@@ -121,7 +127,7 @@ impl Handovers {
         None
     }
 
-    fn restarted(&mut self, stage: &Stage, asked: &Asked) -> Option<String> {
+    fn restarted(&mut self, stage: &Stage, asked: &Asked) -> Option<Broken> {
         let workload = stage.api.object(asked.resource, &asked.namespace, &asked.name)?;
         let uid = text(&workload["metadata"]["uid"]);
         let before = self.generations.get(&uid).copied()?;
@@ -151,17 +157,21 @@ impl Handovers {
         let is_tried = code.filter(is_own).is_none_or(|code| self.worked.contains(&code));
         let is_held = intent["strategy"] == "Overlap" && !rotation["spec"]["verification"].is_null();
         if is_present && is_held && !is_tried {
-            return Some("a workload was restarted with a code that was not tried, or did not work".into());
+            return Some(
+                Invariant::TriedFirst
+                    .broken("a workload was restarted with a code that was not tried, or did not work"),
+            );
         }
         let is_again = !self.restarted.insert((uid, id));
-        (is_again && !self.is_meddled).then(|| format!("{} was restarted twice for one rotation", asked.name))
+        (is_again && !self.is_meddled)
+            .then(|| Invariant::RestartedOnce.broken(format!("{} was restarted twice for one rotation", asked.name)))
     }
 
     /// A code is about to be deleted. Returns what is wrong with that.
-    pub fn deleted(&mut self, stage: &Stage, code: &str) -> Option<String> {
+    pub fn deleted(&mut self, stage: &Stage, code: &str) -> Option<Broken> {
         let print = print_of(stage, code).to_string();
         let Some((name, id)) = self.retiring.get(&print).cloned() else {
-            return Some("P5: a code was deleted that no rotation had marked for that".into());
+            return Some(Invariant::OnlyOurs.broken("a code was deleted that no rotation had marked for that"));
         };
         let mut grace = SignedDuration::ZERO;
         for rotation in stage.api.objects(ROTATIONS) {
@@ -183,7 +193,8 @@ impl Handovers {
         let since = self.distributed.get(&id).copied()?;
         let is_early = stage.time.truth().duration_since(since) + ROUNDING < grace;
         let is_known = !self.is_grace_unknown && !stage.time.was_skewed();
-        (is_early && is_known).then(|| "a code was retired before its grace period was over".into())
+        (is_early && is_known)
+            .then(|| Invariant::GraceKept.broken("a code was retired before its grace period was over"))
     }
 }
 
