@@ -21,6 +21,9 @@ use self::expected::{Expected, Toll};
 use self::scenario::{Scenario, Transport};
 use crate::support::script::{Act, Call, Moment, Strike};
 
+/// What can strike a call, each with what that may cost.
+type Strikes = Vec<(Strike, Toll)>;
+
 /// The call that is struck, in its run.
 struct Struck<'a> {
     scenario: Scenario,
@@ -44,9 +47,9 @@ impl Struck<'_> {
     }
 
     /// All that can strike it, each with what that may cost.
-    fn all(&self) -> Vec<(Strike, Toll)> {
-        let of_call: [fn(&Call) -> Vec<(Strike, Toll)>; 2] = [cloud::strikes, cloud::tries];
-        let of_run: [fn(&Struck<'_>) -> Vec<(Strike, Toll)>; 14] = [
+    fn all(&self) -> Strikes {
+        let of_call: [fn(&Call) -> Strikes; 2] = [cloud::strikes, cloud::tries];
+        let of_run: [fn(&Struck<'_>) -> Strikes; 14] = [
             cluster::strikes,
             cluster::ends,
             cluster::stale,
@@ -68,13 +71,13 @@ impl Struck<'_> {
 }
 
 /// What somebody else does at this call.
-fn gaps(struck: &Struck<'_>, act: &Act, toll: &Toll) -> Vec<(Strike, Toll)> {
+fn gaps(struck: &Struck<'_>, act: &Act, toll: &Toll) -> Strikes {
     let strike = |moment: &Moment| (Strike::Act(*moment, act.clone()), toll.clone());
     struck.gap().iter().map(strike).collect()
 }
 
 /// Runs `strikes` of every call of every scenario, each with what must come of it, and reports every one that fails.
-fn explore(scenarios: &[Scenario], transport: Transport, strikes: impl Fn(&Struck<'_>) -> Vec<(Strike, Toll)>) {
+fn explore(scenarios: &[Scenario], transport: Transport, strikes: impl Fn(&Struck<'_>) -> Strikes) {
     let mut cases = Vec::new();
     for scenario in scenarios.iter().copied() {
         let calls = learn(scenario, Vec::new());

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use appcode_operator::workload::RestartTarget;
 use serde_json::json;
 
-use super::expected::{End, Toll};
+use super::expected::{End, NEXT_CHECK, Toll};
 use super::scenario::{Scenario, Transport, WORKLOADS};
 use super::{Struck, explore, gaps};
 use crate::support::Stage;
@@ -98,7 +98,7 @@ fn remake_rotation(stage: &Stage) {
 pub fn of_secrets(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
     let end = End {
         stops: vec!["CodeNotListed"],
-        is_late: true,
+        late: NEXT_CHECK,
         ..End::default()
     };
     let toll = Toll::slow().end(end);
@@ -158,7 +158,7 @@ pub fn of_clocks(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
     };
     // However many rotations a schedule has missed, there is one.
     let ahead = if struck.scenario == Scenario::Scheduled {
-        Toll::slow().changes(0..=1).looks(8).calls(60).late()
+        Toll::slow().changes(0..=1).looks(8).calls(60).late(NEXT_CHECK)
     } else {
         Toll::default()
     };

@@ -7,7 +7,7 @@ use appcode_operator::health::Health;
 use tokio_util::sync::CancellationToken;
 
 use super::case::DEADLINE;
-use super::expected::{SLOW, Toll};
+use super::expected::{NEXT_CHECK, SLOW, Toll};
 use super::scenario::{Scenario, Transport};
 use super::{Struck, explore, gaps};
 use crate::support::api_server::ROTATIONS;
@@ -46,7 +46,11 @@ pub fn strikes(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
 pub fn stale(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
     let lag = |name, seconds| Act::new(name, move |stage: &Stage| stage.api.lag(Duration::from_secs(seconds)));
     // Three conflicts end a pass, the next ones come after growing pauses; one that looks at workloads too is long.
-    let calls = if struck.scenario.is_distributed() { 420 } else { 60 };
+    let calls = match struck.scenario {
+        scenario if scenario.is_distributed() => 420,
+        scenario if scenario.is_beside() => 120,
+        _ => 60,
+    };
     let toll = Toll::default().calls(calls);
     let mut strikes = gaps(struck, &lag("all readings lag by five seconds", 5), &toll);
     let toll = toll.looks(20);
@@ -59,18 +63,25 @@ pub fn stale(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
     {
         // A resource as it was before it asked for anything is at rest until the next check.
         let toll = Toll::default();
-        let toll = if *resource == ROTATIONS { toll.late() } else { toll };
+        let toll = if *resource == ROTATIONS {
+            toll.late(NEXT_CHECK)
+        } else {
+            toll
+        };
         strikes.push((Strike::Api(Moment::Before, ApiFault::Stale), toll));
     }
     strikes
 }
+
+/// Names the loss of a right.
+pub const RIGHT_LOST: &str = "the right to that is lost for ten minutes";
 
 /// The right to make this call is taken away for a while, and so for all like it.
 pub fn rights(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
     let Call::Api { verb, resource, .. } = *struck.call() else {
         return Vec::new();
     };
-    let act = Act::new("the right to that is lost for ten minutes", move |stage: &Stage| {
+    let act = Act::new(RIGHT_LOST, move |stage: &Stage| {
         let end = stage.time.truth() + AWAY;
         stage.api.revoke(resource, verb, true);
         stage.later(move |stage| {

@@ -12,8 +12,8 @@ use crate::support::World;
 pub struct End {
     /// Reasons for which it may have stopped: a person must act then, and the docs say so.
     pub stops: Vec<&'static str>,
-    /// All is well only after the next routine check.
-    pub is_late: bool,
+    /// All is well only so many minutes after rest: after the next routine check, or a long pause. Zero if it is so at rest.
+    pub late: i64,
     /// That the rotation has reached its consumers may wait for a person who mends a workload.
     pub may_wait: bool,
     /// The resource is gone.
@@ -32,7 +32,7 @@ impl End {
     fn join(mut self, other: &Self) -> Self {
         self.stops.extend(&other.stops);
         Self {
-            is_late: self.is_late || other.is_late,
+            late: self.late.max(other.late),
             may_wait: self.may_wait || other.may_wait,
             is_gone: self.is_gone || other.is_gone,
             ..self
@@ -70,6 +70,8 @@ impl Default for Toll {
 const SHORT: SignedDuration = SignedDuration::from_secs(2 * 15 * 60 + 10);
 /// The slow retry, or the next routine check, and the way to rest after it, in minutes.
 pub const SLOW: i64 = 95;
+/// By then the next routine check is over, in minutes.
+pub const NEXT_CHECK: i64 = 70;
 
 impl Toll {
     pub fn slow() -> Self {
@@ -99,9 +101,9 @@ impl Toll {
         self
     }
 
-    /// All is well only after the next routine check.
-    pub fn late(mut self) -> Self {
-        self.end.is_late = true;
+    /// All is well only so many minutes after rest.
+    pub fn late(mut self, minutes: i64) -> Self {
+        self.end.late = minutes;
         self
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use cloud_simulator::{Fault, FaultKind, Half, Lag, LostAnswer, Operation};
 
 use super::case::{Case, learn};
-use super::expected::{Expected, SLOW, Toll};
+use super::expected::{Expected, NEXT_CHECK, SLOW, Toll};
 use super::judge;
 use super::scenario::{Scenario, Transport};
 use crate::support::script::{ApiFault, Call, Moment, Strike};
@@ -103,7 +103,10 @@ fn an_effect_later_than_the_settle_window_costs_a_change_only_where_it_cannot_be
             unreachable!()
         };
         let toll = if adds(scenario) {
-            Toll::default().changes(1..=1).stops("AmbiguousOutcome").late()
+            Toll::default()
+                .changes(1..=1)
+                .stops("AmbiguousOutcome")
+                .late(NEXT_CHECK)
         } else {
             Toll::default()
         };
