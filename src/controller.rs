@@ -57,6 +57,9 @@ const MOST_TURN: Duration = Duration::from_secs(30 * 60);
 /// Workers ask for turns once a minute even if nothing is due.
 const MOST_IDLE: Duration = Duration::from_secs(5 * 60);
 
+/// How soon a resource is looked at again by a process that lost its lead in the middle of a pass, should it lead again then.
+const FOLLOWER_RETRY: Duration = Duration::from_secs(60);
+
 /// How soon a resource is looked for again that was not found. One that is gone leaves the queue by the watch; but an API
 /// server that has just started may not know the kind yet, and the watch tells nothing of that.
 const UNSEEN_RETRY: Duration = Duration::from_secs(60);
@@ -410,6 +413,11 @@ pub async fn reconcile(ctx: &Context, turn: &Turn) -> Result<Option<Next>, Error
             return Err(error);
         }
     };
+    // What was read before somebody else came to lead may be old by now, and status is theirs.
+    if !ctx.leadership.is_held() && pass.happened.is_empty() && held_since.is_none() {
+        let (after, nudged) = (FOLLOWER_RETRY, turn.nudged);
+        return Ok(Some(Next { after, nudged }));
+    }
     // Folds all into status and events (I/O, may fail).
     let wait = report::report(ctx, &pass, &step).await?;
     let retry = held_since.map(|since| held_retry(ctx, since));

@@ -110,6 +110,8 @@ pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, rec
         }
         pass.happened.extend(left);
         let is_new = intent.is_open() && intent.attempt == 1;
+        // Should the clock jump and a schedule come due within this pass, the next rotation has another name.
+        pass.observed.draw = pass.observed.draw.wrapping_add(1);
         pass.happened.extend(is_new.then(|| Happened::Began(intent.clone())));
         tracing::info!(
             app_id = %intent.app.app_id, trigger = intent.trigger.as_str(),

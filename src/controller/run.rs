@@ -182,6 +182,7 @@ pub async fn take_turn(ctx: &Arc<Context>, turn: Turn) {
     let nudged = turn.nudged;
     ctx.metrics.waited(turn.waited);
     let span = span_of(&key);
+    tracing::trace!(parent: &span, nudged, waited = ?turn.waited, "its turn begins");
     let outcome = pass(ctx, turn, &span).await;
     let _in_span = span.enter();
     match outcome {

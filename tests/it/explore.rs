@@ -30,7 +30,7 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// Does each piece of work on some core.
-fn on_all_cores(pieces: usize, work: impl Fn(usize) + Sync) {
+pub fn on_all_cores(pieces: usize, work: impl Fn(usize) + Sync) {
     let next = AtomicUsize::new(0);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {

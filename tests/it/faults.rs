@@ -8,30 +8,93 @@ mod acts;
 mod case;
 mod cloud;
 mod cluster;
+mod expected;
 mod lasting;
+mod late;
 mod pairs;
+mod replicas;
+mod scenario;
+mod sign_in;
 
-use self::case::{Case, Scenario, Transport, learn};
-use crate::support::script::{Call, Strike};
+use self::case::{Case, learn};
+use self::expected::{Expected, Toll};
+use self::scenario::{Scenario, Transport};
+use crate::support::script::{Act, Call, Moment, Strike};
+
+/// What can strike a call, each with what that may cost.
+type Strikes = Vec<(Strike, Toll)>;
+
+/// The call that is struck, in its run.
+struct Struck<'a> {
+    scenario: Scenario,
+    calls: &'a [Call],
+    at: usize,
+}
+
+impl Struck<'_> {
+    fn call(&self) -> &Call {
+        &self.calls[self.at]
+    }
+
+    /// When something strikes that does not depend on what the process does between two calls: after one of them and before
+    /// the next are the same.
+    fn gap(&self) -> &'static [Moment] {
+        if self.at + 1 < self.calls.len() {
+            &[Moment::Before]
+        } else {
+            &[Moment::Before, Moment::After]
+        }
+    }
+
+    /// All that can strike it, each with what that may cost.
+    fn all(&self) -> Strikes {
+        let of_call: [fn(&Call) -> Strikes; 2] = [cloud::strikes, cloud::tries];
+        let of_run: [fn(&Struck<'_>) -> Strikes; 14] = [
+            cluster::strikes,
+            cluster::ends,
+            cluster::stale,
+            cluster::rights,
+            cluster::watches,
+            replicas::takeovers,
+            acts::of_secrets,
+            acts::of_labels,
+            acts::of_triggers,
+            acts::of_deletion,
+            acts::of_remaking,
+            acts::of_clocks,
+            acts::of_grace,
+            acts::of_workloads,
+        ];
+        let of_call = of_call.into_iter().flat_map(|list| list(self.call()));
+        of_call.chain(of_run.into_iter().flat_map(|list| list(self))).collect()
+    }
+}
+
+/// What somebody else does at this call.
+fn gaps(struck: &Struck<'_>, act: &Act, toll: &Toll) -> Strikes {
+    let strike = |moment: &Moment| (Strike::Act(*moment, act.clone()), toll.clone());
+    struck.gap().iter().map(strike).collect()
+}
 
 /// Runs `strikes` of every call of every scenario, each with what must come of it, and reports every one that fails.
-fn explore(
-    scenarios: &[Scenario],
-    transport: Transport,
-    strikes: impl Fn(Scenario, &Call) -> Vec<(Strike, case::Expected)>,
-) {
+fn explore(scenarios: &[Scenario], transport: Transport, strikes: impl Fn(&Struck<'_>) -> Strikes) {
     let mut cases = Vec::new();
-    for scenario in scenarios {
-        let calls = learn(*scenario, Vec::new());
-        for (at, call) in calls.iter().enumerate().skip(scenario.news(&calls)) {
-            for (strike, expected) in strikes(*scenario, call) {
-                let name = format!("{scenario:?}: {strike:?} at call {at}, {call}");
+    for scenario in scenarios.iter().copied() {
+        let calls = learn(scenario, Vec::new());
+        for at in scenario.news(&calls)..calls.len() {
+            let struck = Struck {
+                scenario,
+                calls: &calls,
+                at,
+            };
+            for (strike, toll) in strikes(&struck) {
+                let name = format!("{scenario:?}: {strike:?} at call {at}, {}", struck.call());
                 cases.push(Case {
                     name,
-                    scenario: *scenario,
+                    scenario,
                     transport,
                     strikes: vec![(at, strike)],
-                    expected,
+                    expected: Expected::of(scenario, [&toll]),
                 });
             }
         }

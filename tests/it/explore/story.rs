@@ -411,6 +411,8 @@ impl fmt::Display for What {
             Self::Strike(Strike::Cloud(fault)) => write!(f, "the cloud fails {:?}: {:?}", fault.at, fault.kind),
             Self::Strike(Strike::Probe(probe)) => write!(f, "a try of the code ends as {probe:?}"),
             Self::Strike(Strike::Act(_, act)) => write!(f, "{act:?}"),
+            Self::Strike(Strike::Stop(moment)) => write!(f, "the process is asked to end {}", around(moment)),
+            Self::Strike(Strike::Takeover(moment, _)) => write!(f, "another process takes over {}", around(moment)),
             Self::Deed(Moment::Before, deed) => write!(f, "{deed} just before"),
             Self::Deed(Moment::After, deed) => write!(f, "{deed} just after"),
         }

@@ -5,21 +5,14 @@ use std::sync::atomic::Ordering;
 use appcode_operator::workload::RestartTarget;
 use serde_json::json;
 
-use super::case::{Case, End, Expected, Scenario, Transport, WORKLOADS, learn};
-use super::{explore, judge};
+use super::expected::{End, NEXT_CHECK, Toll};
+use super::scenario::{Scenario, Transport, WORKLOADS};
+use super::{Struck, explore, gaps};
 use crate::support::Stage;
-use crate::support::api_server::SECRETS;
+use crate::support::api_server::{ROTATIONS, SECRETS};
 use crate::support::script::{Act, Call, Moment, Strike, Verb};
 use crate::support::stage::{NAME, NAMESPACE};
 use crate::support::workloads::target;
-
-/// Reasons for which a person is asked after somebody took the Secret away during a change: documented limits.
-const SECRET_LOST: End = End::AtNextCheck(&["CodeNotListed"]);
-
-fn around(act: &Act, expected: &Expected) -> Vec<(Strike, Expected)> {
-    let strike = |moment| (Strike::Act(moment, act.clone()), expected.clone());
-    vec![strike(Moment::Before), strike(Moment::After)]
-}
 
 fn delete_secret(stage: &Stage) {
     stage.judge.excuse(NAME);
@@ -77,124 +70,190 @@ fn touch(stage: &Stage) {
 }
 
 fn delete_rotation(stage: &Stage) {
-    stage.api.delete(crate::support::api_server::ROTATIONS, NAMESPACE, NAME);
+    stage.api.delete(ROTATIONS, NAMESPACE, NAME);
+}
+
+/// Deletes the resource and makes it again as it was, once it is gone.
+fn remake_rotation(stage: &Stage) {
+    let Some(old) = stage.api.object(ROTATIONS, NAMESPACE, NAME) else {
+        return;
+    };
+    if !old["metadata"]["deletionTimestamp"].is_null() {
+        return;
+    }
+    delete_rotation(stage);
+    let make = move |stage: &Stage| {
+        let is_gone = stage.api.object(ROTATIONS, NAMESPACE, NAME).is_none();
+        if is_gone {
+            stage.create_rotation(|spec| *spec = old["spec"].clone());
+        }
+        is_gone
+    };
+    if !make(stage) {
+        stage.later(make);
+    }
+}
+
+/// The Secret is deleted or overwritten. That a person is asked afterwards is a documented limit.
+pub fn of_secrets(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
+    let end = End {
+        stops: vec!["CodeNotListed"],
+        late: NEXT_CHECK,
+        ..End::default()
+    };
+    let toll = Toll::slow().end(end);
+    let mut strikes = gaps(struck, &Act::new("the Secret is deleted", delete_secret), &toll);
+    strikes.extend(gaps(struck, &Act::new("the Secret is edited", edit_secret), &toll));
+    strikes
+}
+
+/// What means nothing to a rotation.
+pub fn of_labels(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
+    gaps(struck, &Act::new("a label is edited", touch), &Toll::default())
+}
+
+/// Another rotation is asked for. Seen before the intent was written both are one, later they are two.
+pub fn of_triggers(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
+    let act = Act::new("the trigger is changed", |stage: &Stage| stage.set_trigger("two"));
+    gaps(struck, &act, &Toll::slow().changes(0..=1).looks(8).calls(100))
+}
+
+/// The resource goes. One that had not begun yet has no change.
+pub fn of_deletion(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
+    let act = Act::new("the resource is deleted", delete_rotation);
+    let end = End {
+        is_gone: true,
+        ..End::default()
+    };
+    let fewer = if struck.scenario == Scenario::Farewell { 0 } else { -1 };
+    let toll = Toll::default().changes(fewer..=0).end(end);
+    // A create cannot be fenced by another object: the instant between the last look and the create is left over, and
+    // leaves a Secret without a code.
+    let is_create = |at: usize| {
+        let call = struck.calls.get(at);
+        matches!(call, Some(Call::Api { verb: Verb::Create, resource, .. }) if *resource == SECRETS)
+    };
+    let mut strikes = gaps(struck, &act, &toll);
+    strikes.retain(|(strike, _)| match strike {
+        Strike::Act(Moment::Before, _) => !is_create(struck.at),
+        _ => !is_create(struck.at + 1),
+    });
+    strikes
+}
+
+/// The resource goes and comes again as it was, as another one by its uid.
+pub fn of_remaking(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
+    gaps(
+        struck,
+        &Act::new("the resource is made again", remake_rotation),
+        &Toll::slow(),
+    )
+}
+
+/// The clocks of the operator are wrong from then on.
+pub fn of_clocks(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
+    let jump = |name, days: i64| {
+        let skew = jiff::SignedDuration::from_hours(24 * days);
+        Act::new(name, move |stage: &Stage| stage.time.set_skew(skew))
+    };
+    // However many rotations a schedule has missed, there is one.
+    let ahead = if struck.scenario == Scenario::Scheduled {
+        Toll::slow().changes(0..=1).looks(8).calls(60).late(NEXT_CHECK)
+    } else {
+        Toll::default()
+    };
+    // What the process does between two calls goes by its clock.
+    let around = |act: &Act, toll: &Toll| {
+        [Moment::Before, Moment::After].map(|moment| (Strike::Act(moment, act.clone()), toll.clone()))
+    };
+    let mut strikes = around(&jump("the clock jumps a year ahead", 365), &ahead).to_vec();
+    strikes.extend(around(&jump("the clock jumps a year back", -365), &Toll::default()));
+    strikes
+}
+
+/// Spec comes to say something else of the code before.
+pub fn of_grace(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
+    if !struck.scenario.is_beside() {
+        return Vec::new();
+    }
+    let mut strikes = gaps(
+        struck,
+        &Act::new("the grace period is ended", grace_ends),
+        &Toll::default(),
+    );
+    let act = Act::new("the strategy is Reset now", reset_from_now_on);
+    strikes.extend(gaps(struck, &act, &Toll::default()));
+    strikes
+}
+
+/// Somebody changes a workload. It waits for a person from then on, if it was restarted before; the code before lives on.
+pub fn of_workloads(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
+    if !struck.scenario.is_distributed() {
+        return Vec::new();
+    }
+    let waiting = Toll::default().end(End {
+        may_wait: true,
+        ..End::default()
+    });
+    let mut strikes = gaps(struck, &Act::new("a workload is rolled back", roll_back), &waiting);
+    strikes.extend(gaps(
+        struck,
+        &Act::new("a workload is made again", remake_workload),
+        &waiting,
+    ));
+    strikes.extend(gaps(struck, &Act::new("a workload is paused", pause), &waiting));
+    strikes
 }
 
 #[test]
 fn a_deleted_or_edited_secret_costs_no_reset() {
     let scenarios = [&Scenario::ALL[..], &Scenario::BEYOND].concat();
-    explore(&scenarios, Transport::Direct, |scenario, _: &Call| {
-        let expected = Expected::of(scenario).end(SECRET_LOST).within(95, scenario);
-        let mut strikes = around(&Act::new("the Secret is deleted", delete_secret), &expected);
-        strikes.extend(around(&Act::new("the Secret is edited", edit_secret), &expected));
-        strikes
-    });
+    explore(&scenarios, Transport::Direct, of_secrets);
 }
 
 #[test]
 fn a_label_edited_in_the_middle_of_a_pass_changes_nothing() {
     let scenarios = [&Scenario::ALL[..], &Scenario::BEYOND].concat();
-    explore(&scenarios, Transport::Direct, |scenario, _: &Call| {
-        around(&Act::new("a label is edited", touch), &Expected::of(scenario))
-    });
+    explore(&scenarios, Transport::Direct, of_labels);
 }
 
 #[test]
 fn a_trigger_changed_in_the_middle_of_a_pass_is_neither_lost_nor_doubled() {
-    let change = |stage: &Stage| stage.set_trigger("two");
     let scenarios = [Scenario::Trigger, Scenario::AtOnce, Scenario::Grace, Scenario::Handover];
-    explore(&scenarios, Transport::Direct, move |scenario, _: &Call| {
-        // Seen before the intent was written it is one rotation, later it is two.
-        let expected = Expected::of(scenario).mutations(1..=2);
-        around(&Act::new("the trigger is changed", change), &expected)
-    });
+    explore(&scenarios, Transport::Direct, of_triggers);
 }
 
 #[test]
 fn a_resource_deleted_in_the_middle_of_a_pass_leaves_no_dead_code() {
-    let act = Act::new("the resource is deleted", delete_rotation);
-    let mut cases = Vec::new();
-    for scenario in Scenario::ALL.into_iter().chain(Scenario::BEYOND) {
-        let calls = learn(scenario, Vec::new());
-        // A create cannot be fenced by another object: the instant between the last look and the create is left over,
-        // and leaves a Secret without a code.
-        let is_create = |call: &Call| {
-            matches!(
-                call,
-                Call::Api {
-                    verb: Verb::Create,
-                    resource: SECRETS,
-                    ..
-                }
-            )
-        };
-        let create = calls.iter().position(is_create);
-        for at in 0..calls.len() {
-            for moment in [Moment::Before, Moment::After] {
-                let is_left_over = match moment {
-                    Moment::Before => create == Some(at),
-                    Moment::After => create == Some(at + 1),
-                };
-                if !is_left_over {
-                    cases.push(Case {
-                        name: format!("{scenario:?}: the resource is deleted {moment:?} call {at}"),
-                        scenario,
-                        transport: Transport::Direct,
-                        strikes: vec![(at, Strike::Act(moment, act.clone()))],
-                        expected: Expected::of(scenario).mutations(0..=1).end(End::Gone),
-                    });
-                }
-            }
-        }
-    }
-    judge(&cases);
+    let scenarios = [&Scenario::ALL[..], &Scenario::BEYOND].concat();
+    explore(&scenarios, Transport::Direct, of_deletion);
 }
 
 #[test]
-fn a_clock_that_jumps_a_year_rotates_nothing() {
+fn a_resource_made_again_in_the_middle_of_a_pass_costs_no_code() {
+    explore(&Scenario::EVERY, Transport::Direct, of_remaking);
+}
+
+#[test]
+fn a_clock_that_jumps_a_year_rotates_nothing_but_what_a_schedule_has_missed() {
     let scenarios = [
         Scenario::Trigger,
+        Scenario::Scheduled,
         Scenario::Adopt,
         Scenario::First,
         Scenario::Add,
         Scenario::Handover,
     ];
-    explore(&scenarios, Transport::Direct, |scenario, _: &Call| {
-        let jump = |name, days: i64| {
-            let skew = jiff::SignedDuration::from_hours(24 * days);
-            Act::new(name, move |stage: &Stage| stage.time.set_skew(skew))
-        };
-        let mut strikes = around(&jump("the clock jumps a year ahead", 365), &Expected::of(scenario));
-        strikes.extend(around(
-            &jump("the clock jumps a year back", -365),
-            &Expected::of(scenario),
-        ));
-        strikes
-    });
+    explore(&scenarios, Transport::Direct, of_clocks);
 }
 
 #[test]
 fn a_grace_period_or_strategy_edited_in_the_middle_of_a_pass_is_heeded_and_costs_nothing() {
     let scenarios = [Scenario::AtOnce, Scenario::Grace, Scenario::Handover];
-    explore(&scenarios, Transport::Direct, |scenario, _: &Call| {
-        let expected = Expected::of(scenario);
-        let mut strikes = around(&Act::new("the grace period is ended", grace_ends), &expected);
-        strikes.extend(around(
-            &Act::new("the strategy is Reset now", reset_from_now_on),
-            &expected,
-        ));
-        strikes
-    });
+    explore(&scenarios, Transport::Direct, of_grace);
 }
 
 #[test]
 fn a_workload_changed_by_people_in_the_middle_of_a_pass_loses_no_rotation() {
-    explore(&[Scenario::Handover], Transport::Direct, |scenario, _: &Call| {
-        // It waits for a person from then on, if it was restarted before; the code before lives on.
-        let waiting = Expected::of(scenario).end(End::Waiting);
-        let mut strikes = around(&Act::new("a workload is rolled back", roll_back), &waiting);
-        strikes.extend(around(&Act::new("a workload is made again", remake_workload), &waiting));
-        strikes.extend(around(&Act::new("a workload is paused", pause), &waiting));
-        strikes
-    });
+    explore(&[Scenario::Handover], Transport::Direct, of_workloads);
 }

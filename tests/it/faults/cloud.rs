@@ -5,15 +5,13 @@ use std::time::Duration;
 use appcode_operator::verification::Probe;
 use cloud_simulator::{Body, Fault, Half, Lag, LostAnswer, Operation, Reply, Which};
 
-use super::case::{End, Expected, Scenario, Transport};
+use super::expected::Toll;
 use super::explore;
+use super::scenario::{Scenario, Transport};
 use crate::support::script::{Call, Strike};
 
 /// Statuses after which only a slow retry follows.
 const FINAL: [u16; 4] = [400, 401, 403, 404];
-/// The slow retry and the way to rest after it, in minutes.
-const SLOW: i64 = 95;
-
 fn bodies() -> Vec<Body> {
     let text = |text: &str| Body::Text(text.into());
     vec![
@@ -31,12 +29,12 @@ fn bodies() -> Vec<Body> {
     ]
 }
 
-pub fn cloud_strikes(scenario: Scenario, call: &Call) -> Vec<(Strike, Expected)> {
+/// What the cloud may do to a call.
+pub fn strikes(call: &Call) -> Vec<(Strike, Toll)> {
     let Call::Cloud(operation) = *call else {
         return Vec::new();
     };
-    let usual = || Expected::of(scenario);
-    let slow = || usual().within(SLOW, scenario);
+    let (usual, slow) = (Toll::default, Toll::slow);
     let mut faults = Vec::new();
     for status in [302, 400, 401, 403, 404, 408, 409, 429, 500, 502, 503, 504] {
         let expected = || if FINAL.contains(&status) { slow() } else { usual() };
@@ -60,7 +58,7 @@ pub fn cloud_strikes(scenario: Scenario, call: &Call) -> Vec<(Strike, Expected)>
     for which in [Which::First, Which::Second] {
         let expected = match operation {
             // Two codes came to be and nothing tells which answer was ours.
-            Operation::Add => usual().mutations(2..=2).end(End::ReadyOr(&["AmbiguousOutcome"])),
+            Operation::Add => usual().changes(1..=1).stops("AmbiguousOutcome"),
             _ => usual(),
         };
         faults.push((Fault::duplicate(which), expected));
@@ -74,51 +72,53 @@ pub fn cloud_strikes(scenario: Scenario, call: &Call) -> Vec<(Strike, Expected)>
     }
     if operation == Operation::Reset {
         for half in [Half::NoneMade, Half::BothPresent] {
-            faults.push((Fault::half_reset(half), usual().mutations(2..=2)));
+            faults.push((Fault::half_reset(half), usual().changes(1..=1)));
         }
     }
-    let strike = |(fault, expected): (Fault, Expected)| (Strike::Cloud(fault.at(operation).once()), expected);
+    let strike = |(fault, expected): (Fault, Toll)| (Strike::Cloud(fault.at(operation).once()), expected);
     faults.into_iter().map(strike).collect()
+}
+
+/// What a try of a code may end as.
+pub fn tries(call: &Call) -> Vec<(Strike, Toll)> {
+    if *call != Call::Probe {
+        return Vec::new();
+    }
+    let probes = [
+        Probe::Refused { status: 401 },
+        Probe::Refused { status: 403 },
+        Probe::Throttled { retry_after: None },
+        Probe::Throttled {
+            retry_after: Some(Duration::from_secs(300)),
+        },
+        Probe::Unexpected { status: 503 },
+        Probe::Unreachable("no route".into()),
+    ];
+    probes
+        .into_iter()
+        .map(|probe| (Strike::Probe(probe), Toll::default()))
+        .collect()
 }
 
 #[test]
 fn a_failing_cloud_costs_no_code_and_no_reset() {
-    explore(&Scenario::ALL, Transport::Direct, cloud_strikes);
+    explore(&Scenario::ALL, Transport::Direct, |struck| strikes(struck.call()));
 }
 
 #[test]
 fn a_failing_cloud_costs_no_code_while_a_new_one_is_distributed_and_the_old_one_retired() {
     let scenarios = [&Scenario::BEYOND[..], &[Scenario::Farewell]].concat();
-    explore(&scenarios, Transport::Direct, cloud_strikes);
+    explore(&scenarios, Transport::Direct, |struck| strikes(struck.call()));
 }
 
 #[test]
 fn a_try_that_fails_costs_no_code_and_restarts_nothing_twice() {
-    explore(
-        &[Scenario::RollOut, Scenario::Handover],
-        Transport::Direct,
-        |scenario, call| {
-            if *call != Call::Probe {
-                return Vec::new();
-            }
-            let probes = [
-                Probe::Refused { status: 401 },
-                Probe::Refused { status: 403 },
-                Probe::Throttled { retry_after: None },
-                Probe::Throttled {
-                    retry_after: Some(Duration::from_secs(300)),
-                },
-                Probe::Unexpected { status: 503 },
-                Probe::Unreachable("no route".into()),
-            ];
-            let strike = |probe| (Strike::Probe(probe), Expected::of(scenario));
-            probes.into_iter().map(strike).collect()
-        },
-    );
+    let scenarios = [Scenario::RollOut, Scenario::Handover];
+    explore(&scenarios, Transport::Direct, |struck| tries(struck.call()));
 }
 
 #[test]
 fn a_failing_cloud_costs_no_code_and_no_reset_over_http() {
     let scenarios = [Scenario::Trigger, Scenario::First, Scenario::Add, Scenario::AtOnce];
-    explore(&scenarios, Transport::Http, cloud_strikes);
+    explore(&scenarios, Transport::Http, |struck| strikes(struck.call()));
 }

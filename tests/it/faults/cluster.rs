@@ -1,19 +1,30 @@
 //! What the API server can do to a pass, and a process that ends in it.
 
-use super::case::{Expected, Scenario, Transport};
-use super::explore;
-use crate::support::script::{ApiFault, Call, Moment, Strike};
+use std::time::Duration;
 
-fn is_write(call: &Call) -> bool {
-    matches!(call, Call::Api { verb, .. } if verb.is_write())
-}
+use appcode_operator::controller::run;
+use appcode_operator::health::Health;
+use tokio_util::sync::CancellationToken;
 
-fn api_strikes(scenario: Scenario, call: &Call) -> Vec<(Strike, Expected)> {
-    if !matches!(call, Call::Api { .. }) {
+use super::case::DEADLINE;
+use super::expected::{NEXT_CHECK, SLOW, Toll};
+use super::scenario::{Scenario, Transport};
+use super::{Struck, explore, gaps};
+use crate::support::api_server::ROTATIONS;
+use crate::support::process::Make;
+use crate::support::script::{Act, ApiFault, Call, Moment, Strike, Verb};
+use crate::support::{Stage, alone};
+
+/// How long a right is missing, and how long watches tell nothing, at most.
+const AWAY: Duration = Duration::from_secs(600);
+
+/// What the API server may answer, or not.
+pub fn strikes(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
+    let Call::Api { verb, .. } = struck.call() else {
         return Vec::new();
-    }
+    };
     // Those that are treated alike strike the other scenarios.
-    let is_beyond = scenario.is_beside() || scenario.is_distributed();
+    let is_beyond = struck.scenario.is_beside() || struck.scenario.is_distributed();
     let statuses: &[u16] = if is_beyond {
         &[500, 409, 403, 422]
     } else {
@@ -23,31 +34,146 @@ fn api_strikes(scenario: Scenario, call: &Call) -> Vec<(Strike, Expected)> {
     faults.extend([ApiFault::Cut, ApiFault::Hang]);
     let mut strikes = Vec::new();
     for fault in faults {
-        strikes.push((Strike::Api(Moment::Before, fault), Expected::of(scenario)));
-        if is_write(call) {
-            strikes.push((Strike::Api(Moment::After, fault), Expected::of(scenario)));
+        strikes.push((Strike::Api(Moment::Before, fault), Toll::default()));
+        if verb.is_write() {
+            strikes.push((Strike::Api(Moment::After, fault), Toll::default()));
         }
     }
     strikes
 }
 
+/// Readings that show what was, once or for a while.
+pub fn stale(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
+    let lag = |name, seconds| Act::new(name, move |stage: &Stage| stage.api.lag(Duration::from_secs(seconds)));
+    // Three conflicts end a pass, the next ones come after growing pauses; one that looks at workloads too is long.
+    let calls = match struck.scenario {
+        scenario if scenario.is_distributed() => 420,
+        scenario if scenario.is_beside() => 120,
+        _ => 60,
+    };
+    let toll = Toll::default().calls(calls);
+    let mut strikes = gaps(struck, &lag("all readings lag by five seconds", 5), &toll);
+    let toll = toll.looks(20);
+    strikes.extend(gaps(struck, &lag("all readings lag by a minute", 60), &toll));
+    if let Call::Api {
+        verb: Verb::Get,
+        resource,
+        ..
+    } = struck.call()
+    {
+        // A resource as it was before it asked for anything is at rest until the next check.
+        let toll = Toll::default();
+        let toll = if *resource == ROTATIONS {
+            toll.late(NEXT_CHECK)
+        } else {
+            toll
+        };
+        strikes.push((Strike::Api(Moment::Before, ApiFault::Stale), toll));
+    }
+    strikes
+}
+
+/// Names the loss of a right.
+pub const RIGHT_LOST: &str = "the right to that is lost for ten minutes";
+
+/// The right to make this call is taken away for a while, and so for all like it.
+pub fn rights(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
+    let Call::Api { verb, resource, .. } = *struck.call() else {
+        return Vec::new();
+    };
+    let act = Act::new(RIGHT_LOST, move |stage: &Stage| {
+        let end = stage.time.truth() + AWAY;
+        stage.api.revoke(resource, verb, true);
+        stage.later(move |stage| {
+            let is_over = stage.time.truth() >= end;
+            if is_over {
+                stage.api.revoke(resource, verb, false);
+            }
+            is_over
+        });
+    });
+    let toll = Toll::default().minutes(SLOW).looks(60).calls(600);
+    vec![(Strike::Act(Moment::Before, act), toll)]
+}
+
+/// Watches that say nothing for a while, that have to list anew, or that say everything again.
+pub fn watches(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
+    let away = |name, is_cut: bool| {
+        Act::new(name, move |stage: &Stage| {
+            let now = stage.time.truth();
+            if is_cut {
+                stage.sight.cut(now, AWAY);
+            } else {
+                stage.sight.lag(now, AWAY);
+            }
+            let sight = stage.sight.now();
+            stage.later(move |stage| !sight.is_dark(stage.time.truth()));
+        })
+    };
+    let again = Act::new("the watch tells everything again", |stage: &Stage| stage.sight.repeat());
+    let listed = Act::new("the watch lists anew at once", |stage: &Stage| {
+        stage.sight.cut(stage.time.truth(), Duration::ZERO);
+    });
+    let acts = [
+        away("the watch lags by ten minutes", false),
+        away("the watch is cut for ten minutes", true),
+        again,
+        listed,
+    ];
+    acts.iter().flat_map(|act| gaps(struck, act, &Toll::slow())).collect()
+}
+
+/// The process ends at once, or is asked to end.
+pub fn ends(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
+    let crashes = struck.gap().iter().copied().map(Strike::Crash);
+    let strikes = crashes.chain([Moment::Before, Moment::After].map(Strike::Stop));
+    strikes.map(|strike| (strike, Toll::default())).collect()
+}
+
 #[test]
 fn a_failing_api_server_costs_no_code_and_no_reset() {
-    explore(&Scenario::ALL, Transport::Direct, api_strikes);
+    explore(&Scenario::ALL, Transport::Direct, strikes);
 }
 
 #[test]
 fn a_failing_api_server_costs_no_code_while_a_new_one_is_distributed_and_the_old_one_retired() {
     let scenarios = [&Scenario::BEYOND[..], &[Scenario::Farewell]].concat();
-    explore(&scenarios, Transport::Direct, api_strikes);
+    explore(&scenarios, Transport::Direct, strikes);
 }
 
 #[test]
-fn a_crash_at_any_call_costs_no_code_and_no_reset() {
-    let scenarios = [&Scenario::ALL[..], &Scenario::BEYOND, &[Scenario::Farewell]].concat();
-    explore(&scenarios, Transport::Direct, |scenario, _| {
-        [Moment::Before, Moment::After]
-            .map(|moment| (Strike::Crash(moment), Expected::of(scenario)))
-            .to_vec()
+fn a_crash_or_a_signal_at_any_call_costs_no_code_and_no_reset() {
+    explore(&Scenario::EVERY, Transport::Direct, ends);
+}
+
+#[test]
+fn readings_that_lag_behind_cost_no_code_and_no_reset() {
+    explore(&Scenario::EVERY, Transport::Direct, stale);
+}
+
+#[test]
+fn a_right_that_is_lost_for_a_while_costs_no_code_and_no_reset() {
+    explore(&Scenario::EVERY, Transport::Direct, rights);
+}
+
+#[test]
+fn watches_that_lag_or_list_anew_or_repeat_themselves_cost_nothing() {
+    explore(&Scenario::EVERY, Transport::Direct, watches);
+}
+
+/// However many turns are due: who was asked to end must be gone before it is killed.
+#[test]
+fn no_turn_is_begun_once_the_process_was_asked_to_end() {
+    alone(async {
+        let stage = Stage::direct(1);
+        for name in ["one", "two", "three"] {
+            stage.create_rotation_named(name, |_| ());
+        }
+        let process = Make::new(&stage, DEADLINE).start_late(&stage, 0);
+        let over = CancellationToken::new();
+        over.cancel();
+        let health = Health::of(&process.ctx);
+        Box::pin(run(process.ctx, health, over)).await;
+        assert_eq!(stage.script.calls(), Vec::new());
     });
 }

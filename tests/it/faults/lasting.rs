@@ -9,7 +9,8 @@ use cloud_simulator::{Body, Cloud, Fault, Half, Lag, Operation, Reply};
 use jiff::SignedDuration;
 use serde_json::json;
 
-use super::case::{DEADLINE, Scenario, Transport, is_in_order};
+use super::case::{DEADLINE, is_in_order};
+use super::scenario::{Scenario, Transport};
 use crate::support::judge::{leaks, readable};
 use crate::support::script::{ApiFault, Call, IsCounted, Moment, Strike, Verb};
 use crate::support::{World, alone};
@@ -267,7 +268,7 @@ fn an_api_server_that_fails_for_an_hour_is_asked_rarely_and_all_comes_right_afte
                     let mut wrong = exceeded(&world, most);
                     world.stage.script.begin(Vec::new());
                     world.run_for(SignedDuration::from_mins(95)).await;
-                    wrong.extend(afterwards(&world, scenario.mutations()..=scenario.mutations()));
+                    wrong.extend(afterwards(&world, scenario.changes()..=scenario.changes()));
                     wrong
                 });
                 let name = format!("{scenario:?}: {status} at every {verb:?} but the first {skip}");

@@ -1,114 +1,141 @@
-//! Two faults in one run: a change whose outcome stays open, and then one more fault while it is found out.
+//! Every pair of faults: each thing that can strike a call, and then each thing that can strike a later one.
 //!
-//! Only so do stale and masked reads meet the resolving of an open rotation: without a first fault there is none.
+//! The calls after the first strike are learnt by a run, since they are others than without it. What must come of a pair
+//! follows from what each of the two may cost by itself; `together` names the few that cost more together, and why.
+//! `make test` runs a thin sample, always the same; `EXPLORE_PAIRS=all` leaves none out, `EXPLORE_PAIRS=1000` takes every
+//! thousandth, and `EXPLORE_SCENARIO=Trigger` those of one scenario.
 
-use std::time::Duration;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use appcode_operator::verification::Probe;
-use cloud_simulator::{Fault, FaultKind, Half, Lag, LostAnswer, Operation};
+use cloud_simulator::{FaultKind, Operation};
 
-use super::case::{Case, End, Expected, Scenario, Transport, learn};
-use super::judge;
-use crate::support::api_server::{DEPLOYMENTS, ROTATIONS, STATEFUL_SETS};
-use crate::support::script::{ApiFault, Call, Moment, Strike, Verb};
+use super::Struck;
+use super::case::{Case, learn};
+use super::cluster::RIGHT_LOST;
+use super::expected::{Expected, Toll};
+use super::scenario::{Scenario, Transport};
+use crate::explore::on_all_cores;
+use crate::support::script::{Call, Strike};
 
-const SCENARIOS: [Scenario; 4] = [Scenario::Trigger, Scenario::First, Scenario::Add, Scenario::AtOnce];
+/// First strikes of each scenario in the sample: any, and those of a change or the call after it, which leave it open.
+const SAMPLED: (usize, usize) = (6, 6);
+/// Second strikes after each of them in the sample.
+const SECONDS: usize = 5;
+/// Failures that are told in full.
+const MOST_TOLD: usize = 10;
+/// How often a long run tells how far it is.
+const PROGRESS: Duration = Duration::from_secs(30);
 
 fn is_change(call: &Call) -> bool {
     matches!(call, Call::Cloud(Operation::Reset | Operation::Add))
 }
 
-/// Whether the change of a scenario is one that is made twice if it is repeated.
-fn adds(scenario: Scenario) -> bool {
-    matches!(scenario, Scenario::Add | Scenario::AtOnce)
+/// A strike of a run without another one before.
+struct First {
+    scenario: Scenario,
+    at: usize,
+    call: Call,
+    strike: Strike,
+    toll: Toll,
 }
 
-/// What leaves a restart or a deletion open: neither makes a code.
-fn openings_beyond(calls: &[Call]) -> Vec<(usize, Strike, usize)> {
-    let cloud = |fault: Fault| Strike::Cloud(fault.at(Operation::Delete).once());
-    let mut openings = Vec::new();
-    for (at, call) in calls.iter().enumerate() {
-        match call {
-            Call::Cloud(Operation::Delete) => {
-                let late = Fault::late(Some(Duration::from_secs(60)), LostAnswer::Cut);
-                openings.extend([
-                    (at, Strike::Crash(Moment::Before), 1),
-                    (at, Strike::Crash(Moment::After), 1),
-                    (at, cloud(Fault::cut_before()), 1),
-                    (at, cloud(Fault::cut_after()), 1),
-                    (at, cloud(late), 1),
-                    (at + 1, Strike::Api(Moment::Before, ApiFault::Status(409)), 1),
-                    (at + 1, Strike::Api(Moment::After, ApiFault::Cut), 1),
-                ]);
-            }
-            Call::Api {
-                verb: Verb::Patch,
-                resource: DEPLOYMENTS | STATEFUL_SETS | ROTATIONS,
-                ..
-            } => openings.extend([
-                (at, Strike::Crash(Moment::After), 1),
-                (at, Strike::Api(Moment::After, ApiFault::Cut), 1),
-                (at, Strike::Api(Moment::Before, ApiFault::Status(409)), 1),
-            ]),
-            Call::Probe => openings.push((at, Strike::Crash(Moment::After), 1)),
-            _ => {}
+impl First {
+    /// Every one of a scenario.
+    fn all(scenario: Scenario) -> Vec<Self> {
+        let calls = learn(scenario, Vec::new());
+        let mut firsts = Vec::new();
+        for at in 0..calls.len() {
+            let struck = Struck {
+                scenario,
+                calls: &calls,
+                at,
+            };
+            firsts.extend(struck.all().into_iter().map(|(strike, toll)| Self {
+                scenario,
+                at,
+                call: calls[at].clone(),
+                strike,
+                toll,
+            }));
+        }
+        firsts
+    }
+
+    /// Every pair with this one as the first.
+    fn pairs(&self) -> Vec<Pair<'_>> {
+        let calls = learn(self.scenario, vec![(self.at, self.strike.clone())]);
+        let mut pairs = Vec::new();
+        for at in self.at + 1..calls.len() {
+            let struck = Struck {
+                scenario: self.scenario,
+                calls: &calls,
+                at,
+            };
+            pairs.extend(struck.all().into_iter().map(|(strike, toll)| Pair {
+                first: self,
+                at,
+                call: calls[at].clone(),
+                strike,
+                toll,
+            }));
+        }
+        pairs
+    }
+}
+
+/// A strike after another one.
+struct Pair<'a> {
+    first: &'a First,
+    at: usize,
+    call: Call,
+    strike: Strike,
+    toll: Toll,
+}
+
+impl Pair<'_> {
+    fn case(&self) -> Case {
+        let Self { first, at, call, .. } = self;
+        let scenario = first.scenario;
+        Case {
+            name: format!(
+                "{scenario:?}: {:?} at call {}, {}, then {:?} at call {at}, {call}",
+                first.strike, first.at, first.call, self.strike
+            ),
+            scenario,
+            transport: Transport::Direct,
+            strikes: vec![(first.at, first.strike.clone()), (*at, self.strike.clone())],
+            expected: Expected::of(scenario, [&first.toll, &self.toll, &self.together()]),
         }
     }
-    openings
-}
 
-/// What leaves the outcome of the change at `at` open, and how many changes there are in the end.
-fn openings(scenario: Scenario, calls: &[Call]) -> Vec<(usize, Strike, usize)> {
-    let change = calls.iter().position(is_change).unwrap();
-    let Call::Cloud(operation) = calls[change] else {
-        unreachable!()
-    };
-    let cloud = |fault: Fault| Strike::Cloud(fault.at(operation).once());
-    let late = Fault::late(Some(Duration::from_secs(60)), LostAnswer::Cut);
-    let mut openings = vec![
-        (change, Strike::Crash(Moment::Before), 1),
-        (change, Strike::Crash(Moment::After), 1),
-        (change, cloud(Fault::cut_before()), 1),
-        (change, cloud(Fault::cut_after()), 1),
-        (change, cloud(late), 1),
-        (change + 1, Strike::Crash(Moment::Before), 1),
-        (change + 1, Strike::Api(Moment::Before, ApiFault::Status(409)), 1),
-        (change + 1, Strike::Api(Moment::After, ApiFault::Cut), 1),
-        (change + 1, Strike::Crash(Moment::After), 1),
-    ];
-    if !adds(scenario) {
-        openings.push((change, cloud(Fault::half_reset(Half::NoneMade)), 2));
-        openings.push((change, cloud(Fault::half_reset(Half::BothPresent)), 2));
-    }
-    openings
-}
-
-fn seconds(call: &Call) -> Vec<Strike> {
-    let mut strikes = vec![Strike::Crash(Moment::Before), Strike::Crash(Moment::After)];
-    match call {
-        Call::Api { .. } => {
-            for fault in [ApiFault::Status(409), ApiFault::Status(503), ApiFault::Cut] {
-                strikes.extend([Moment::Before, Moment::After].map(|moment| Strike::Api(moment, fault)));
-            }
+    /// What the two cost more than each by itself.
+    fn together(&self) -> Toll {
+        let none = Toll::default().minutes(0);
+        // An effect that comes late and is then not shown at the one reading that decides is as good as one later than the
+        // settle window. A reset names its base, so that its repeat has no effect; an addition is made twice.
+        if is_late(&self.first.strike) && self.first.call == Call::Cloud(Operation::Add) && is_stale(&self.strike) {
+            return none.changes(0..=1).stops("AmbiguousOutcome");
         }
-        Call::Probe => strikes.push(Strike::Probe(Probe::Refused { status: 401 })),
-        Call::Cloud(operation) => {
-            let mut faults = vec![Fault::status_before(503), Fault::cut_before(), Fault::masked()];
-            faults.push(Fault::stale(Lag::OneChange));
-            if *operation == Operation::Show {
-                faults.extend([Fault::status_before(404), Fault::throttle(Some("30"))]);
-            } else {
-                faults.extend([Fault::status_after(500), Fault::cut_after(), Fault::cut_in_answer()]);
-            }
-            let strike = |fault: Fault| Strike::Cloud(fault.at(*operation).once());
-            strikes.extend(faults.into_iter().map(strike));
+        // Without the right to show a rotation in status each try is marked and not made. Who comes after cannot know that
+        // and pauses as after so many calls whose outcome is unknown: hours, with the change made once in the end.
+        if is_right_lost(&self.first.strike) && is_successor(&self.strike) && self.first.scenario.is_beside() {
+            return none.late(5 * 60);
         }
+        none
     }
-    strikes
 }
 
-/// Where the repeat of an added code cannot be told from the first one, a person is asked.
-const TWO_ADDED: End = End::ReadyOr(&["AmbiguousOutcome"]);
+fn is_right_lost(strike: &Strike) -> bool {
+    matches!(strike, Strike::Act(_, act) if act.name == RIGHT_LOST)
+}
+
+/// Whether another process comes after it.
+fn is_successor(strike: &Strike) -> bool {
+    matches!(strike, Strike::Crash(_) | Strike::Stop(_) | Strike::Takeover(..))
+}
 
 fn is_late(strike: &Strike) -> bool {
     matches!(strike, Strike::Cloud(fault) if matches!(fault.kind, FaultKind::Late { .. }))
@@ -118,141 +145,141 @@ fn is_stale(strike: &Strike) -> bool {
     matches!(strike, Strike::Cloud(fault) if matches!(fault.kind, FaultKind::Stale { .. }))
 }
 
-#[test]
-fn a_second_fault_while_the_first_is_settled_costs_no_code_and_one_change_at_most() {
-    let mut cases = Vec::new();
-    for scenario in SCENARIOS {
-        let mut found = Vec::new();
-        for (at, first, mutations) in openings(scenario, &learn(scenario, Vec::new())) {
-            let calls = learn(scenario, vec![(at, first.clone())]);
-            for (later, call) in calls.iter().enumerate().skip(at + 1) {
-                for second in seconds(call) {
-                    let usual = Expected::of(scenario)
-                        .mutations(mutations..=mutations + 1)
-                        .within(160, scenario);
-                    // An effect that comes late and is then not shown at the one reading that decides is as good as one
-                    // later than the settle window. A reset names its base, so that its repeat has no effect; an
-                    // addition is made twice.
-                    let is_doubled = adds(scenario) && is_late(&first) && is_stale(&second);
-                    let expected = if is_doubled { usual.end(TWO_ADDED) } else { usual };
-                    found.push(Case {
-                        name: format!("{scenario:?}: {first:?} at call {at}, then {second:?} at call {later}, {call}"),
-                        scenario,
-                        transport: Transport::Direct,
-                        strikes: vec![(at, first.clone()), (later, second)],
-                        expected,
-                    });
-                }
+/// Which of many are tried.
+#[derive(Clone, Copy)]
+enum Share {
+    Sample,
+    /// One of so many first strikes, and after each one of so many second ones.
+    OneIn(usize, usize),
+}
+
+impl Share {
+    fn from_env() -> Self {
+        match std::env::var("EXPLORE_PAIRS").as_deref() {
+            Ok("all") => Self::OneIn(1, 1),
+            Ok(text) => {
+                // Each first strike costs a run by itself.
+                let many: usize = text.parse().unwrap();
+                let firsts = many.isqrt().max(1);
+                Self::OneIn(firsts, many / firsts)
             }
+            Err(_) => Self::Sample,
         }
-        // All of them where a repeat does harm. Of the two that reset a code each takes every third, by different offsets.
-        // Most calls can be struck in eight ways, so what is taken shifts from call to call and every kind comes up.
-        // `EXPLORE_PAIRS=all` leaves none out.
-        let is_all = std::env::var("EXPLORE_PAIRS").is_ok_and(|which| which == "all");
-        let (skip, step) = match scenario {
-            _ if is_all => (0, 1),
-            Scenario::Add => (0, 1),
-            Scenario::First => (1, 3),
-            // Its addition and that of `Add` are struck alike.
-            Scenario::AtOnce => (2, 7),
-            _ => (0, 3),
+    }
+}
+
+/// So many numbers below `len`, spread evenly whatever the period of what they number; the same ones each time.
+fn spread(len: usize, count: usize, from: usize) -> Vec<usize> {
+    let count = count.min(len);
+    // By the golden ratio; a stride that shares no factor with the length meets each number once.
+    let mut stride = (len * 618 / 1000).max(1);
+    while gcd(stride, len) > 1 {
+        stride += 1;
+    }
+    (0..count).map(|number| (from + number * stride) % len).collect()
+}
+
+fn gcd(one: usize, other: usize) -> usize {
+    if other == 0 { one } else { gcd(other, one % other) }
+}
+
+/// What has been done so far, for who waits.
+struct Progress {
+    began: Instant,
+    told: Mutex<Instant>,
+    firsts: AtomicUsize,
+    pairs: AtomicUsize,
+    tried: AtomicUsize,
+    failed: Mutex<Vec<String>>,
+}
+
+impl Progress {
+    fn begin() -> Self {
+        Self {
+            began: Instant::now(),
+            told: Mutex::new(Instant::now()),
+            firsts: AtomicUsize::default(),
+            pairs: AtomicUsize::default(),
+            tried: AtomicUsize::default(),
+            failed: Mutex::default(),
+        }
+    }
+
+    fn run(&self, case: &Case) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| case.run()));
+        self.tried.fetch_add(1, Ordering::Relaxed);
+        let why = match outcome {
+            Ok(Ok(())) => return,
+            Ok(Err(why)) => why,
+            Err(_) => format!("{}: the test itself broke", case.name),
         };
-        cases.extend(found.into_iter().skip(skip).step_by(step));
+        println!("failed: {}", why.lines().take(4).collect::<Vec<_>>().join("\n"));
+        self.failed.lock().unwrap().push(why);
     }
-    judge(&cases);
-}
 
-#[test]
-fn a_second_fault_while_a_restart_or_a_deletion_is_settled_costs_no_code_and_restarts_nothing_twice() {
-    let mut found = Vec::new();
-    for scenario in [Scenario::AtOnce, Scenario::Handover, Scenario::Farewell] {
-        for (at, first, mutations) in openings_beyond(&learn(scenario, Vec::new())) {
-            let calls = learn(scenario, vec![(at, first.clone())]);
-            for (later, call) in calls.iter().enumerate().skip(at + 1) {
-                for second in seconds(call) {
-                    found.push(Case {
-                        name: format!("{scenario:?}: {first:?} at call {at}, then {second:?} at call {later}, {call}"),
-                        scenario,
-                        transport: Transport::Direct,
-                        strikes: vec![(at, first.clone()), (later, second)],
-                        expected: Expected::of(scenario)
-                            .mutations(mutations..=mutations)
-                            .within(160, scenario),
-                    });
-                }
-            }
+    fn tell(&self, what: &str) {
+        let (firsts, pairs) = (self.firsts.load(Ordering::Relaxed), self.pairs.load(Ordering::Relaxed));
+        let (tried, failed) = (self.tried.load(Ordering::Relaxed), self.failed.lock().unwrap().len());
+        println!(
+            "{what}: {tried} tried of {pairs} pairs, with {firsts} first strikes; {failed} failed; {:?}",
+            self.began.elapsed()
+        );
+    }
+
+    fn tell_now_and_then(&self, what: &str) {
+        let mut told = self.told.lock().unwrap();
+        if told.elapsed() > PROGRESS {
+            *told = Instant::now();
+            self.tell(what);
         }
     }
-    let is_all = std::env::var("EXPLORE_PAIRS").is_ok_and(|which| which == "all");
-    let cases: Vec<Case> = found.into_iter().step_by(if is_all { 1 } else { 7 }).collect();
-    judge(&cases);
 }
 
-/// A list that lags behind for less than the settle window never brings a second change about.
-#[test]
-fn reads_that_lag_all_the_time_cost_no_code_and_no_change() {
-    let mut cases = Vec::new();
-    for scenario in SCENARIOS {
-        let calls = learn(scenario, Vec::new());
-        let is_show = |call: &Call| *call == Call::Cloud(Operation::Show);
-        let show = calls.iter().position(is_show).unwrap();
-        for (at, first, mutations) in openings(scenario, &calls) {
-            for millis in [1_000, 60_000, 110_000] {
-                // Ordered at the very first reading, so that all that follow lag.
-                let lag = Strike::Cloud(Fault::stale(Lag::Millis(millis)));
-                // While a code is held that no reading shows yet, a reading is made at ever longer pauses from two seconds.
-                let usual = Expected::of(scenario)
-                    .mutations(mutations..=mutations)
-                    .within(95, scenario)
-                    .looks(20);
-                // A minute late and shown two minutes later is later than the settle window.
-                let is_doubled = adds(scenario) && is_late(&first) && millis > 60_000;
-                let expected = if is_doubled {
-                    usual.mutations(1..=2).end(TWO_ADDED)
-                } else {
-                    usual
-                };
-                cases.push(Case {
-                    name: format!("{scenario:?}: reads lag by {millis} ms, and {first:?} at call {at}"),
-                    scenario,
-                    transport: Transport::Direct,
-                    strikes: vec![(show, lag), (at, first.clone())],
-                    expected,
-                });
-            }
+/// Runs the pairs of a scenario that are to be run.
+fn explore(scenario: Scenario, share: Share, progress: &Progress) {
+    let firsts = First::all(scenario);
+    let chosen = match share {
+        Share::OneIn(many, _) => (0..firsts.len()).step_by(many).collect(),
+        Share::Sample => {
+            let change = firsts.iter().position(|first| is_change(&first.call));
+            let at = change.map_or(0, |place| firsts[place].at);
+            let near: Vec<usize> = (0..firsts.len())
+                .filter(|first| (at..=at + 1).contains(&firsts[*first].at))
+                .collect();
+            let any = spread(firsts.len(), SAMPLED.0, 0).into_iter();
+            let open = spread(near.len(), SAMPLED.1, 1).into_iter().map(|place| near[place]);
+            any.chain(open).collect::<Vec<_>>()
         }
-    }
-    judge(&cases);
-}
-
-/// An effect later than anything that is waited for may cost one change more, and no code.
-#[test]
-fn an_effect_later_than_the_settle_window_costs_one_change_at_most() {
-    let mut cases = Vec::new();
-    let scenarios = [
-        Scenario::Trigger,
-        Scenario::Scheduled,
-        Scenario::First,
-        Scenario::Add,
-        Scenario::AtOnce,
-    ];
-    for scenario in scenarios {
-        let calls = learn(scenario, Vec::new());
-        let at = calls.iter().position(is_change).unwrap();
-        let Call::Cloud(operation) = calls[at] else {
-            unreachable!()
+    };
+    let what = format!("{scenario:?}, {} of {} first strikes", chosen.len(), firsts.len());
+    on_all_cores(chosen.len(), |piece| {
+        let place = chosen[piece];
+        let pairs = firsts[place].pairs();
+        let wanted = match share {
+            Share::OneIn(_, many) => (place % many..pairs.len()).step_by(many).collect(),
+            Share::Sample => spread(pairs.len(), SECONDS, place),
         };
-        let end = if adds(scenario) { TWO_ADDED } else { End::Ready };
-        for minutes in [3, 5, 30] {
-            let late = Fault::late(Some(Duration::from_secs(60 * minutes)), LostAnswer::Cut);
-            cases.push(Case {
-                name: format!("{scenario:?}: the change takes effect after {minutes} minutes"),
-                scenario,
-                transport: Transport::Direct,
-                strikes: vec![(at, Strike::Cloud(late.at(operation).once()))],
-                expected: Expected::of(scenario).mutations(1..=2).end(end.clone()),
-            });
+        progress.firsts.fetch_add(1, Ordering::Relaxed);
+        progress.pairs.fetch_add(pairs.len(), Ordering::Relaxed);
+        for number in wanted {
+            progress.run(&pairs[number].case());
+            progress.tell_now_and_then(&what);
+        }
+    });
+    progress.tell(&what);
+}
+
+#[test]
+fn a_second_fault_at_any_later_call_costs_no_code_and_no_change_that_neither_explains() {
+    let only = std::env::var("EXPLORE_SCENARIO").ok();
+    let progress = Progress::begin();
+    for scenario in Scenario::EVERY {
+        if only.as_ref().is_none_or(|only| *only == format!("{scenario:?}")) {
+            explore(scenario, Share::from_env(), &progress);
         }
     }
-    judge(&cases);
+    progress.tell("all pairs");
+    let failed = progress.failed.into_inner().unwrap();
+    let told = failed.iter().take(MOST_TOLD).cloned().collect::<Vec<_>>().join("\n\n");
+    assert!(failed.is_empty(), "{} failed:\n\n{told}", failed.len());
 }

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use appcode_operator::api::MANAGER;
 use appcode_operator::secret::MANAGED_BY;
@@ -132,6 +133,10 @@ struct State {
     violations: Vec<String>,
     /// Rights that were taken from the operator.
     revoked: BTreeSet<(&'static str, Verb)>,
+    /// Objects as they were before they last changed; none where there was none.
+    former: BTreeMap<Id, Option<Value>>,
+    /// What reads show, and until when.
+    lag: Option<(Timestamp, BTreeMap<Id, Value>)>,
 }
 
 /// The server.
@@ -160,6 +165,18 @@ impl ApiServer {
         drop(state);
         self.changed.notify_waiters();
         answer
+    }
+
+    /// Answers a reading from a copy that has not seen the last change of the object yet.
+    pub fn handle_stale(&self, asked: &Asked) -> Answer {
+        let mut state = self.state.lock().unwrap();
+        state.asked.push(asked.clone());
+        let id = (asked.resource, asked.namespace.clone(), asked.name.clone());
+        let former = state.former.get(&id).cloned();
+        match former.unwrap_or_else(|| state.objects.get(&id).cloned()) {
+            Some(object) => (200, object),
+            None => not_found(asked),
+        }
     }
 
     /// What would be answered now, and nothing done.
@@ -233,6 +250,12 @@ impl ApiServer {
         self.state.lock().unwrap().writes
     }
 
+    /// How many requests of a kind there were.
+    pub fn count_asked(&self, wanted: impl Fn(&Asked) -> bool) -> usize {
+        let state = self.state.lock().unwrap();
+        state.asked.iter().filter(|asked| wanted(asked)).count()
+    }
+
     /// Every request so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.state.lock().unwrap().asked.clone()
@@ -290,6 +313,13 @@ impl ApiServer {
         }
     }
 
+    /// Shows the objects to readers as they are now for so long.
+    pub fn lag(&self, time: Duration) {
+        let mut state = self.state.lock().unwrap();
+        let now = state.objects.clone();
+        state.lag = Some((self.time.truth() + time, now));
+    }
+
     /// A Secret as it was before its data was last changed.
     pub fn backup(&self, namespace: &str, name: &str) -> Option<Value> {
         let state = self.state.lock().unwrap();
@@ -326,11 +356,13 @@ impl State {
             return forbidden(asked);
         }
         match (asked.resource, asked.verb) {
-            (SECRETS | ROTATIONS | DEPLOYMENTS | STATEFUL_SETS | DAEMON_SETS, Verb::Get) => match self.objects.get(&id)
-            {
-                Some(object) => (200, object.clone()),
-                None => not_found(asked),
-            },
+            (SECRETS | ROTATIONS | DEPLOYMENTS | STATEFUL_SETS | DAEMON_SETS, Verb::Get) => {
+                let lag = self.lag.as_ref().filter(|(until, _)| now < *until);
+                match lag.map_or(&self.objects, |(_, seen)| seen).get(&id) {
+                    Some(object) => (200, object.clone()),
+                    None => not_found(asked),
+                }
+            }
             (ROTATIONS, Verb::List) => self.list(asked, Value::clone),
             (SECRETS, Verb::Watch) if asked.is_of_our_secrets() => (200, Value::Null), // what it tells is told elsewhere
             (SECRETS, Verb::List) if asked.is_of_our_secrets() => self.list(asked, metadata_of),
@@ -462,6 +494,7 @@ impl State {
 
     fn remove(&mut self, id: &Id) {
         if let Some(object) = self.objects.remove(id) {
+            self.former.insert(id.clone(), Some(object.clone()));
             self.version += 1;
             self.announce(id.0, "DELETED", object);
         }
@@ -508,10 +541,11 @@ impl State {
         if let Some(old) = old.cloned() {
             self.backups.insert(id.clone(), old);
         }
-        let kind = match self.objects.insert(id, object.clone()) {
-            None => "ADDED",
-            Some(_) => "MODIFIED",
-        };
+        let former = self.objects.insert(id.clone(), object.clone());
+        let kind = if former.is_none() { "ADDED" } else { "MODIFIED" };
+        if resource != EVENTS {
+            self.former.insert(id, former);
+        }
         self.announce(resource, kind, object.clone());
         object
     }

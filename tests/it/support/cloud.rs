@@ -44,6 +44,10 @@ impl Struck {
     /// `code`: the one that the call names.
     async fn enter(&self, operation: Operation, code: Option<&AppCode>) -> Option<Strike> {
         self.stage.gate.pass(self.process, None).await;
+        self.stage
+            .relay
+            .before_call(self.process, self.stage.script.len())
+            .await;
         let strike = self.stage.script.enter(script::Call::Cloud(operation));
         self.stage
             .note(self.process, || format!("cloud {operation:?} {strike:?}"));

@@ -97,6 +97,11 @@ impl Judge {
         self.inner.lock().unwrap().broken.push(secret.to_owned());
     }
 
+    /// Whether a person has broken a Secret and the operator has written no code since.
+    pub fn is_broken(&self, secret: &str) -> bool {
+        self.inner.lock().unwrap().broken.iter().any(|name| name == secret)
+    }
+
     /// From now on does not compare codes with the cloud's: among thousands of resources a look at all of them after each
     /// call takes hours, and a cloud that is not the stage's has codes that the stage does not know.
     pub fn go_blind(&self) {

@@ -50,6 +50,7 @@ impl Prober for Gateway {
     async fn probe(&self, verification: &Verification, code: &AppCode) -> Probe {
         let (stage, process) = (&self.stage, self.process);
         stage.gate.pass(process, None).await;
+        stage.relay.before_call(process, stage.script.len()).await;
         let strike = stage.script.enter(Call::Probe);
         stage.note(process, || format!("try of the code {strike:?}"));
         stage.strike(process, strike.as_ref(), Moment::Before).await;

@@ -18,11 +18,12 @@ use jiff::SignedDuration;
 use serde_json::Value;
 
 use super::Stage;
-use super::api_server::{ROTATIONS, SECRETS};
+use super::api_server::{Change, ROTATIONS, SECRETS};
 use super::clock::ProcessClock;
 use super::cloud::{CloudHandle, DirectAppCodes, Struck};
 use super::gate::ProcessId;
 use super::prober::{Gateway, INFERENCE_HOST};
+use super::sight::Seen;
 
 /// What stands between the operator and the cloud where a bug is planted.
 pub type WrapCloud = fn(Arc<dyn AppCodes>) -> Arc<dyn AppCodes>;
@@ -63,16 +64,17 @@ impl Make {
             number,
             ctx: self.context(stage, number),
             seen: 0,
+            seen_secrets: 0,
+            sight: stage.sight.now(),
+            round: 1,
         }
     }
 
     /// Starts a process whose queue is filled by a listing, as after every start.
     pub fn start_late(&self, stage: &Arc<Stage>, number: ProcessId) -> Process {
         let mut process = self.start(stage, number);
-        process.seen = stage.api.version();
-        for object in stage.api.objects(ROTATIONS) {
-            process.ctx.queue.apply(&notice(object), true, 1);
-        }
+        process.seen_secrets = stage.api.version();
+        process.list(stage, true);
         process
     }
 
@@ -127,35 +129,74 @@ impl Make {
         if let Some(decide) = self.decide {
             ctx.decide = decide(number);
         }
-        Arc::new(ctx)
+        let ctx = Arc::new(ctx);
+        stage.started(number, &ctx);
+        ctx
     }
 }
+
+/// What was told last, where it is told again.
+const REPEATED: usize = 4;
 
 pub struct Process {
     pub number: ProcessId,
     pub ctx: Arc<Context>,
     seen: u64,
+    seen_secrets: u64,
+    sight: Seen,
+    round: u32,
 }
 
 impl Process {
-    /// Brings the watch up to date.
+    /// Brings the watch up to date, as far as it tells anything.
     pub fn sync(&mut self, stage: &Stage) {
-        let since = self.seen;
-        self.seen = stage.api.version();
-        for change in stage.api.changes_since(since) {
-            let notice = notice(change.object);
-            if change.kind == "DELETED" {
-                self.ctx.deleted(&notice.key());
-            } else {
-                self.ctx.queue.apply(&notice, false, 1);
+        let sight = stage.sight.now();
+        if sight.is_dark(stage.time.truth()) {
+            return;
+        }
+        let before = std::mem::replace(&mut self.sight, sight);
+        if before.listings != sight.listings {
+            self.list(stage, false);
+        }
+        if before.repeats != sight.repeats {
+            let mut old = stage.api.changes_since(0);
+            old.retain(|change| change.version <= self.seen);
+            for change in old.iter().skip(old.len().saturating_sub(REPEATED)) {
+                self.take_in(change);
             }
         }
+        for change in stage.api.changes_since(self.seen) {
+            self.seen = change.version;
+            self.take_in(&change);
+        }
+        let since = std::mem::replace(&mut self.seen_secrets, stage.api.version());
         if let Some(lookout) = &self.ctx.lookout {
             for change in stage.api.changes_of(SECRETS, since) {
                 let text = |field: &str| change.object["metadata"][field].as_str().unwrap_or_default().to_owned();
                 let version = (change.kind != "DELETED").then(|| text("resourceVersion"));
                 lookout.changed(&text("namespace"), &text("name"), version.as_deref());
             }
+        }
+    }
+
+    fn take_in(&self, change: &Change) {
+        let notice = notice(change.object.clone());
+        if change.kind == "DELETED" {
+            self.ctx.deleted(&notice.key());
+        } else {
+            self.ctx.queue.apply(&notice, false, self.round);
+        }
+    }
+
+    /// Lists all that there is, as at the start or after the watch was away for too long.
+    fn list(&mut self, stage: &Stage, is_first: bool) {
+        self.round += 1;
+        self.seen = stage.api.version();
+        for object in stage.api.objects(ROTATIONS) {
+            self.ctx.queue.apply(&notice(object), is_first, self.round);
+        }
+        for key in self.ctx.queue.unseen(self.round, |_| true) {
+            self.ctx.deleted(&key);
         }
     }
 

@@ -64,6 +64,18 @@ pub enum ApiFault {
     Cut,
     /// No answer ever comes.
     Hang,
+    /// What is read is the object as it was before it last changed.
+    Stale,
+}
+
+/// How another process takes over while one stands still in the middle of a call, as one does that is starved or cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Takeover {
+    /// Calls after which the former process goes on, from the one on at which it stood still; it does so anyway once the
+    /// other one rests.
+    pub after: usize,
+    /// Whether it goes on as if it led, as it does where there is no Lease; else it knows that its lead is over.
+    pub leads_on: bool,
 }
 
 /// Something that somebody else does.
@@ -99,15 +111,21 @@ pub enum Strike {
     Act(Moment, Act),
     /// The process stands still for so long, as one does that is starved or whose machine sleeps.
     Pause(Moment, Duration),
+    /// The process is asked to end: it starts nothing any more, carries through what it has begun, and another one starts.
+    Stop(Moment),
+    /// Another process leads from now on.
+    Takeover(Moment, Takeover),
 }
 
 impl Strike {
     /// Whether it can strike this call.
     fn fits(&self, call: &Call) -> bool {
         match (self, call) {
+            (Self::Api(_, ApiFault::Stale), Call::Api { verb, .. }) => *verb == Verb::Get,
             (Self::Api(..), Call::Api { verb, .. }) => *verb != Verb::Watch,
             (Self::Cloud(fault), Call::Cloud(operation)) => fault.at.is_empty() || fault.at.contains(operation),
-            (Self::Probe(_), Call::Probe) | (Self::Crash(_) | Self::Act(..) | Self::Pause(..), _) => true,
+            (Self::Probe(_), Call::Probe)
+            | (Self::Crash(_) | Self::Act(..) | Self::Pause(..) | Self::Stop(_) | Self::Takeover(..), _) => true,
             (Self::Api(..) | Self::Cloud(_) | Self::Probe(_), _) => false,
         }
     }

@@ -1,11 +1,12 @@
 //! Everything outside the operator's process: the API server, the cloud, the time, and who strikes and judges.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
+use appcode_operator::controller::Context;
 use appcode_operator::verification::Probe;
 use cloud_simulator::{Behaviour, Clock, Cloud, NewApp, Options, Simulator, User};
 use http::header::ACCEPT;
@@ -20,7 +21,9 @@ use super::clock::Time;
 use super::cloud::CloudHandle;
 use super::gate::{Gate, ProcessId};
 use super::judge::Judge;
+use super::relay::Relay;
 use super::script::{ApiFault, Moment, Script, Strike, Verb};
+use super::sight::Sight;
 use super::trace::Trace;
 
 pub const NAMESPACE: &str = "shop";
@@ -55,7 +58,20 @@ pub struct Stage {
     pub tried: Mutex<Vec<String>>,
     /// Whether workloads roll out while time passes.
     pub is_rolling: AtomicBool,
+    /// Processes that were started.
+    processes: Mutex<BTreeMap<ProcessId, Weak<Context>>>,
+    /// Those that were asked to end, and still run.
+    stopping: Mutex<BTreeSet<ProcessId>>,
+    /// Who stands still while another process leads.
+    pub relay: Relay,
+    /// What the watches of the processes do.
+    pub sight: Sight,
+    /// What happens once it can.
+    later: Mutex<Vec<Deferred>>,
 }
+
+/// Does something if it can be done by now; returns whether it was.
+pub type Deferred = Box<dyn Fn(&Stage) -> bool + Send + Sync>;
 
 impl Stage {
     /// A stage whose cloud is served on a port. Its app has `codes` codes.
@@ -106,6 +122,11 @@ impl Stage {
             probes: Mutex::default(),
             tried: Mutex::default(),
             is_rolling: AtomicBool::new(false),
+            processes: Mutex::default(),
+            stopping: Mutex::default(),
+            relay: Relay::default(),
+            sight: Sight::default(),
+            later: Mutex::default(),
         });
         let user = &stage.user;
         stage.create_secret(CREDENTIALS, &[("accessKey", &user.ak), ("secretKey", &user.sk)]);
@@ -124,11 +145,31 @@ impl Stage {
         match strike {
             Some(Strike::Crash(moment)) if *moment == now => self.crash(process).await,
             Some(Strike::Act(moment, act)) if *moment == now => (act.work)(self),
+            Some(Strike::Stop(moment)) if *moment == now => self.ask_to_end(process),
+            Some(Strike::Takeover(moment, takeover)) if *moment == now => {
+                self.relay.stand_still(process, *takeover, self.script.len()).await;
+            }
             Some(Strike::Pause(moment, time)) if *moment == now => {
                 self.gate.pass(process, Some(self.time.truth() + *time)).await;
             }
             _ => {}
         }
+    }
+
+    pub fn started(&self, process: ProcessId, ctx: &Arc<Context>) {
+        self.processes.lock().unwrap().insert(process, Arc::downgrade(ctx));
+    }
+
+    /// Asks a process to end, as a signal does.
+    fn ask_to_end(&self, process: ProcessId) {
+        let ctx = self.processes.lock().unwrap().get(&process).and_then(Weak::upgrade);
+        ctx.unwrap().stop();
+        self.stopping.lock().unwrap().insert(process);
+    }
+
+    /// Whether a process was asked to end; it is then no longer reckoned with.
+    pub fn is_ending(&self, process: ProcessId) -> bool {
+        self.stopping.lock().unwrap().remove(&process)
     }
 
     /// A client whose every request comes here.
@@ -163,9 +204,15 @@ impl Stage {
             });
         }
         self.gate.pass(process, None).await;
+        self.relay.before_call(process, self.script.len()).await;
         let strike = self.script.enter(asked.call());
         self.note(process, || format!("{} {} {strike:?}", asked.call(), asked.body));
         self.strike(process, strike.as_ref(), Moment::Before).await;
+        if let Some(Strike::Api(Moment::Before, ApiFault::Stale)) = strike {
+            self.judge.hear(self, &asked);
+            let (code, body) = self.api.handle_stale(&asked);
+            return Ok(respond(code, body.to_string()));
+        }
         if let Some(Strike::Api(Moment::Before, fault)) = strike {
             return fail(fault, &asked).await;
         }
@@ -218,7 +265,7 @@ async fn fail(fault: ApiFault, asked: &Asked) -> Result<Response<Body>, BoxError
     let code = match fault {
         ApiFault::Status(code) => code,
         ApiFault::Cut => return Err("connection closed before message completed".into()),
-        ApiFault::Hang => pending().await,
+        ApiFault::Hang | ApiFault::Stale => pending().await,
     };
     let (reason, message) = match code {
         403 => ("Forbidden", "secrets is forbidden: exceeded quota"),
@@ -299,9 +346,26 @@ impl Stage {
     /// Lets time pass, in which workloads roll out if they do so by themselves.
     pub fn wait(&self, time: Duration) {
         self.time.advance(time);
+        self.catch_up();
         if !time.is_zero() && self.is_rolling.load(Ordering::Relaxed) {
             self.roll_on();
         }
+    }
+
+    /// Does something as soon as it can be done, while time passes.
+    pub fn later(&self, deed: impl Fn(&Stage) -> bool + Send + Sync + 'static) {
+        self.later.lock().unwrap().push(Box::new(deed));
+    }
+
+    fn catch_up(&self) {
+        let mut left = std::mem::take(&mut *self.later.lock().unwrap());
+        left.retain(|deed| !deed(self));
+        self.later.lock().unwrap().append(&mut left);
+    }
+
+    /// Whether something is still to happen.
+    pub fn is_awaiting(&self) -> bool {
+        !self.later.lock().unwrap().is_empty()
     }
 
     /// The codes that the cloud takes now.

@@ -4,20 +4,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use appcode_operator::api::{AppCodeRotationStatus, ConditionType};
-use appcode_operator::controller::{Context, take_turn};
+use appcode_operator::controller::{Context, Turn, run, take_turn};
+use appcode_operator::health::Health;
 use appcode_operator::ids::{AppId, Fingerprint};
+use appcode_operator::leader::Standing;
 use cloud_simulator::{Ledger, Operation};
 use jiff::SignedDuration;
 use serde_json::Value;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::Stage;
 use super::api_server::{EVENTS, ROTATIONS};
+use super::gate::ProcessId;
 use super::process::{Make, Process};
 use super::script::{Call, Verb};
 use super::stage::{NAME, NAMESPACE};
 
 /// A wait as long as this is rest: all that is due sooner was done.
 const REST: Duration = Duration::from_secs(50 * 60);
+/// How soon a process that does not lead tries again to save what it holds.
+const HELD_PAUSE: Duration = Duration::from_secs(2);
 /// Turns after which a run has failed to come to rest.
 const MOST_TURNS: usize = 200;
 
@@ -37,6 +44,28 @@ pub struct World {
     pub ctx: Arc<Context>,
     pub make: Make,
     process: Process,
+    /// Those that were taken over from.
+    others: Vec<Other>,
+    /// Number of the process that was started last.
+    started: ProcessId,
+}
+
+/// A process that led before.
+struct Other {
+    process: Process,
+    /// Its turn, if it is in one.
+    turn: Option<JoinHandle<()>>,
+    /// Whether it works on as if it led.
+    leads_on: bool,
+}
+
+/// Begins a turn of a process.
+fn begin(stage: &Arc<Stage>, process: &Process, turn: Turn) -> JoinHandle<()> {
+    let (stage, ctx, number) = (Arc::clone(stage), Arc::clone(&process.ctx), process.number);
+    tokio::spawn(async move {
+        take_turn(&ctx, turn).await;
+        stage.relay.turn_over(number);
+    })
 }
 
 impl World {
@@ -75,36 +104,176 @@ impl World {
             ctx: Arc::clone(&process.ctx),
             make,
             process,
+            others: Vec::new(),
+            started: 0,
         }
     }
 
     /// Ends the process and starts another.
     pub fn restart(&mut self) {
-        self.process = self.make.start_late(&self.stage, self.process.number + 1);
-        self.ctx = Arc::clone(&self.process.ctx);
+        let next = self.start();
+        self.process = next;
+    }
+
+    /// Starts one more process, which is the present one from now on.
+    fn start(&mut self) -> Process {
+        self.started += 1;
+        let process = self.make.start_late(&self.stage, self.started);
+        self.ctx = Arc::clone(&process.ctx);
+        process
     }
 
     /// Takes the next turn if one is due; else tells how long there is none. A crash ends the process in the turn.
     async fn step(&mut self, trace: &mut Trace) -> Option<Duration> {
         self.process.sync(&self.stage);
         let alarm = self.process.wake();
-        let turn = match self.ctx.queue.pop() {
-            Ok(turn) => turn,
-            Err(wait) => return Some(wait.min(alarm)),
+        let wait = match self.ctx.queue.pop() {
+            Ok(turn) => {
+                trace.turns += 1;
+                let task = begin(&self.stage, &self.process, turn);
+                self.carry(task, trace).await;
+                None
+            }
+            Err(wait) => self.step_of_others(wait.min(alarm), trace).await,
         };
-        trace.turns += 1;
+        self.stage.judge.look(&self.stage);
+        wait
+    }
+
+    /// Waits for the end of the present process's turn; it may crash in it, stand still, or be asked to end.
+    async fn carry(&mut self, mut task: JoinHandle<()>, trace: &mut Trace) {
         let stage = Arc::clone(&self.stage);
-        let ctx = Arc::clone(&self.ctx);
+        let number = self.process.number;
+        loop {
+            tokio::select! {
+                biased;
+                () = stage.crashed.notified() => {
+                    if self.bury(trace) {
+                        task.abort();
+                        return;
+                    }
+                }
+                (process, takeover) = stage.relay.taken_over() => {
+                    if process == number {
+                        let next = self.start();
+                        let process = std::mem::replace(&mut self.process, next);
+                        if !takeover.leads_on {
+                            process.ctx.leadership.set(Standing::Unknown);
+                        }
+                        let leads_on = takeover.leads_on;
+                        self.others.push(Other { process, turn: Some(task), leads_on });
+                        return;
+                    }
+                }
+                ended = &mut task => {
+                    ended.unwrap();
+                    break;
+                }
+            }
+        }
+        if stage.is_ending(number) {
+            self.end(trace).await;
+        }
+    }
+
+    /// The present process was asked to end, and goes the operator's own way down.
+    async fn end(&mut self, trace: &mut Trace) {
+        let over = CancellationToken::new();
+        over.cancel();
+        let stage = Arc::clone(&self.stage);
+        let way_down = run(Arc::clone(&self.ctx), Health::of(&self.ctx), over);
         tokio::select! {
             biased;
             () = stage.crashed.notified() => {
-                trace.crashes += 1;
-                self.restart();
+                self.bury(trace);
+                return;
             }
-            () = take_turn(&ctx, turn) => {}
+            () = Box::pin(way_down) => {}
         }
-        stage.judge.look(&stage);
-        None
+        self.restart();
+    }
+
+    /// Processes that have crashed are gone. Returns whether the present one has, which is replaced.
+    fn bury(&mut self, trace: &mut Trace) -> bool {
+        let dead = self.stage.gate.take_crashed();
+        trace.crashes += dead.len();
+        self.others.retain(|other| !dead.contains(&other.process.number));
+        for process in &dead {
+            self.stage.relay.turn_over(*process);
+        }
+        let is_dead = dead.contains(&self.process.number);
+        if is_dead {
+            self.restart();
+        }
+        is_dead
+    }
+
+    /// A turn of a process that led before, if it may take one and one is due; else how long nobody has one.
+    async fn step_of_others(&mut self, mut wait: Duration, trace: &mut Trace) -> Option<Duration> {
+        for at in 0..self.others.len() {
+            let other = &mut self.others[at];
+            if other.turn.is_some() {
+                continue;
+            }
+            other.process.sync(&self.stage);
+            let ctx = &other.process.ctx;
+            let turn = if other.leads_on {
+                ctx.queue.pop()
+            } else {
+                // As one that does not lead it only saves what nobody else has.
+                let held = ctx.held();
+                let turn = held.iter().find_map(|(key, _)| ctx.queue.pop_one(key));
+                turn.ok_or(if held.is_empty() { wait } else { HELD_PAUSE })
+            };
+            match turn {
+                Ok(turn) => {
+                    trace.turns += 1;
+                    other.turn = Some(begin(&self.stage, &other.process, turn));
+                    let number = other.process.number;
+                    self.follow(number, trace).await;
+                    return None;
+                }
+                Err(pause) => wait = wait.min(pause),
+            }
+        }
+        Some(wait)
+    }
+
+    /// Waits for the end of the turn of a process that led before.
+    async fn follow(&mut self, number: ProcessId, trace: &mut Trace) {
+        let stage = Arc::clone(&self.stage);
+        let place = |others: &[Other]| others.iter().position(|other| other.process.number == number);
+        let Some(mut task) = place(&self.others).and_then(|at| self.others[at].turn.take()) else {
+            return;
+        };
+        loop {
+            tokio::select! {
+                biased;
+                () = stage.crashed.notified() => {
+                    self.bury(trace);
+                    if place(&self.others).is_none() {
+                        task.abort();
+                        return;
+                    }
+                }
+                _ = stage.relay.taken_over() => {
+                    // Somebody leads already; it goes on later.
+                    let at = place(&self.others).unwrap();
+                    self.others[at].turn = Some(task);
+                    return;
+                }
+                ended = &mut task => return ended.unwrap(),
+            }
+        }
+    }
+
+    /// Turns of others that ended meanwhile are over.
+    fn reap(&mut self) {
+        for other in &mut self.others {
+            if other.turn.as_ref().is_some_and(JoinHandle::is_finished) {
+                other.turn = None;
+            }
+        }
     }
 
     /// Takes turns and lets time pass until nothing is due for long, or every resource waits for a person.
@@ -118,6 +287,7 @@ impl World {
         let mut trace = Trace::default();
         let mut quiet = 0;
         while trace.turns < MOST_TURNS {
+            self.reap();
             let (writes, turns) = (self.writes(), trace.turns);
             let wait = self.step(&mut trace).await;
             if trace.turns > turns {
@@ -126,11 +296,24 @@ impl World {
             let rotations = self.stage.api.objects(ROTATIONS);
             let stalled = rotations.iter().filter(|rotation| is_stalled(rotation)).count();
             let is_stuck = stalled > 0 && stalled == rotations.len() && quiet > 2 * stalled && may_stop(self);
-            let is_over = wait.is_some_and(|wait| wait >= REST) && (stalled == 0 || may_stop(self));
+            // Two that check by themselves have a longest pause of half a period at least.
+            let rest = if self.others.iter().any(|other| other.leads_on) {
+                REST / 2
+            } else {
+                REST
+            };
+            let is_over = wait.is_some_and(|wait| wait >= rest) && (stalled == 0 || may_stop(self));
             trace.elapsed = self.stage.time.truth().duration_since(start);
             if is_stuck || is_over {
-                trace.is_at_rest = true;
-                break;
+                if let Some(process) = self.stage.relay.let_go() {
+                    self.follow(process, &mut trace).await;
+                    quiet = 0;
+                    continue;
+                }
+                if !self.stage.is_awaiting() {
+                    trace.is_at_rest = true;
+                    break;
+                }
             }
             self.stage.wait(wait.unwrap_or_default());
         }
@@ -142,6 +325,7 @@ impl World {
         let end = self.stage.time.truth() + time;
         let mut trace = Trace::default();
         loop {
+            self.reap();
             let left = Duration::try_from(end.duration_since(self.stage.time.truth())).unwrap_or_default();
             if let Some(wait) = self.step(&mut trace).await {
                 self.stage.wait(wait.min(left));
@@ -154,12 +338,7 @@ impl World {
 
     /// Writes on the API server so far.
     pub fn writes(&self) -> usize {
-        self.stage
-            .api
-            .asked()
-            .iter()
-            .filter(|asked| asked.verb.is_write())
-            .count()
+        self.stage.api.count_asked(|asked| asked.verb.is_write())
     }
 }
 
