@@ -196,7 +196,11 @@ async fn what_people_read_of_a_resource_drives_no_terminal() {
     let messages = conditions.filter_map(|condition| condition["message"].as_str().map(str::to_owned));
     let mut seen = 0;
     for text in notes.chain(messages) {
-        assert!(!text.chars().any(char::is_control), "{text:?}");
+        // One line for people, and the commands on lines of their own.
+        let mut lines = text.split('\n');
+        assert!(lines.all(|line| !line.chars().any(char::is_control)), "{text:?}");
+        let mut below = text.split('\n').skip(1);
+        assert!(below.all(|line| line.starts_with("      kubectl ")), "{text:?}");
         seen += 1;
     }
     assert!(seen > 20, "{seen}");
