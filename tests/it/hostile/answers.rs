@@ -129,7 +129,7 @@ const USELESS: [(&str, Lie); 26] = [
         slowly(
             "HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n",
             Duration::from_millis(40),
-            40,
+            100,
             b" ",
         )
     }),
