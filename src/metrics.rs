@@ -49,7 +49,7 @@ const OK: &str = "ok";
 /// The word for a pass that did not even fail.
 const PANICKED: &str = "panicked";
 
-/// A call on an app.
+/// A call on the cloud.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// Reads the app.
@@ -60,10 +60,12 @@ pub enum Operation {
     Add,
     /// Deletes a code.
     Delete,
+    /// Gets a token for a password.
+    SignIn,
 }
 
 impl Operation {
-    const ALL: [Self; 4] = [Self::Show, Self::Reset, Self::Add, Self::Delete];
+    const ALL: [Self; 5] = [Self::Show, Self::Reset, Self::Add, Self::Delete, Self::SignIn];
 
     /// The word that stands in the label.
     pub fn as_str(self) -> &'static str {
@@ -72,6 +74,7 @@ impl Operation {
             Self::Reset => "reset",
             Self::Add => "add",
             Self::Delete => "delete",
+            Self::SignIn => "sign_in",
         }
     }
 }
@@ -300,12 +303,12 @@ impl Metrics {
         );
         registry.register(
             "cloud_calls",
-            "Calls on an app that were handed to the client, by what came of them",
+            "Calls on an app that were handed to the client, and the sign-ins that passwords need, by what came of them",
             self.cloud_calls.clone(),
         );
         registry.register_with_unit(
             "cloud_call_duration",
-            "Time that a call on an app took, without the wait for its turn",
+            "Time that a call took, without the wait for its turn; a call on an app includes the sign-in that it waited for",
             Unit::Seconds,
             self.cloud_call_duration.clone(),
         );
@@ -407,7 +410,7 @@ impl Metrics {
         self.reconcile_duration.observe(took.as_secs_f64());
     }
 
-    /// Counts a call on an app.
+    /// Counts a call on the cloud.
     pub fn called(&self, operation: Operation, outcome: Result<(), &CloudError>, took: Duration) {
         let operation = operation.as_str();
         let outcome = outcome.err().map_or(OK, CloudError::category);
