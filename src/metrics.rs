@@ -25,7 +25,7 @@ use self::levels::Gauges;
 pub use self::levels::Levels;
 use self::process::Process;
 use self::resources::Shown;
-use crate::api::{Outcome, Strategy, Trigger};
+use crate::api::{Outcome, Reason, Strategy, Trigger};
 use crate::controller::Error;
 use crate::modelarts::CloudError;
 
@@ -194,6 +194,35 @@ struct RotationLabels {
     outcome: &'static str,
 }
 
+/// How a rotation came to no code in the Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfinished {
+    /// Its app or its resource was left while it was open, as the event `Abandoned` tells.
+    Abandoned,
+    /// It stopped, since nothing tells which code is its own. If a person answers that it counts as a rotation too.
+    AmbiguousOutcome,
+    /// Its call had no effect, and another rotation began in its place.
+    NoEffect,
+}
+
+impl Unfinished {
+    const ALL: [Self; 3] = [Self::Abandoned, Self::AmbiguousOutcome, Self::NoEffect];
+
+    /// The word that stands in the label; that of the event's reason, if there is an event.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Abandoned => Reason::Abandoned.as_str(),
+            Self::AmbiguousOutcome => Reason::AmbiguousOutcome.as_str(),
+            Self::NoEffect => "NoEffect",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UnfinishedLabels {
+    outcome: &'static str,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReconcileLabels {
     result: &'static str,
@@ -231,6 +260,7 @@ struct VerbLabels {
 pub struct Metrics {
     registry: Registry,
     rotations: Family<RotationLabels, Counter>,
+    unfinished: Family<UnfinishedLabels, Counter>,
     exposure: Histogram,
     reconciles: Family<ReconcileLabels, Counter>,
     reconcile_duration: Histogram,
@@ -252,6 +282,7 @@ impl Default for Metrics {
         let mut metrics = Self {
             registry: Registry::default(),
             rotations: Family::default(),
+            unfinished: Family::default(),
             exposure: Histogram::new(EXPOSURE),
             reconciles: Family::default(),
             reconcile_duration: Histogram::new(RECONCILE),
@@ -283,6 +314,12 @@ impl Metrics {
             "rotations",
             "Rotations whose code this process wrote into the Secret",
             self.rotations.clone(),
+        );
+        registry.register(
+            "rotations_unfinished",
+            "Rotations that came to no code in the Secret: left behind with their app or resource, stopped because nothing \
+             tells which code is theirs, or without effect and given up for another one",
+            self.unfinished.clone(),
         );
         registry.register_with_unit(
             "rotation_exposure",
@@ -365,6 +402,9 @@ impl Metrics {
                 }
             }
         }
+        for outcome in Unfinished::ALL.map(Unfinished::as_str) {
+            begin(&self.unfinished, &UnfinishedLabels { outcome });
+        }
         for result in [OK, PANICKED].into_iter().chain(Error::CATEGORIES) {
             begin(&self.reconciles, &ReconcileLabels { result });
         }
@@ -393,6 +433,12 @@ impl Metrics {
         if let Some(exposure) = exposure {
             self.exposure.observe(exposure.as_secs_f64());
         }
+    }
+
+    /// Counts a rotation that came to no code.
+    pub fn left_unfinished(&self, outcome: Unfinished) {
+        let outcome = outcome.as_str();
+        count(&self.unfinished, &UnfinishedLabels { outcome });
     }
 
     /// Counts a pass that came to its end or failed.
@@ -552,6 +598,7 @@ mod tests {
             ("appcode_rotation_last_success_timestamp_seconds", "gauge"),
             ("appcode_rotation_next_timestamp_seconds", "gauge"),
             ("appcode_rotations", "counter"),
+            ("appcode_rotations_unfinished", "counter"),
             ("appcode_unsaved_codes", "gauge"),
             ("appcode_backlog_seconds", "gauge"),
             ("appcode_api_requests", "counter"),
@@ -593,6 +640,7 @@ mod tests {
     fn what_is_counted_shows_in_both_formats() {
         let metrics = Metrics::default();
         metrics.rotated(Trigger::Spec, Strategy::Reset, Outcome::Recovered, None);
+        metrics.left_unfinished(Unfinished::NoEffect);
         metrics.called(Operation::Show, Ok(()), Duration::from_millis(70));
         metrics.reconciled(Err(&Error::Restless), Duration::ZERO);
         metrics.panicked(Duration::ZERO);
@@ -604,6 +652,8 @@ mod tests {
             for line in [
                 r#"appcode_rotations_total{trigger="Spec",strategy="Reset",outcome="Recovered"} 1"#,
                 r#"appcode_rotations_total{trigger="Spec",strategy="Reset",outcome="Completed"} 0"#,
+                r#"appcode_rotations_unfinished_total{outcome="NoEffect"} 1"#,
+                r#"appcode_rotations_unfinished_total{outcome="Abandoned"} 0"#,
                 "appcode_rotation_exposure_seconds_count 0",
                 r#"appcode_cloud_calls_total{operation="show",outcome="ok"} 1"#,
                 r#"appcode_cloud_call_duration_seconds_count{operation="show"} 1"#,
