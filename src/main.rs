@@ -58,7 +58,7 @@ async fn main() -> anyhow::Result<()> {
         .context("the client for the API server could not be made")?
         .with_layer(&traffic)
         .build();
-    let http = HttpAppCodes::new(&args.http_options()?, Arc::clone(&clock))?;
+    let http = HttpAppCodes::new(&args.http_options()?, Arc::clone(&clock), Arc::clone(&metrics))?;
     let measured = MeasuredAppCodes::new(Arc::new(http), Arc::clone(&clock), Arc::clone(&metrics));
     let cloud = Arc::new(GuardedAppCodes::new(
         Arc::new(measured),

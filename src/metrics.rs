@@ -25,7 +25,7 @@ use self::levels::Gauges;
 pub use self::levels::Levels;
 use self::process::Process;
 use self::resources::Shown;
-use crate::api::{Outcome, Strategy, Trigger};
+use crate::api::{Outcome, Reason, Strategy, Trigger};
 use crate::controller::Error;
 use crate::modelarts::CloudError;
 
@@ -49,7 +49,7 @@ const OK: &str = "ok";
 /// The word for a pass that did not even fail.
 const PANICKED: &str = "panicked";
 
-/// A call on an app.
+/// A call on the cloud.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// Reads the app.
@@ -60,10 +60,12 @@ pub enum Operation {
     Add,
     /// Deletes a code.
     Delete,
+    /// Gets a token for a password.
+    SignIn,
 }
 
 impl Operation {
-    const ALL: [Self; 4] = [Self::Show, Self::Reset, Self::Add, Self::Delete];
+    const ALL: [Self; 5] = [Self::Show, Self::Reset, Self::Add, Self::Delete, Self::SignIn];
 
     /// The word that stands in the label.
     pub fn as_str(self) -> &'static str {
@@ -72,6 +74,7 @@ impl Operation {
             Self::Reset => "reset",
             Self::Add => "add",
             Self::Delete => "delete",
+            Self::SignIn => "sign_in",
         }
     }
 }
@@ -191,6 +194,35 @@ struct RotationLabels {
     outcome: &'static str,
 }
 
+/// How a rotation came to no code in the Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfinished {
+    /// Its app or its resource was left while it was open, as the event `Abandoned` tells.
+    Abandoned,
+    /// It stopped, since nothing tells which code is its own. If a person answers that it counts as a rotation too.
+    AmbiguousOutcome,
+    /// Its call had no effect, and another rotation began in its place.
+    NoEffect,
+}
+
+impl Unfinished {
+    const ALL: [Self; 3] = [Self::Abandoned, Self::AmbiguousOutcome, Self::NoEffect];
+
+    /// The word that stands in the label; that of the event's reason, if there is an event.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Abandoned => Reason::Abandoned.as_str(),
+            Self::AmbiguousOutcome => Reason::AmbiguousOutcome.as_str(),
+            Self::NoEffect => "NoEffect",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UnfinishedLabels {
+    outcome: &'static str,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReconcileLabels {
     result: &'static str,
@@ -228,6 +260,7 @@ struct VerbLabels {
 pub struct Metrics {
     registry: Registry,
     rotations: Family<RotationLabels, Counter>,
+    unfinished: Family<UnfinishedLabels, Counter>,
     exposure: Histogram,
     reconciles: Family<ReconcileLabels, Counter>,
     reconcile_duration: Histogram,
@@ -249,6 +282,7 @@ impl Default for Metrics {
         let mut metrics = Self {
             registry: Registry::default(),
             rotations: Family::default(),
+            unfinished: Family::default(),
             exposure: Histogram::new(EXPOSURE),
             reconciles: Family::default(),
             reconcile_duration: Histogram::new(RECONCILE),
@@ -281,6 +315,12 @@ impl Metrics {
             "Rotations whose code this process wrote into the Secret",
             self.rotations.clone(),
         );
+        registry.register(
+            "rotations_unfinished",
+            "Rotations that came to no code in the Secret: left behind with their app or resource, stopped because nothing \
+             tells which code is theirs, or without effect and given up for another one",
+            self.unfinished.clone(),
+        );
         registry.register_with_unit(
             "rotation_exposure",
             "Time from the cloud's answer with a new code until the Secret holds it; not known where the answer was lost",
@@ -300,12 +340,12 @@ impl Metrics {
         );
         registry.register(
             "cloud_calls",
-            "Calls on an app that were handed to the client, by what came of them",
+            "Calls on an app that were handed to the client, and the sign-ins that passwords need, by what came of them",
             self.cloud_calls.clone(),
         );
         registry.register_with_unit(
             "cloud_call_duration",
-            "Time that a call on an app took, without the wait for its turn",
+            "Time that a call took, without the wait for its turn; a call on an app includes the sign-in that it waited for",
             Unit::Seconds,
             self.cloud_call_duration.clone(),
         );
@@ -362,6 +402,9 @@ impl Metrics {
                 }
             }
         }
+        for outcome in Unfinished::ALL.map(Unfinished::as_str) {
+            begin(&self.unfinished, &UnfinishedLabels { outcome });
+        }
         for result in [OK, PANICKED].into_iter().chain(Error::CATEGORIES) {
             begin(&self.reconciles, &ReconcileLabels { result });
         }
@@ -392,6 +435,12 @@ impl Metrics {
         }
     }
 
+    /// Counts a rotation that came to no code.
+    pub fn left_unfinished(&self, outcome: Unfinished) {
+        let outcome = outcome.as_str();
+        count(&self.unfinished, &UnfinishedLabels { outcome });
+    }
+
     /// Counts a pass that came to its end or failed.
     pub fn reconciled(&self, outcome: Result<(), &Error>, took: Duration) {
         self.passed(outcome.err().map_or(OK, Error::category), took);
@@ -407,7 +456,7 @@ impl Metrics {
         self.reconcile_duration.observe(took.as_secs_f64());
     }
 
-    /// Counts a call on an app.
+    /// Counts a call on the cloud.
     pub fn called(&self, operation: Operation, outcome: Result<(), &CloudError>, took: Duration) {
         let operation = operation.as_str();
         let outcome = outcome.err().map_or(OK, CloudError::category);
@@ -549,6 +598,7 @@ mod tests {
             ("appcode_rotation_last_success_timestamp_seconds", "gauge"),
             ("appcode_rotation_next_timestamp_seconds", "gauge"),
             ("appcode_rotations", "counter"),
+            ("appcode_rotations_unfinished", "counter"),
             ("appcode_unsaved_codes", "gauge"),
             ("appcode_backlog_seconds", "gauge"),
             ("appcode_api_requests", "counter"),
@@ -590,6 +640,7 @@ mod tests {
     fn what_is_counted_shows_in_both_formats() {
         let metrics = Metrics::default();
         metrics.rotated(Trigger::Spec, Strategy::Reset, Outcome::Recovered, None);
+        metrics.left_unfinished(Unfinished::NoEffect);
         metrics.called(Operation::Show, Ok(()), Duration::from_millis(70));
         metrics.reconciled(Err(&Error::Restless), Duration::ZERO);
         metrics.panicked(Duration::ZERO);
@@ -601,6 +652,8 @@ mod tests {
             for line in [
                 r#"appcode_rotations_total{trigger="Spec",strategy="Reset",outcome="Recovered"} 1"#,
                 r#"appcode_rotations_total{trigger="Spec",strategy="Reset",outcome="Completed"} 0"#,
+                r#"appcode_rotations_unfinished_total{outcome="NoEffect"} 1"#,
+                r#"appcode_rotations_unfinished_total{outcome="Abandoned"} 0"#,
                 "appcode_rotation_exposure_seconds_count 0",
                 r#"appcode_cloud_calls_total{operation="show",outcome="ok"} 1"#,
                 r#"appcode_cloud_call_duration_seconds_count{operation="show"} 1"#,

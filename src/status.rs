@@ -264,7 +264,7 @@ pub fn has_open_rotation(o: &Observed) -> bool {
 }
 
 /// The open rotation. One of another app than spec names is not followed, so it is nothing that goes on.
-fn open_intent(o: &Observed) -> Option<&Intent> {
+pub fn open_intent(o: &Observed) -> Option<&Intent> {
     let completed = o.own_book().map_or(0, |book| book.record.number);
     let completed = completed.max(o.status.rotation_number.unwrap_or(0));
     own_intent(o).filter(|intent| intent.is_open() && intent.number > completed)

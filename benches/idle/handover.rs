@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use cloud_simulator::Operation;
 use tokio::time::sleep;
 
-use crate::measure::{Bench, median};
+use crate::measure::{Bench, FLAGS, median};
 use crate::rig::program::Program;
 
 /// How often it is asked whether something has come about.
@@ -17,6 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// The Lease's duration, which is the program's default.
 const LEASE: &str = "--lease-duration=30s";
 
+/// The end that a replica is asked for, and the one that it does not see coming.
+const SIGNALS: [&str; 2] = ["TERM", "KILL"];
+
 /// Seconds after the signal.
 struct Gap {
     leads: f64,
@@ -24,15 +27,24 @@ struct Gap {
 }
 
 impl Bench {
-    /// Hands over `ROUNDS` times by each signal and prints the gaps. Takes one app for each hand-over.
+    /// Hands over `ROUNDS` times by each signal and prints the gaps. Takes one app for each hand-over, and does nothing but
+    /// say so if they are too few.
     pub async fn measure_handovers(&mut self, apps: &[String]) -> Result<()> {
+        let needed = SIGNALS.len() * usize::try_from(self.rounds())?;
+        if apps.len() < needed {
+            println!(
+                "\nHand-overs were not measured: they need {needed} resources that were not rotated yet, and {} are left.",
+                apps.len()
+            );
+            return Ok(());
+        }
         println!(
             "\n| hand-over with `{LEASE}`, seconds from the signal | the other one leads | it has rotated a code |\n|---|---|---|"
         );
         let mut apps = apps.iter();
         let mut leader = self.replica().await?;
         until_leads(&leader).await?;
-        for signal in ["TERM", "KILL"] {
+        for signal in SIGNALS {
             let mut gaps = Vec::new();
             for _ in 0..self.rounds() {
                 let standby = self.replica().await?;
@@ -57,7 +69,7 @@ impl Bench {
 
     /// A replica that is ready, whether it leads or stands by.
     async fn replica(&mut self) -> Result<Program> {
-        let mut replica = self.start_operator(&[LEASE])?;
+        let mut replica = self.start_operator(&[&FLAGS[..], &[LEASE]].concat())?;
         replica.ready().await?;
         Ok(replica)
     }

@@ -61,9 +61,8 @@ async fn main() -> Result<()> {
         if named == 0 {
             bench.measure_checks().await?;
             // Behind those whose rotation was asked for and those that are left for the strangers' step.
-            bench
-                .measure_handovers(apps.get(2 * measure::ROTATED..).unwrap_or_default())
-                .await?;
+            let left = apps.get(2 * measure::ROTATED..).unwrap_or_default();
+            bench.measure_handovers(left).await?;
         }
     }
     if foreign > 0 {

@@ -20,7 +20,7 @@ pub const PEER: &str = "peer";
 /// Rotations asked for in each step.
 pub const ROTATED: usize = 200;
 /// Calls on the cloud wait for nothing but the cloud, and routine checks are measured apart.
-const FLAGS: [&str; 3] = ["--caller-rate=10000", "--total-rate=10000", "--check-period=24h"];
+pub const FLAGS: [&str; 3] = ["--caller-rate=10000", "--total-rate=10000", "--check-period=24h"];
 /// Rest is when nothing was asked of anybody for so long.
 const CALM: Duration = Duration::from_secs(5);
 

@@ -13,11 +13,11 @@ use super::{Context, Error, cluster::ClusterError};
 use crate::api::{AppCodeRotationStatus, CreationPolicy, FINALIZER, Outcome, RotationStep, Strategy};
 use crate::ids::{AppIdentity, Fingerprint};
 use crate::intent::{Call, Intent, Verdict};
-use crate::metrics::Operation;
+use crate::metrics::{Operation, Unfinished};
 use crate::modelarts::{AppCode, CloudError, CloudErrorKind, scrub};
 use crate::plan::{Attempt, Cloud, Held, Question, Settling, WriteReason, retires_at};
 use crate::secret::{Asker, OurSecret, Record, SecretView, mark, new_secret, owners_patch, patch, view};
-use crate::status::{Happened, has_open_rotation, mirror_before_call};
+use crate::status::{Happened, has_open_rotation, mirror_before_call, open_intent};
 use crate::telemetry::causes;
 
 /// Tries of one write that fails in a way that may pass, within one pass.
@@ -73,6 +73,9 @@ pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, rec
     // Others may see the mark from the moment it is applied, which is some time before its answer is here.
     let marked_at = ctx.clock.uptime();
     let left = left_behind(pass, &intent);
+    let is_new = intent.is_open() && intent.attempt == 1;
+    // Only one without effect makes way for another one of the same app.
+    let is_instead = is_new && open_intent(&pass.observed).is_some_and(|old| old.rotation_id != intent.rotation_id);
     let result = match pass.secret(name).clone() {
         SecretView::Ours(OurSecret {
             resource_version,
@@ -109,9 +112,11 @@ pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, rec
             pass.observed.rollouts = None;
         }
         pass.happened.extend(left);
-        let is_new = intent.is_open() && intent.attempt == 1;
         // Should the clock jump and a schedule come due within this pass, the next rotation has another name.
         pass.observed.draw = pass.observed.draw.wrapping_add(1);
+        if is_instead {
+            ctx.metrics.left_unfinished(Unfinished::NoEffect);
+        }
         pass.happened.extend(is_new.then(|| Happened::Began(intent.clone())));
         tracing::info!(
             app_id = %intent.app.app_id, trigger = intent.trigger.as_str(),

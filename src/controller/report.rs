@@ -10,7 +10,8 @@ use kube::{Resource, ResourceExt};
 
 use super::observe::Pass;
 use super::{ClusterError, Context, Error};
-use crate::api::{AppCodeRotation, AppCodeRotationStatus, MANAGER, PlainCode, Reason};
+use crate::api::{AppCodeRotation, AppCodeRotationStatus, ConditionType, MANAGER, PlainCode, Reason};
+use crate::metrics::Unfinished;
 use crate::modelarts::scrub;
 use crate::plan::{Step, distribution_pause};
 use crate::remedy::prose;
@@ -55,6 +56,7 @@ pub(super) async fn report(ctx: &Context, pass: &Pass, step: &Step) -> Result<Op
         happened_notes(folded)
     };
     for note in told {
+        count(ctx, old, &note);
         tell(ctx, resource, &note).await;
     }
     written?;
@@ -70,6 +72,20 @@ pub(super) async fn report(ctx: &Context, pass: &Pass, step: &Step) -> Result<Op
     let after = next_look(step, &new, now);
     let sooner = distribution_pause(&pass.observed, now).and_then(|pause| Duration::try_from(pause).ok());
     Ok(after.map(|after| sooner.map_or(after, |sooner| after.min(sooner))))
+}
+
+/// Counts the end of a rotation that the note tells of, if it came to no code. A stop is told again with each new generation
+/// of the spec, and counts once.
+fn count(ctx: &Context, old: &AppCodeRotationStatus, note: &Note) {
+    let is_stopped = || {
+        let stalled = old.condition(ConditionType::Stalled);
+        stalled.is_some_and(|stalled| stalled.status == "True" && stalled.reason == note.reason.as_str())
+    };
+    match note.reason {
+        Reason::Abandoned => ctx.metrics.left_unfinished(Unfinished::Abandoned),
+        Reason::AmbiguousOutcome if !is_stopped() => ctx.metrics.left_unfinished(Unfinished::AmbiguousOutcome),
+        _ => {}
+    }
 }
 
 /// Tells that the outcome of a rotation could not be saved, since `Ready` must not stand over a code that may be dead. As

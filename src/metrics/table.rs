@@ -147,7 +147,7 @@ mod tests {
         let calls = row("appcode_cloud_calls_total");
         assert_eq!((calls.kind.as_str(), calls.unit.as_str()), ("counter", ""));
         let operations: Vec<&str> = calls.labels["operation"].iter().map(String::as_str).collect();
-        assert_eq!(operations, ["add", "delete", "reset", "show"]);
+        assert_eq!(operations, ["add", "delete", "reset", "show", "sign_in"]);
         let next = row("appcode_rotation_next_timestamp_seconds");
         assert_eq!((next.kind.as_str(), next.unit.as_str()), ("gauge", "seconds"));
         assert_eq!(

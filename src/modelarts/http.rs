@@ -16,6 +16,7 @@ use super::token::{Fresh, Token, Tokens};
 use super::transport::{Answer, HttpOptions, HttpSetupError, Outgoing, SendError, Transport, host};
 use super::{App, AppCode, AppCodes, CloudError, CloudErrorKind, Credentials, Echo, Target, wire};
 use crate::clock::Clock;
+use crate::metrics::{Metrics, Operation};
 
 const JSON: &str = "application/json";
 
@@ -25,19 +26,22 @@ pub struct HttpAppCodes {
     tokens: Tokens,
     send_within: Duration,
     clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
 }
 
 impl HttpAppCodes {
-    /// A client that connects as `options` say and signs with the time of `clock`.
+    /// A client that connects as `options` say, signs with the time of `clock` and counts its sign-ins in `metrics`. Only it
+    /// knows of those; the calls on apps are counted around it.
     ///
     /// # Errors
     /// When the options contradict each other or hold something unreadable.
-    pub fn new(options: &HttpOptions, clock: Arc<dyn Clock>) -> Result<Self, HttpSetupError> {
+    pub fn new(options: &HttpOptions, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Result<Self, HttpSetupError> {
         Ok(Self {
             transport: Transport::new(options)?,
             tokens: Tokens::default(),
             send_within: options.send_within,
             clock,
+            metrics,
         })
     }
 }
@@ -208,6 +212,9 @@ impl HttpAppCodes {
         let sign_in = async {
             let since = self.clock.uptime();
             let outcome = self.sign_in(target, domain_name, user_name, password).await;
+            let took = self.clock.uptime().saturating_sub(since);
+            self.metrics
+                .called(Operation::SignIn, outcome.as_ref().map(|_| ()), took);
             match &outcome {
                 Ok(fresh) => self.trace(Call::SignIn, Ok(fresh.status), fresh.request_id.as_deref(), since),
                 Err(error) => self.trace(Call::SignIn, Err(error), error.request_id.as_deref(), since),

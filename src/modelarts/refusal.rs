@@ -50,7 +50,7 @@ impl Call {
             Self::Reset => Operation::Reset.as_str(),
             Self::Add => Operation::Add.as_str(),
             Self::Delete => Operation::Delete.as_str(),
-            Self::SignIn => "sign_in",
+            Self::SignIn => Operation::SignIn.as_str(),
         }
     }
 }

@@ -121,7 +121,8 @@ fn matrix() -> Vec<Value> {
     let digest = format!("sha256:{}", "0123456789abcdef".repeat(4));
     let mut matrix = vec![
         json!({}),
-        json!({"replicas": 2, "podDisruptionBudget": {"enabled": true, "maxUnavailable": "50%"}}),
+        json!({"replicas": 3, "podDisruptionBudget": {"maxUnavailable": "50%"}}),
+        json!({"podDisruptionBudget": {"enabled": false}, "topologySpreadConstraints": []}),
         json!({"replicas": 0, "fullnameOverride": "other", "commonLabels": {"team": "ml"}, "podLabels": {"a": "b"}}),
         json!({"image": {"repository": "images.example:5000/appcode-operator", "digest": digest, "pullPolicy": "Always"}}),
         json!({"image": {"tag": "0.1.0-debug"}, "imagePullSecrets": [{"name": "pull"}]}),
@@ -324,7 +325,7 @@ fn alike(mut objects: Vec<Value>) -> Vec<Value> {
 async fn kustomize_renders_what_the_chart_renders() {
     let cases = [
         (".", json!({})),
-        ("kustomize/base", json!({})),
+        ("kustomize/base", json!({"podDisruptionBudget": {"enabled": false}})),
         (
             "kustomize/overlays/namespaced",
             json!({"rbac": {"scope": "Namespaces"}, "watchNamespaces": ["inference"]}),

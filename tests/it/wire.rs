@@ -68,7 +68,7 @@ pub fn impatient() -> HttpOptions {
 }
 
 pub fn client_with(options: &HttpOptions) -> HttpAppCodes {
-    HttpAppCodes::new(options, Arc::new(FixedClock(Instant::now()))).unwrap()
+    HttpAppCodes::new(options, Arc::new(FixedClock(Instant::now())), Arc::default()).unwrap()
 }
 
 fn client() -> HttpAppCodes {

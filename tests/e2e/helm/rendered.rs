@@ -111,6 +111,43 @@ fn what_a_person_gives_in_full_is_rendered_as_it_is() {
     assert_eq!(except(2), Vec::<String>::new());
 }
 
+/// Together they keep a replica through the loss of a node and through drains.
+#[test]
+fn replicas_are_spread_and_not_all_evicted_unless_a_person_says_so() {
+    let values = [
+        json!({}),
+        json!({"replicas": 3, "podDisruptionBudget": {"maxUnavailable": 2}}),
+        json!({"replicas": 1}),
+        json!({"podDisruptionBudget": {"enabled": false}, "topologySpreadConstraints": []}),
+    ];
+    let ours = json!({"app.kubernetes.io/name": RELEASE});
+    let spread = json!([{
+        "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": ours},
+    }]);
+    let budget = |most: u32| json!({"maxUnavailable": most, "selector": {"matchLabels": ours}});
+    let expected = [
+        (Some(budget(1)), spread.clone()),
+        (Some(budget(2)), spread.clone()),
+        (None, spread),
+        (None, json!(null)),
+    ];
+    for ((values, objects), expected) in values.iter().zip(render(&values)).zip(expected) {
+        let spec = |kind: &str| {
+            objects
+                .iter()
+                .find(|object| object["kind"] == kind)
+                .map(|object| &object["spec"])
+        };
+        let pod = &spec("Deployment").unwrap()["template"]["spec"];
+        let found = (
+            spec("PodDisruptionBudget").cloned(),
+            pod["topologySpreadConstraints"].clone(),
+        );
+        assert_eq!(found, expected, "{values}");
+    }
+}
+
 #[test]
 fn the_notes_tell_what_to_do_next_and_what_may_surprise() {
     let policy = |more: Value| {

@@ -78,6 +78,29 @@ async fn a_rotation_whose_answer_is_lost_is_counted_as_recovered_and_without_exp
     assert_eq!(told(&world, name), "1");
 }
 
+fn unfinished(world: &World) -> Vec<(String, String)> {
+    let samples = samples(world).into_iter();
+    samples
+        .filter(|(name, _)| name.starts_with("appcode_rotations_unfinished_total"))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_rotation_without_effect_counts_when_another_one_takes_its_place() {
+    let mut world = World::settled().await;
+    let lost = Fault::status_before(500).at(Operation::Reset).once();
+    world.stage.cloud.with(|cloud| cloud.inject(lost));
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_secs(10)).await;
+    // What asked for it is withdrawn before its call could be made again.
+    world.stage.set_trigger("two");
+    world.run_to_rest().await;
+    world.assert_ready();
+    let name = r#"appcode_rotations_unfinished_total{outcome="NoEffect"}"#;
+    assert_eq!(unfinished(&world), [(name.to_owned(), "1".to_owned())]);
+    assert_eq!(rotations(&world).len(), 1);
+}
+
 #[tokio::test]
 async fn a_code_that_cannot_be_saved_shows_until_it_is() {
     let mut world = World::settled().await;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use appcode_operator::controller::Key;
+use appcode_operator::health::Health;
+use appcode_operator::metrics::Format;
 use cloud_simulator::Operation;
 use jiff::SignedDuration;
 use pretty_assertions::assert_eq;
@@ -98,6 +100,21 @@ async fn it_is_dropped_once_the_cloud_lists_it_no_more() {
     world.assert_sound();
     assert_eq!(world.stalled().as_deref(), Some("AmbiguousOutcome"));
     assert_eq!(world.mutations(), 1);
+
+    // The stop is told again for another spec; it is the same rotation.
+    world
+        .stage
+        .edit_rotation(NAME, |object| object["spec"]["historyLimit"] = json!(3));
+    world.run_for(SignedDuration::from_hours(1)).await;
+    let told = world
+        .events()
+        .iter()
+        .filter(|reason| *reason == "AmbiguousOutcome")
+        .count();
+    assert_eq!((told, world.stalled().as_deref()), (2, Some("AmbiguousOutcome")));
+    let text = world.ctx.scrape(Format::Text, &Health::of(&world.ctx));
+    let counted = r#"appcode_rotations_unfinished_total{outcome="AmbiguousOutcome"} 1"#;
+    assert!(text.lines().any(|line| line == counted), "{text}");
 }
 
 #[tokio::test]

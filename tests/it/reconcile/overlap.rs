@@ -1,6 +1,8 @@
 //! `Overlap`: a second code beside the first, and the first one retired later.
 
 use appcode_operator::api::{ConditionType, FINALIZER, Phase, Strategy};
+use appcode_operator::health::Health;
+use appcode_operator::metrics::Format;
 use cloud_simulator::{Cause, Fault, Operation};
 use jiff::SignedDuration;
 use pretty_assertions::assert_eq;
@@ -341,6 +343,9 @@ async fn a_deleted_resource_whose_rotation_is_open_says_so() {
     world.run_for(SignedDuration::from_mins(5)).await;
     assert!(world.stage.api.object(ROTATIONS, NAMESPACE, NAME).is_none());
     assert_eq!(world.events().last().map(String::as_str), Some("Abandoned"));
+    let text = world.ctx.scrape(Format::Text, &Health::of(&world.ctx));
+    let counted = r#"appcode_rotations_unfinished_total{outcome="Abandoned"} 1"#;
+    assert!(text.lines().any(|line| line == counted), "{text}");
 }
 
 #[tokio::test]

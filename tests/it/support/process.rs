@@ -94,9 +94,12 @@ impl Make {
     /// The random numbers of a process follow from its number.
     fn context(&self, stage: &Arc<Stage>, number: ProcessId) -> Arc<Context> {
         let clock = Arc::new(ProcessClock::start(stage.time.clone(), stage.gate.clone(), number));
+        let metrics = Arc::new(Metrics::default());
         let inner: Arc<dyn AppCodes> = match (&self.instead, &stage.cloud) {
             (Some(cloud), _) => Arc::clone(cloud),
-            (None, CloudHandle::Http(_)) => Arc::new(HttpAppCodes::new(&self.http, clock.clone()).unwrap()),
+            (None, CloudHandle::Http(_)) => {
+                Arc::new(HttpAppCodes::new(&self.http, clock.clone(), Arc::clone(&metrics)).unwrap())
+            }
             (None, CloudHandle::Direct(..)) => Arc::new(DirectAppCodes {
                 stage: Arc::clone(stage),
             }),
@@ -107,7 +110,6 @@ impl Make {
             process: number,
         });
         let struck = self.wrap.map_or(Arc::clone(&struck), |wrap| wrap(struck));
-        let metrics = Arc::new(Metrics::default());
         let measured = MeasuredAppCodes::new(struck, clock.clone(), Arc::clone(&metrics));
         let cloud = GuardedAppCodes::new(
             Arc::new(measured),

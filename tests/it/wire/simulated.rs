@@ -32,7 +32,7 @@ async fn world() -> World {
             .name("app_demo")
             .remark("démo"),
     );
-    let client = Arc::new(HttpAppCodes::new(&options(), Arc::new(SystemClock::start())).unwrap());
+    let client = Arc::new(HttpAppCodes::new(&options(), Arc::new(SystemClock::start()), Arc::default()).unwrap());
     World {
         cloud,
         user,
@@ -325,7 +325,7 @@ async fn a_change_that_signing_in_delays_is_not_sent() {
         send_within: Duration::ZERO,
         ..options()
     };
-    let client = HttpAppCodes::new(&options, Arc::new(SystemClock::start())).unwrap();
+    let client = HttpAppCodes::new(&options, Arc::new(SystemClock::start()), Arc::default()).unwrap();
     let target = world.target(world.password());
     let code = AppCode::parse(world.live()).unwrap();
     let error = client.reset_code(&target, &code, &echo()).await.unwrap_err();

@@ -400,7 +400,7 @@ fn an_extra_ca_that_cannot_be_read_is_told_at_once() {
             extra_ca_pem: Some(pem),
             ..HttpOptions::default()
         };
-        let error = HttpAppCodes::new(&options, Arc::new(FixedClock(Instant::now()))).err();
+        let error = HttpAppCodes::new(&options, Arc::new(FixedClock(Instant::now())), Arc::default()).err();
         assert_eq!(error, Some(HttpSetupError::ExtraCa), "{what}");
         let text = format!("{} {:?}", HttpSetupError::ExtraCa, HttpSetupError::ExtraCa);
         assert!(text.contains("extra CA file must hold PEM certificates"), "{text}");

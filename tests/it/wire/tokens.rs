@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use appcode_operator::modelarts::CloudErrorKind;
+use appcode_operator::metrics::{Format, Levels, Metrics};
+use appcode_operator::modelarts::{CloudErrorKind, MeasuredAppCodes};
 use pretty_assertions::assert_eq;
 
 use super::*;
@@ -203,6 +204,43 @@ async fn calls_at_once_share_a_sign_in() {
     let all = tokio::join!(call(), call(), call(), call());
     assert!(all.0.is_ok() && all.1.is_ok() && all.2.is_ok() && all.3.is_ok());
     assert_eq!((iam.seen().len(), server.count("GET")), (1, 4));
+}
+
+#[tokio::test]
+async fn sign_ins_are_counted_beside_the_calls_that_they_are_for() {
+    let iam = Server::start(move |seen| {
+        if String::from_utf8_lossy(&seen.body).contains("anary") {
+            Reply::new(201, &[("X-Subject-Token", "token-1")], b"{}")
+        } else {
+            Reply::error(401, "IAM.0062", "wrong")
+        }
+    });
+    let server = accepting(&["token-1"], 401, "APIG.0307");
+    let (clock, metrics) = (Arc::new(FixedClock(Instant::now())), Arc::new(Metrics::default()));
+    let client = HttpAppCodes::new(&options(), clock.clone(), Arc::clone(&metrics)).unwrap();
+    let client = MeasuredAppCodes::new(Arc::new(client), clock, Arc::clone(&metrics));
+    let wrong = Credentials::Password {
+        domain_name: "account".into(),
+        user_name: "another".into(),
+        password: "wrong".into(),
+    };
+    let wrong = target(&server.origin, &iam.origin, wrong);
+    client.show_app(&wrong).await.unwrap_err();
+    client.admit(&wrong).await.unwrap_err();
+    let good = target(&server.origin, &iam.origin, password());
+    client.show_app(&good).await.unwrap();
+    client.show_app(&good).await.unwrap();
+    client
+        .show_app(&target(&server.origin, &iam.origin, keys()))
+        .await
+        .unwrap_err();
+    let text = metrics.encode(Format::Text, Levels::default());
+    let told = |line: &str| assert!(text.lines().any(|found| found == line), "{line} in {text}");
+    told(r#"appcode_cloud_calls_total{operation="sign_in",outcome="ok"} 1"#);
+    told(r#"appcode_cloud_calls_total{operation="sign_in",outcome="credentials_rejected"} 2"#);
+    told(r#"appcode_cloud_call_duration_seconds_count{operation="sign_in"} 3"#);
+    told(r#"appcode_cloud_calls_total{operation="show",outcome="ok"} 2"#);
+    told(r#"appcode_cloud_call_duration_seconds_count{operation="show"} 4"#);
 }
 
 #[tokio::test]
