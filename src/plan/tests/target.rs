@@ -110,7 +110,7 @@ fn each_lock_of_a_secret_is_told_what_opens_it() {
     assert_eq!(open(Lock::Kind(SecretType::Opaque)), ["kubectl edit acr name"]);
     assert_eq!(
         open(Lock::Going),
-        ["kubectl get secret target", "kubectl edit secret checkout"]
+        ["kubectl get secret target", "kubectl edit secret target"]
     );
 }
 

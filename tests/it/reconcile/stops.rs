@@ -400,11 +400,11 @@ async fn an_unreadable_seed_is_told() {
     let mut world = World::new().await;
     world
         .stage
-        .create_rotation(|spec| spec["appCodeFrom"] = json!({ "secretKeyRef": { "name": "seed", "key": "code" } }));
+        .create_rotation(|spec| spec["appCodeFrom"] = json!({ "secretKeyRef": { "name": "seed", "key": "appCode" } }));
     world.run_for(SignedDuration::from_mins(10)).await;
     assert_stopped(&world, "SeedUnreadable", "Secret seed does not exist");
     let code = world.live().remove(0);
-    world.stage.create_secret("seed", &[("code", &code)]);
+    world.stage.create_secret("seed", &[("appCode", &code)]);
     world.run_for(SignedDuration::from_mins(5)).await;
     world.assert_ready();
 }
