@@ -24,6 +24,9 @@ pub const ROTATE_REQUESTED_AT: &str = "appcode.dev/rotate-requested-at";
 /// Annotation on the resource: a person's answer to an ambiguity, the fingerprint (16 or more hex digits) of a listed code.
 pub const ADOPT_FINGERPRINT: &str = "appcode.dev/adopt-fingerprint";
 
+/// Annotation on the resource: each new value has the operator look at once, and changes nothing else.
+pub const CHECK_REQUESTED_AT: &str = "appcode.dev/check-requested-at";
+
 /// Finalizer on the resource while a code of it is still to be retired.
 pub const FINALIZER: &str = "appcode.dev/retirement";
 

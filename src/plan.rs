@@ -34,7 +34,7 @@ use crate::ids::Fingerprint;
 use crate::intent::Intent;
 use crate::remedy::{Kubectl, commands, prose, tell};
 use crate::schedule::spread;
-use crate::secret::{CREATED, OurSecret, Record, SecretView, Taken, Unfit};
+use crate::secret::{CREATED, Lock, OurSecret, Record, SecretView, Taken, Unfit};
 use crate::workload::RestartTarget;
 
 /// How soon something is looked at again that a change inside the cluster may have mended, unless checks come sooner.
@@ -277,7 +277,7 @@ impl Planner<'_> {
         let name = &self.wanted.target.name;
         match unfit {
             Some(Unfit::Foreign(why)) => return Some(self.foreign(name, why)),
-            Some(Unfit::Kind(why)) => return Some(self.locked(name, why)),
+            Some(Unfit::Kind(kind)) => return Some(self.locked(name, Lock::Kind(*kind))),
             None => {}
         }
         if let Some(taken) = &extras.taken {
@@ -342,11 +342,13 @@ impl Planner<'_> {
             SecretView::Unreadable(why) => {
                 let message = format!(
                     "What Secret {name} says cannot be understood: {why}; nothing is changed, so that no code is lost. Run \
-                     the operator version that wrote it. If there is none, delete the Secret: it is made again."
+                     the operator version that wrote it. Only if no newer operator version exists, keep a copy of the Secret, \
+                     with its intent and code, and delete it: it is made again."
                 );
-                Some(self.stop_here(Reason::UnknownIntentFormat, &message, [kubectl.delete_secret(name)]))
+                let commands = [kubectl.save_secret(name), kubectl.delete_secret(name)];
+                Some(self.stop_here(Reason::UnknownIntentFormat, &message, commands))
             }
-            SecretView::Ours(OurSecret { locked: Some(why), .. }) => Some(self.locked(name, why)),
+            SecretView::Ours(OurSecret { locked: Some(lock), .. }) => Some(self.locked(name, *lock)),
             // What must not be lost is saved all the same.
             SecretView::Absent if is_others && !self.is_unsaved() => {
                 let message = format!(
@@ -383,26 +385,40 @@ impl Planner<'_> {
         self.stop_here(Reason::SecretConflict, &message, commands)
     }
 
-    fn locked(&self, name: &str, why: &str) -> Step {
+    fn locked(&self, name: &str, lock: Lock) -> Step {
         let kubectl = self.kubectl();
-        let (what_to_do, command) = if self.open().is_some() {
-            (
-                "A rotation is open on it that its annotations alone tell of, so have it made anew with the same annotations.",
-                kubectl.unlock_secret(name),
-            )
-        } else if self.wanted.layout.creation == CreationPolicy::Merge {
-            (
+        let is_open = self.open().is_some();
+        let (what_to_do, commands) = match lock {
+            Lock::Going if is_open => (
+                "A rotation is open on it that its annotations alone may tell of, so keep a copy. Then remove the finalizer that \
+                 holds it, unless whoever put it there does.",
+                vec![kubectl.save_secret(name), kubectl.edit_secret(name)],
+            ),
+            Lock::Going => (
+                "Remove the finalizer that holds it, unless whoever put it there does.",
+                vec![kubectl.edit_secret(name)],
+            ),
+            Lock::Kind(_) if is_open => (
+                "A rotation is open on it, so correct spec.target.template.type: name the type that it has.",
+                vec![kubectl.edit()],
+            ),
+            Lock::Immutable if is_open => (
+                "A rotation is open on it that its annotations alone may tell of, so save a copy and have it made anew from \
+                 that, with the same annotations.",
+                kubectl.unlock_secret(name).into(),
+            ),
+            _ if self.wanted.layout.creation == CreationPolicy::Merge => (
                 "Have whoever keeps it make it anew, or name another Secret in spec.target.name.",
-                kubectl.another_target(),
-            )
-        } else {
-            (
+                vec![kubectl.another_target()],
+            ),
+            _ => (
                 "Delete it, and it will be made again with the same code.",
-                kubectl.delete_secret(name),
-            )
+                vec![kubectl.delete_secret(name)],
+            ),
         };
+        let why = lock.why();
         let message = format!("Secret {name} cannot be written: {why}; nothing more is changed. {what_to_do}");
-        self.stop_here(Reason::SecretNotWritable, &message, [command])
+        self.stop_here(Reason::SecretNotWritable, &message, commands)
     }
 
     /// Back-off from status, so that a restart forgets nothing. A new generation or a person's touch starts afresh.

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
-use crate::api::{ADOPT_FINGERPRINT, ROTATE_REQUESTED_AT};
+use crate::api::{ADOPT_FINGERPRINT, CHECK_REQUESTED_AT, ROTATE_REQUESTED_AT};
 use crate::modelarts::one_line;
 
 /// What a command stands behind.
@@ -126,10 +126,10 @@ impl Kubectl<'_> {
         self.acr("annotate", &format!("--overwrite {ADOPT_FINGERPRINT}=FINGERPRINT"))
     }
 
-    /// Has the operator look at once, and changes nothing: no code has such a fingerprint.
+    /// Has the operator look at once, and changes nothing. An answer that a person has given stays.
     pub fn look(&self) -> String {
-        let value = "\"look-$(date +%s)\"";
-        self.acr("annotate", &format!("--overwrite {ADOPT_FINGERPRINT}={value}"))
+        let value = "\"$(date +%s)\"";
+        self.acr("annotate", &format!("--overwrite {CHECK_REQUESTED_AT}={value}"))
     }
 
     /// Takes back what was asked for.
@@ -185,10 +185,9 @@ impl Kubectl<'_> {
         self.secret("create secret generic", secret, KEY_FILES)
     }
 
-    /// Puts other credentials into a Secret; what else stood there goes.
-    pub fn replace_credentials(&self, secret: &str) -> String {
-        let more = format!("{KEY_FILES} --dry-run=client -o yaml | kubectl replace -f -");
-        self.secret("create secret generic", secret, &more)
+    /// Puts other credentials into a Secret that exists; what else stands there stays.
+    pub fn mend_credentials(&self, secret: &str) -> String {
+        self.mend(secret, KEY_FILES)
     }
 
     /// Makes a Secret with a code.
@@ -198,7 +197,13 @@ impl Kubectl<'_> {
 
     /// Puts a code into a Secret that exists; what else stands there stays.
     pub fn mend_seed(&self, secret: &str, key: &str) -> String {
-        let more = format!("{} --dry-run=client -o yaml | kubectl apply -f -", seed_file(key));
+        self.mend(secret, &seed_file(key))
+    }
+
+    /// A merge patch, since `apply` removes what an earlier one has put there, and `replace` all else.
+    fn mend(&self, secret: &str, files: &str) -> String {
+        let patch = self.secret("patch secret", secret, "--type=merge --patch-file=/dev/stdin");
+        let more = format!("{files} --dry-run=client -o yaml | {patch}");
         self.secret("create secret generic", secret, &more)
     }
 
@@ -212,10 +217,23 @@ impl Kubectl<'_> {
         self.secret("delete secret", secret, "")
     }
 
-    /// Makes an immutable Secret anew with all that stands on it.
-    pub fn unlock_secret(&self, secret: &str) -> String {
-        let more = "-o yaml | sed '/^immutable:/d' | kubectl replace --force -f -";
-        self.secret("get secret", secret, more)
+    /// Saves a copy of a Secret with all that stands on it.
+    pub fn save_secret(&self, secret: &str) -> String {
+        self.secret("get secret", secret, "-o yaml > BACKUP_FILE")
+    }
+
+    /// Makes an immutable Secret anew with all that stands on it. It is deleted before it is made, so a file keeps it.
+    pub fn unlock_secret(&self, secret: &str) -> [String; 2] {
+        let save = "-o yaml | sed '/^immutable:/d' > BACKUP_FILE";
+        [
+            self.secret("get secret", secret, save),
+            self.run("replace --force", "-f BACKUP_FILE"),
+        ]
+    }
+
+    /// Corrects a Secret by hand.
+    pub fn edit_secret(&self, secret: &str) -> String {
+        self.secret("edit secret", secret, "")
     }
 
     /// Sets or, where it ends with `-`, removes an annotation of a Secret.
@@ -280,5 +298,7 @@ fn word(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("'{}'", text.replace('\'', r"'\''")))
 }
 
+#[cfg(test)]
+pub(crate) mod page;
 #[cfg(test)]
 mod tests;

@@ -247,7 +247,7 @@ impl SecretView {
             }) => Self::Foreign { why },
             Self::Ours(secret) => Self::Ours(OurSecret {
                 locked: secret.locked.or(match secret.unfit {
-                    Some(Unfit::Kind(why)) => Some(why),
+                    Some(Unfit::Kind(kind)) => Some(Lock::Kind(kind)),
                     _ => None,
                 }),
                 unfit: None,
@@ -281,7 +281,7 @@ pub struct OurSecret {
     /// The code under the target key, as a code of the record's app; none if the key is absent or holds no code.
     pub code: Option<Fingerprint>,
     /// Why it cannot be written, if so.
-    pub locked: Option<&'static str>,
+    pub locked: Option<Lock>,
     /// Why spec, as it is now, may not use it, if so.
     pub unfit: Option<Unfit>,
     /// Whether it does not say yet that it belongs to this resource: it says another one, which is gone or gives way to
@@ -309,8 +309,31 @@ impl OurSecret {
 pub enum Unfit {
     /// The policy leaves it to others: how that is known.
     Foreign(&'static str),
-    /// Its type is not the one that spec asks for.
-    Kind(&'static str),
+    /// Its type is not this one, which spec asks for.
+    Kind(SecretType),
+}
+
+/// Why a Secret cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lock {
+    /// It is immutable.
+    Immutable,
+    /// It is being deleted, and a finalizer of others holds it.
+    Going,
+    /// Its type is not this one, which spec asks for.
+    Kind(SecretType),
+}
+
+impl Lock {
+    /// The same in words, about the Secret as "it".
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::Immutable => "it is immutable",
+            Self::Going => "it is being deleted",
+            Self::Kind(SecretType::Opaque) => "its type is not Opaque",
+            Self::Kind(SecretType::BasicAuth) => "its type is not kubernetes.io/basic-auth",
+        }
+    }
 }
 
 /// Who asks whether a Secret is theirs.
@@ -420,8 +443,11 @@ fn taken_over(secret: &Secret, asker: Asker<'_>) -> SecretView {
     let owners = secret.metadata.owner_references.as_ref();
     let is_controlled = owners.is_some_and(|owners| owners.iter().any(|owner| owner.controller == Some(true)));
     let found = ours(secret, asker, Record::new(asker.app.clone()), true);
-    let kind = found.unfit.map(|(Unfit::Foreign(why) | Unfit::Kind(why))| why);
-    if let Some(why) = found.locked.or(kind) {
+    let unfit = found.unfit.map(|unfit| match unfit {
+        Unfit::Foreign(why) => why,
+        Unfit::Kind(kind) => Lock::Kind(kind).why(),
+    });
+    if let Some(why) = found.locked.map(Lock::why).or(unfit) {
         return SecretView::Foreign { why };
     }
     if asker.creation == Some(CreationPolicy::Adopt) && is_controlled {
@@ -454,18 +480,19 @@ fn ours(secret: &Secret, asker: Asker<'_>, record: Record, is_inherited: bool) -
 }
 
 /// Why a Secret cannot be written, if so.
-fn locked(secret: &Secret) -> Option<&'static str> {
-    if secret.immutable == Some(true) {
-        Some("it is immutable")
-    } else if secret.metadata.deletion_timestamp.is_some() {
-        Some("it is being deleted")
+fn locked(secret: &Secret) -> Option<Lock> {
+    if secret.metadata.deletion_timestamp.is_some() {
+        // Made anew it would only wait for the finalizer.
+        Some(Lock::Going)
+    } else if secret.immutable == Some(true) {
+        Some(Lock::Immutable)
     } else {
         None
     }
 }
 
-/// What its type is not, if it is another one than spec asks for.
-fn other_kind(secret: &Secret, asker: Asker<'_>) -> Option<&'static str> {
+/// The type that spec asks for, if it is of another one.
+fn other_kind(secret: &Secret, asker: Asker<'_>) -> Option<SecretType> {
     let kind = secret.type_.as_deref().unwrap_or(SecretType::Opaque.as_str());
     let is_kind = match asker.creation {
         Some(_) => kind == asker.kind.as_str(),
@@ -474,10 +501,7 @@ fn other_kind(secret: &Secret, asker: Asker<'_>) -> Option<&'static str> {
             .iter()
             .any(|any| kind == any.as_str()),
     };
-    (!is_kind).then_some(match asker.kind {
-        SecretType::Opaque => "its type is not Opaque",
-        SecretType::BasicAuth => "its type is not kubernetes.io/basic-auth",
-    })
+    (!is_kind).then_some(asker.kind)
 }
 
 /// What a new Secret is made with besides the record.

@@ -132,7 +132,7 @@ async fn caller(ctx: &Context, pass: &Pass, validated: &Validated) -> Result<Res
     let text = |text: Option<&String>| text.cloned().unwrap_or_default();
     let meta = &secret.metadata;
     let Some(credentials) = Credentials::from_fields(field) else {
-        let mend = [kubectl.replace_credentials(name)];
+        let mend = [kubectl.mend_credentials(name)];
         return Ok(lacks(Credentials::FIELDS, "Put what is missing into it.", &mend));
     };
     Ok(Ok(Caller {
@@ -211,8 +211,9 @@ fn refused(error: &CloudError, pass: &Pass) -> Result<(Reason, String), (String,
     let rejected = |what: &str| {
         let (to_do, commands) = match named {
             Some(name) => (
-                "Correct that Secret, or name another one in spec.credentialsRef; no restart is needed.",
-                vec![kubectl.replace_credentials(name)],
+                "Correct that Secret, whose other keys stay (remove a securityToken of the keys before), or name another one in \
+                 spec.credentialsRef; no restart is needed.",
+                vec![kubectl.mend_credentials(name)],
             ),
             None => (OWN_CREDENTIALS, kubectl.other_credentials().into()),
         };

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::queue::Key;
 use super::signs::{self, Signs, Why};
-use crate::api::{ADOPT_FINGERPRINT, AppCodeRotation, ConditionType, ROTATE_REQUESTED_AT};
+use crate::api::{ADOPT_FINGERPRINT, AppCodeRotation, CHECK_REQUESTED_AT, ConditionType, ROTATE_REQUESTED_AT};
 use crate::endpoint::Endpoint;
 
 /// A resource as the watch sees it.
@@ -34,6 +34,8 @@ pub struct Notice {
     pub request: Option<String>,
     /// Value of the adopt annotation.
     pub adopt: Option<String>,
+    /// Value of the check annotation.
+    pub check: Option<String>,
     /// Whether it is being deleted.
     pub deleting: bool,
     /// The Secret that spec names.
@@ -61,6 +63,7 @@ impl Default for Notice {
             created: Timestamp::UNIX_EPOCH,
             request: None,
             adopt: None,
+            check: None,
             deleting: false,
             target: String::new(),
             app: Default::default(),
@@ -126,6 +129,8 @@ struct RawAnnotations {
     request: Option<String>,
     #[serde(rename = "appcode.dev/adopt-fingerprint")]
     adopt: Option<String>,
+    #[serde(rename = "appcode.dev/check-requested-at")]
+    check: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -160,7 +165,9 @@ impl RawStatus {
 impl<'de> Deserialize<'de> for Notice {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         debug_assert!(
-            ROTATE_REQUESTED_AT.ends_with("rotate-requested-at") && ADOPT_FINGERPRINT.ends_with("adopt-fingerprint")
+            ROTATE_REQUESTED_AT.ends_with("/rotate-requested-at")
+                && ADOPT_FINGERPRINT.ends_with("/adopt-fingerprint")
+                && CHECK_REQUESTED_AT.ends_with("/check-requested-at")
         );
         let Raw { metadata, spec, status } = Raw::deserialize(deserializer)?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -201,6 +208,7 @@ impl<'de> Deserialize<'de> for Notice {
             created: metadata.creation_timestamp.map_or(Timestamp::UNIX_EPOCH, |time| time.0),
             request: annotations.request,
             adopt: annotations.adopt,
+            check: annotations.check,
             deleting,
             signs: status.signs(deleting || spec.suspend == true),
             target,
@@ -254,7 +262,7 @@ mod tests {
             "apiVersion": "appcode.dev/v1alpha1", "kind": "AppCodeRotation",
             "metadata": { "namespace": "ns", "name": "a", "uid": "u", "generation": 3, "resourceVersion": "9",
                 "creationTimestamp": "2026-01-01T00:00:00Z", "managedFields": [{ "manager": "x", "fieldsV1": {} }],
-                "annotations": { ROTATE_REQUESTED_AT: "1", ADOPT_FINGERPRINT: "2", "other": "3" } },
+                "annotations": { ROTATE_REQUESTED_AT: "1", ADOPT_FINGERPRINT: "2", CHECK_REQUESTED_AT: "3", "other": "4" } },
             "spec": { "region": "cn-north-4", "projectId": "p", "appId": "x", "target": { "name": "secret" },
                 "credentialsRef": { "name": "keys" } },
         });
@@ -266,8 +274,8 @@ mod tests {
             (Some("keys"), false)
         );
         assert_eq!(
-            (notice.request.as_deref(), notice.adopt.as_deref()),
-            (Some("1"), Some("2"))
+            [notice.request, notice.adopt, notice.check].map(Option::unwrap),
+            ["1", "2", "3"]
         );
         assert_eq!(
             notice.app,

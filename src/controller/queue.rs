@@ -229,6 +229,7 @@ impl Queue {
             notice.generation,
             &notice.request,
             &notice.adopt,
+            &notice.check,
             notice.deleting,
         ));
         let target = other_target(notice).map(Box::from);

@@ -17,6 +17,7 @@ use crate::api::{
 };
 use crate::ids::{AppId, AppIdentity, ProjectId, RotationId};
 use crate::intent::{Call, Consumed, Distribution, FORMAT_VERSION, Verdict};
+use crate::remedy::page;
 use crate::schedule::{Cron, Rhythm, Timetable, Window};
 use crate::secret::{Extras, Rendered};
 use crate::status::{Pass, fold, mirror_before_call};
@@ -178,7 +179,7 @@ fn any_secret() -> BoxedStrategy<SecretView> {
     let ours = (
         any_record(),
         weighted(0.8, any_code()),
-        weighted(0.1, Just("it is immutable")),
+        weighted(0.1, prop_oneof![Just(Lock::Immutable), Just(Lock::Going)]),
         weighted(0.1, Just(())),
     );
     prop_oneof![
@@ -714,11 +715,13 @@ proptest! {
     fn every_stop_says_that_nothing_is_changed_and_what_resolves_it(o in any_observed()) {
         // Those two tell it themselves.
         let is_told = o.wanted.is_ok() && !matches!(o.cloud, Cloud::Failed(_));
-        if let (Step::Stop { message, .. }, true) = (plan(&o, now()), is_told) {
+        if let (Step::Stop { reason, message, .. }, true) = (plan(&o, now()), is_told) {
             let (prose, commands) = (prose(&message), commands(&message).collect::<Vec<_>>());
             prop_assert!(prose.contains("nothing is") || prose.contains("nothing more is"), "{}", message);
             prop_assert!((1..=2).contains(&commands.len()), "{}", message);
             prop_assert!(commands.iter().all(|it| it.starts_with("kubectl ")), "{}", message);
+            let strays: Vec<_> = commands.iter().filter(|it| !page::tells(reason.as_str(), it)).collect();
+            prop_assert!(strays.is_empty(), "not under {} on the page: {:#?}", reason.as_str(), strays);
         }
     }
 

@@ -1,8 +1,8 @@
-use std::collections::BTreeMap;
-
 use pretty_assertions::assert_eq;
 
 use super::*;
+use crate::api::Reason;
+use crate::validate::{Problem, Remedy};
 
 /// As the runbook names it.
 const ON_PAGE: Kubectl<'_> = Kubectl {
@@ -10,33 +10,8 @@ const ON_PAGE: Kubectl<'_> = Kubectl {
     name: "NAME",
 };
 
-/// Every line of commands on the page, by the heading above it.
-fn page() -> BTreeMap<String, Vec<String>> {
-    let mut commands: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let (mut heading, mut is_inside) = (String::new(), false);
-    for line in include_str!("../../docs/runbook.md").lines() {
-        if line.starts_with("```") {
-            is_inside = line == "```console";
-        } else if let Some(text) = line.strip_prefix("### ") {
-            text.clone_into(&mut heading);
-        } else if is_inside {
-            let lines = commands.entry(heading.clone()).or_default();
-            match line.strip_prefix("$ ") {
-                Some(command) => lines.push(command.to_owned()),
-                None => lines.last_mut().unwrap().push_str(line.trim_start()),
-            }
-            let last = lines.last_mut().unwrap();
-            if let Some(open) = last.strip_suffix('\\') {
-                *last = open.to_owned();
-            }
-        }
-    }
-    commands
-}
-
 #[test]
 fn every_command_stands_on_the_page_under_the_headings_of_its_messages() {
-    let page = page();
     let k = ON_PAGE;
     let patch = |spec: Value| k.patch(&spec);
     for (headings, commands) in [
@@ -74,9 +49,9 @@ fn every_command_stands_on_the_page_under_the_headings_of_its_messages() {
         (&["Conflict"], vec![k.delete(), k.another_target()]),
         (
             &["CredentialsMissing"],
-            vec![k.make_credentials("CREDENTIALS"), k.replace_credentials("CREDENTIALS")],
+            vec![k.make_credentials("CREDENTIALS"), k.mend_credentials("CREDENTIALS")],
         ),
-        (&["CredentialsRejected"], vec![k.replace_credentials("CREDENTIALS")]),
+        (&["CredentialsRejected"], vec![k.mend_credentials("CREDENTIALS")]),
         (
             &["SecretConflict"],
             vec![
@@ -94,18 +69,28 @@ fn every_command_stands_on_the_page_under_the_headings_of_its_messages() {
             &["SecretNotWritable"],
             vec![
                 k.delete_secret("SECRET"),
-                k.unlock_secret("SECRET"),
+                k.edit_secret("SECRET"),
                 k.another_target(),
                 k.make_secret("SECRET"),
                 patch(json!({"target": {"creationPolicy": "Create"}})),
             ],
         ),
+        (&["SecretNotWritable"], k.unlock_secret("SECRET").into()),
         (
-            &["SecretNotWritable", "FinalizerRefused", "RolloutHeld"],
+            &[
+                "SecretNotWritable",
+                "FinalizerRefused",
+                "RolloutHeld",
+                "SeedUnreadable",
+                "CredentialsMissing",
+            ],
             k.install_again().into(),
         ),
-        (&["UnknownIntentFormat"], vec![k.delete_secret("SECRET")]),
-        (&["InvalidSpec", "TemplateInvalid", "RolloutHeld"], vec![k.edit()]),
+        (&["SecretNotWritable", "RolloutHeld"], vec![k.edit()]),
+        (
+            &["SecretNotWritable", "UnknownIntentFormat"],
+            vec![k.save_secret("SECRET"), k.delete_secret("SECRET")],
+        ),
         (&["TemplateInvalid"], k.another_template().into()),
         (
             &["EndpointNotAllowed", "VerificationFailed"],
@@ -128,10 +113,47 @@ fn every_command_stands_on_the_page_under_the_headings_of_its_messages() {
             .iter()
             .flat_map(|heading| commands.iter().map(move |it| (heading, it)))
         {
-            let lines = &page[*heading];
-            assert!(lines.contains(command), "{command} is not under {heading}: {lines:#?}");
+            assert!(page::tells(heading, command), "{command} is not under {heading}");
         }
     }
+}
+
+#[test]
+fn whatever_is_wrong_with_a_spec_its_commands_stand_under_its_reason() {
+    let kinds = [
+        (Reason::InvalidSpec, Remedy::Edit),
+        (Reason::ScheduleNeverFires, Remedy::Schedule),
+        (Reason::ScheduleNeverFires, Remedy::Windows),
+        (Reason::TemplateInvalid, Remedy::Template),
+        (Reason::EndpointNotAllowed, Remedy::Endpoint),
+        (Reason::EndpointNotAllowed, Remedy::Verification),
+        (Reason::IdentityNotAllowed, Remedy::Credentials),
+    ];
+    let problem = |(reason, remedy)| Problem {
+        reason,
+        message: String::new(),
+        remedy,
+    };
+    for (first, second) in kinds
+        .iter()
+        .flat_map(|one| kinds.iter().map(move |other| (*one, *other)))
+    {
+        let all = Problem::sum_up(&[problem(first), problem(second)]);
+        for command in all.commands(ON_PAGE) {
+            let heading = all.reason.as_str();
+            assert!(page::tells(heading, &command), "{command} is not under {heading}");
+        }
+    }
+}
+
+#[test]
+fn a_command_of_another_heading_is_not_under_this_one() {
+    let k = ON_PAGE;
+    assert!(page::tells("SecretConflict", &k.delete_secret("mine")));
+    assert!(!page::tells("SeedUnreadable", &k.delete()));
+    assert!(!page::tells("InvalidSpec", &k.look()));
+    assert!(!page::tells("InvalidSpec", &(k.edit() + " --all")));
+    assert!(!page::tells("NoSuchHeading", &k.edit()));
 }
 
 #[test]

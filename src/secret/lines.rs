@@ -174,20 +174,23 @@ fn a_secret_is_locked_for_what_forbids_to_write_it() {
     assert_eq!(ours(|secret| secret.immutable = Some(false)).locked, None);
     assert_eq!(
         ours(|secret| secret.immutable = Some(true)).locked,
-        Some("it is immutable")
+        Some(Lock::Immutable)
     );
     let going = ours(|secret| secret.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH)));
-    assert_eq!(going.locked, Some("it is being deleted"));
+    assert_eq!(going.locked, Some(Lock::Going));
     assert_eq!(ours(|secret| secret.type_ = None).locked, None);
     let typed = ours(|secret| secret.type_ = Some("kubernetes.io/tls".into()));
     assert_eq!(
         (typed.locked, typed.unfit),
-        (None, Some(Unfit::Kind("its type is not Opaque")))
+        (None, Some(Unfit::Kind(SecretType::Opaque)))
     );
     let SecretView::Ours(strict) = SecretView::Ours(typed).strict() else {
         panic!("not ours")
     };
-    assert_eq!((strict.locked, strict.unfit), (Some("its type is not Opaque"), None));
+    assert_eq!(
+        (strict.locked, strict.unfit),
+        (Some(Lock::Kind(SecretType::Opaque)), None)
+    );
     // A Secret that spec names no longer may have any type that an earlier spec can have asked for.
     let app = app("app");
     let former = |kind: &str| {

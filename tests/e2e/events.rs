@@ -73,7 +73,7 @@ async fn kubectl_describe_tells_the_story_of_a_resource_and_no_restart_tells_it_
         "one",
         "-n",
         "a",
-        "appcode.dev/adopt-fingerprint=look",
+        "appcode.dev/check-requested-at=once",
     ]);
     stage
         .until("it was looked at again", || {
@@ -90,7 +90,7 @@ async fn kubectl_describe_tells_the_story_of_a_resource_and_no_restart_tells_it_
         "-n",
         "a",
         "--overwrite",
-        "appcode.dev/adopt-fingerprint=again",
+        "appcode.dev/check-requested-at=again",
     ]);
     stage.until_told("one", "CodeListed", 1).await;
     stage.kubectl(&["delete", "secret", "one", "-n", "a"]);

@@ -212,8 +212,9 @@ fn ways() -> Vec<Way> {
         way(Reason::CredentialsMissing, 2, cloud::credentials_of_the_cluster),
         way(Reason::CredentialsMissing, 3, own::completed),
         way(Reason::CredentialsRejected, 0, cloud::credentials_rejected),
-        way(Reason::CredentialsRejected, 1, own::not_used),
-        way(Reason::CredentialsRejected, 2, own::corrected),
+        way(Reason::CredentialsRejected, 1, cloud::token_left),
+        way(Reason::CredentialsRejected, 2, own::not_used),
+        way(Reason::CredentialsRejected, 3, own::corrected),
         way(Reason::NotAuthorized, 0, cloud::not_authorized),
         way(Reason::NotAuthorized, 1, own::of_another_user),
         way(Reason::NotOwner, 0, cloud::not_owner),
@@ -237,9 +238,11 @@ fn ways() -> Vec<Way> {
             1,
             cluster::immutable_secret_of_an_open_rotation,
         ),
-        way(Reason::SecretNotWritable, 2, cluster::immutable_secret_of_others),
-        way(Reason::SecretNotWritable, 3, cluster::absent_secret_created),
-        way(Reason::SecretNotWritable, 4, cluster::absent_secret_made),
+        way(Reason::SecretNotWritable, 2, cluster::another_type_in_an_open_rotation),
+        way(Reason::SecretNotWritable, 3, cluster::secret_held_by_a_finalizer),
+        way(Reason::SecretNotWritable, 4, cluster::immutable_secret_of_others),
+        way(Reason::SecretNotWritable, 5, cluster::absent_secret_created),
+        way(Reason::SecretNotWritable, 6, cluster::absent_secret_made),
         way(Reason::UnknownIntentFormat, 0, cluster::unknown_format),
         way(Reason::InvalidSpec, 0, cluster::invalid_spec),
         way(Reason::ScheduleNeverFires, 0, cluster::no_such_date),
@@ -268,7 +271,7 @@ fn ways() -> Vec<Way> {
 /// Those that concern the whole operator, one after another.
 fn ways_alone() -> Vec<Way> {
     vec![
-        way(Reason::SecretNotWritable, 5, cluster::lost_rights),
+        way(Reason::SecretNotWritable, 7, cluster::lost_rights),
         way(Reason::RolloutHeld, 1, consumer::no_right_to_restart),
         way(Reason::FinalizerRefused, 0, consumer::no_right_to_hold),
     ]

@@ -60,7 +60,7 @@ fn a_secret_that_cannot_be_used_stops_with_its_name_and_the_way_out() {
         ),
         (
             "locked",
-            |o| ours(&mut o.secret).locked = Some("it is immutable"),
+            |o| ours(&mut o.secret).locked = Some(Lock::Immutable),
             &["SecretNotWritable", "Secret target cannot be written: it is immutable"],
         ),
         (
@@ -131,7 +131,7 @@ fn what_is_open_on_the_secret_before_is_finished_there_whatever_the_new_one_is()
         );
     }
     let mut o = moved();
-    ours(&mut o.former).locked = Some("it is immutable");
+    ours(&mut o.former).locked = Some(Lock::Immutable);
     let step = plan(&o, now());
     assert!(message(&step).contains("Secret former cannot be written"), "{step:?}");
     // Nothing is open: the new one counts.
@@ -140,7 +140,7 @@ fn what_is_open_on_the_secret_before_is_finished_there_whatever_the_new_one_is()
         why: "was made by hand",
     };
     ours(&mut o.former).record.intent = None;
-    ours(&mut o.former).locked = Some("it is immutable");
+    ours(&mut o.former).locked = Some(Lock::Immutable);
     let step = plan(&o, now());
     assert!(message(&step).contains("Secret target exists"), "{step:?}");
     // What is open there and waits does not hide that the target cannot be written, once it has nothing more to say.

@@ -117,11 +117,7 @@ fn a_code_is_rescued_for_a_resource_that_goes_or_whose_spec_is_refused() {
             ("not listed", |o| list(o, &[1]), "settle"),
             ("not listed still", |o| unlisted(o, 119), "gone"),
             ("not listed for long", |o| unlisted(o, 120), "drop"),
-            (
-                "locked",
-                |o| ours(&mut o.secret).locked = Some("it is immutable"),
-                "drop",
-            ),
+            ("locked", |o| ours(&mut o.secret).locked = Some(Lock::Immutable), "drop"),
             ("the Secret is gone", |o| o.secret = SecretView::Absent, "drop"),
             ("completed", |o| o.status.rotation_number = Some(1), "drop"),
             (

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::api::TemplateText;
+use crate::api::{SecretType, TemplateText};
 use crate::secret::Rendered;
 
 fn merging(o: &mut Observed) {
@@ -32,7 +32,7 @@ fn a_secret_that_spec_may_not_use_is_left_as_it_is() {
             ),
             (
                 "another type",
-                |o| unfit(o, Unfit::Kind("no")),
+                |o| unfit(o, Unfit::Kind(SecretType::Opaque)),
                 "stop SecretNotWritable",
             ),
             (
@@ -80,10 +80,38 @@ fn a_secret_that_spec_may_not_use_is_left_as_it_is() {
 fn nobody_is_told_to_delete_a_locked_secret_that_others_keep() {
     let told = |change: fn(&mut Observed)| {
         let mut o = with(change);
-        ours(&mut o.secret).locked = Some("it is immutable");
+        ours(&mut o.secret).locked = Some(Lock::Immutable);
         message(&plan(&o, now())).contains("kubectl delete")
     };
     assert!(told(|_| {}) && !told(merging));
+}
+
+#[test]
+fn each_lock_of_a_secret_is_told_what_opens_it() {
+    let told = |o: &Observed| {
+        let step = plan(o, now());
+        assert_eq!(word(&step), "stop SecretNotWritable");
+        let told = commands(message(&step));
+        told.map(|it| it.split(" -n ").next().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let settled = |lock| told(&with(|o| ours(&mut o.secret).locked = Some(lock)));
+    let open = |lock| told(&begun_with(|o| ours(&mut o.secret).locked = Some(lock)));
+    assert_eq!(settled(Lock::Immutable), ["kubectl delete secret target"]);
+    assert_eq!(
+        settled(Lock::Kind(SecretType::Opaque)),
+        ["kubectl delete secret target"]
+    );
+    assert_eq!(settled(Lock::Going), ["kubectl edit secret target"]);
+    assert_eq!(
+        open(Lock::Immutable),
+        ["kubectl get secret target", "kubectl replace --force"]
+    );
+    assert_eq!(open(Lock::Kind(SecretType::Opaque)), ["kubectl edit acr name"]);
+    assert_eq!(
+        open(Lock::Going),
+        ["kubectl get secret target", "kubectl edit secret target"]
+    );
 }
 
 /// The Secret has a further key by this template, as it was written.

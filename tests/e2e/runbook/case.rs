@@ -139,6 +139,27 @@ impl Case {
             .await;
     }
 
+    /// Makes a Secret by `kubectl apply`, which afterwards takes for its own whatever it has put there, with a key and a label
+    /// beside `texts` that nobody mends.
+    pub async fn apply_secret(&mut self, namespace: &str, name: &str, mut texts: Value) {
+        texts["other"] = json!("kept");
+        let meta = json!({"name": name, "namespace": namespace, "labels": {"other": "kept"}});
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": "example.com/any", "stringData": texts});
+        self.file("MANIFEST_FILE", &secret.to_string());
+        self.shell("kubectl apply -f MANIFEST_FILE").await;
+    }
+
+    /// What `apply_secret` made is as it was, but for the keys that were mended: these are there, too.
+    pub async fn assert_kept(&self, namespace: &str, name: &str, mended: &[&str]) {
+        let secrets: Api<Secret> = Api::namespaced(self.client(), namespace);
+        let secret = secrets.get(name).await.unwrap();
+        let data = secret.data.unwrap();
+        assert_eq!(data["other"].0, b"kept");
+        assert!(mended.iter().all(|key| data.contains_key(*key)), "{:?}", data.keys());
+        assert_eq!(secret.type_.as_deref(), Some("example.com/any"));
+        assert_eq!(secret.metadata.labels.unwrap()["other"], "kept");
+    }
+
     pub async fn create<K>(&self, object: Value)
     where
         K: Resource<Scope = NamespaceResourceScope> + Serialize + DeserializeOwned + Clone + Debug,

@@ -32,7 +32,8 @@ pub async fn credentials_missing(mut case: Case) {
 pub async fn credentials_incomplete(mut case: Case) {
     let app = case.app(1);
     case.open().await;
-    case.secret("half", json!({"accessKey": owner(&case).ak})).await;
+    let (namespace, half) = (case.namespace().to_owned(), json!({"accessKey": owner(&case).ak}));
+    case.apply_secret(&namespace, "half", half).await;
     case.rotation(NAME, &app.app_id, json!({"credentialsRef": {"name": "half"}}))
         .await;
     case.word("CREDENTIALS", "half");
@@ -45,6 +46,7 @@ pub async fn credentials_incomplete(mut case: Case) {
     case.files_of(&owner(&case));
     case.follow().await;
     case.ends(NAME, NAME, &app.app_id, 0).await;
+    case.assert_kept(&namespace, "half", &["accessKey", "secretKey"]).await;
 }
 
 pub async fn credentials_of_the_cluster(mut case: Case) {
@@ -70,7 +72,8 @@ pub async fn credentials_rejected(mut case: Case) {
     let app = case.app(1);
     case.open().await;
     let wrong = json!({"accessKey": "no-such-key", "secretKey": "no-such-secret"});
-    case.secret("wrong", wrong).await;
+    let namespace = case.namespace().to_owned();
+    case.apply_secret(&namespace, "wrong", wrong).await;
     case.rotation(NAME, &app.app_id, json!({"credentialsRef": {"name": "wrong"}}))
         .await;
     case.word("CREDENTIALS", "wrong");
@@ -78,6 +81,24 @@ pub async fn credentials_rejected(mut case: Case) {
         .await;
     case.assert_unchanged(&app);
     case.files_of(&owner(&case));
+    case.follow().await;
+    case.ends(NAME, NAME, &app.app_id, 0).await;
+    case.assert_kept(&namespace, "wrong", &["accessKey", "secretKey"]).await;
+}
+
+/// The keys are right, and the token of others is still beside them.
+pub async fn token_left(mut case: Case) {
+    let app = case.app(1);
+    case.open().await;
+    let owner = owner(&case);
+    let mixed = json!({"accessKey": owner.ak, "secretKey": owner.sk, "securityToken": "of-other-keys"});
+    case.secret("mixed", mixed).await;
+    case.rotation(NAME, &app.app_id, json!({"credentialsRef": {"name": "mixed"}}))
+        .await;
+    case.word("CREDENTIALS", "mixed");
+    case.stops(&["credentials in Secret mixed"], "remove a securityToken")
+        .await;
+    case.assert_unchanged(&app);
     case.follow().await;
     case.ends(NAME, NAME, &app.app_id, 0).await;
 }

@@ -5,7 +5,7 @@ use cloud_simulator::{App, Fault, LostAnswer, Operation};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::case::{Case, NAME};
@@ -183,7 +183,7 @@ pub async fn immutable_secret(case: Case) {
 }
 
 /// The answer to a reset is lost, and the Secret that tells of it cannot be written any more.
-pub async fn immutable_secret_of_an_open_rotation(case: Case) {
+pub async fn immutable_secret_of_an_open_rotation(mut case: Case) {
     let app = case.app(1);
     let id = &app.app_id;
     case.start_ready(&app, json!({})).await;
@@ -196,10 +196,58 @@ pub async fn immutable_secret_of_an_open_rotation(case: Case) {
     case.stops(&["Secret one", "immutable"], "A rotation is open on it")
         .await;
     assert_eq!(case.cloud().release(late), 1);
+    case.file("BACKUP_FILE", "");
     case.follow().await;
     case.ends(NAME, NAME, id, 1).await;
     let secret = case.api::<Secret>().get(NAME).await.unwrap();
     assert_eq!(secret.immutable, None);
+}
+
+/// The answer to a reset that did nothing is lost, and spec comes to ask for another type before it is repeated.
+pub async fn another_type_in_an_open_rotation(mut case: Case) {
+    let app = case.app(1);
+    let id = &app.app_id;
+    case.start_ready(&app, json!({})).await;
+    case.cloud()
+        .inject(Fault::cut_before().at(Operation::Reset).app(id).once());
+    case.request_rotation("now").await;
+    case.until("the reset is sent", async || case.status(NAME).rotation.is_some())
+        .await;
+    let template = json!({"type": "kubernetes.io/basic-auth", "data": {"username": "any"}});
+    case.patch::<AppCodeRotation>(NAME, json!({"spec": {"target": {"template": template}}}))
+        .await;
+    case.stops(&["Secret one", "its type is not"], "name the type that it has")
+        .await;
+    case.edits("s/type: kubernetes.io.basic-auth/type: Opaque/");
+    case.follow().await;
+    case.until("the rotation", async || case.suite().stage.resets(id) > 0)
+        .await;
+    case.ready(NAME, NAME, id).await;
+}
+
+/// Somebody has deleted the Secret, and a finalizer of theirs holds it.
+pub async fn secret_held_by_a_finalizer(mut case: Case) {
+    let app = case.app(1);
+    case.start_ready(&app, json!({})).await;
+    case.patch::<Secret>(NAME, json!({"metadata": {"finalizers": ["example.com/hold"]}}))
+        .await;
+    case.api::<Secret>()
+        .delete(NAME, &DeleteParams::default())
+        .await
+        .unwrap();
+    case.stops(&["Secret one", "being deleted"], "Remove the finalizer")
+        .await;
+    case.assert_unchanged(&app);
+    case.file("BACKUP_FILE", "");
+    case.edits("/finalizers:/,+1d");
+    case.follow().await;
+    case.until("it is made again", async || {
+        let secret = case.api::<Secret>().get_opt(NAME).await.unwrap();
+        secret.is_some_and(|secret| secret.metadata.deletion_timestamp.is_none())
+    })
+    .await;
+    case.ends(NAME, NAME, &app.app_id, 0).await;
+    assert_eq!(case.code(NAME).await.as_ref(), app.codes.first());
 }
 
 pub async fn immutable_secret_of_others(case: Case) {
@@ -217,14 +265,21 @@ pub async fn immutable_secret_of_others(case: Case) {
     case.ends(NAME, "new", &app.app_id, 0).await;
 }
 
-pub async fn unknown_format(case: Case) {
+pub async fn unknown_format(mut case: Case) {
     let app = case.app(1);
     case.start_ready(&app, json!({})).await;
     let intent = json!({"metadata": {"annotations": {"appcode.dev/intent": r#"{"formatVersion":99}"#}}});
     case.patch::<Secret>(NAME, intent).await;
-    case.stops(&["Secret one"], "kubectl delete secret one -n ").await;
+    case.stops(
+        &["Secret one", "no newer operator version"],
+        "kubectl delete secret one -n ",
+    )
+    .await;
     case.assert_unchanged(&app);
+    case.file("BACKUP_FILE", "");
     case.follow().await;
+    let copy = std::fs::read_to_string(case.value("BACKUP_FILE")).unwrap();
+    assert!(copy.contains("formatVersion") && copy.contains("appCode:"), "{copy}");
     case.ends(NAME, NAME, &app.app_id, 0).await;
 }
 

@@ -9,7 +9,7 @@ use appcode_operator::api::{AppCodeRotation, Reason};
 use cloud_simulator::{App, User};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
-use kube::api::{DeleteParams, PostParams};
+use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
 use super::case::{Case, NAME};
@@ -17,8 +17,8 @@ use super::case::{Case, NAME};
 /// The cases that use them.
 pub const CASES: [(Reason, usize); 4] = [
     (Reason::CredentialsMissing, 3),
-    (Reason::CredentialsRejected, 1),
     (Reason::CredentialsRejected, 2),
+    (Reason::CredentialsRejected, 3),
     (Reason::NotAuthorized, 1),
 ];
 
@@ -69,19 +69,13 @@ impl Own {
 
 /// A Secret with the operator's own credentials is made with `texts`, a resource stops for it, the page is followed, and the
 /// Secret is brought to the operator if that has corrected it.
-async fn play(mut case: Case, texts: Option<Value>, concerned: &str, is_corrected: bool) {
+async fn play(mut case: Case, texts: Value, concerned: &str, is_corrected: bool) {
     let suite = case.shared_suite();
     let mut own = suite.own.lock().await;
     let secrets: Api<Secret> = Api::namespaced(case.client(), BESIDE_OPERATOR);
     let name = format!("own-{}", case.namespace());
-    match texts {
-        Some(texts) => {
-            let secret = serde_json::from_value(json!({"metadata": {"name": name}, "stringData": texts})).unwrap();
-            secrets.create(&PostParams::default(), &secret).await.unwrap();
-            own.mount_secret(&secrets, &name).await;
-        }
-        None => own.mount(&BTreeMap::new()),
-    }
+    case.apply_secret(BESIDE_OPERATOR, &name, texts).await;
+    own.mount_secret(&secrets, &name).await;
     let app = &suite.own_apps[case.namespace()];
     case.open().await;
     case.rotation(NAME, &app.app_id, json!({"credentialsRef": null})).await;
@@ -99,6 +93,7 @@ async fn play(mut case: Case, texts: Option<Value>, concerned: &str, is_correcte
         None
     };
     case.ends(NAME, NAME, &app.app_id, 0).await;
+    case.assert_kept(BESIDE_OPERATOR, &name, &["accessKey"]).await;
     // What the next one does to the credentials is no matter of this one.
     let resources = case.api::<AppCodeRotation>();
     resources.delete(NAME, &DeleteParams::default()).await.unwrap();
@@ -113,18 +108,24 @@ fn wrong() -> Value {
 }
 
 pub async fn completed(case: Case) {
-    play(case, None, "administrator has to correct", true).await;
+    play(
+        case,
+        json!({"accessKey": "alone"}),
+        "administrator has to correct",
+        true,
+    )
+    .await;
 }
 
 pub async fn not_used(case: Case) {
-    play(case, Some(wrong()), "administrator has to correct", false).await;
+    play(case, wrong(), "administrator has to correct", false).await;
 }
 
 pub async fn corrected(case: Case) {
-    play(case, Some(wrong()), "administrator has to correct", true).await;
+    play(case, wrong(), "administrator has to correct", true).await;
 }
 
 pub async fn of_another_user(case: Case) {
     let strangers = keys(&case.suite().stranger);
-    play(case, Some(strangers), "may not act", true).await;
+    play(case, strangers, "may not act", true).await;
 }

@@ -1,8 +1,9 @@
 //! What stops a resource until a person acts, and how little is done meanwhile.
 
-use appcode_operator::api::{ADOPT_FINGERPRINT, ConditionType, Phase};
+use appcode_operator::api::{ADOPT_FINGERPRINT, CHECK_REQUESTED_AT, ConditionType, Phase};
 use appcode_operator::identity::{Allowance, Identity};
 use appcode_operator::ids::AppId;
+use appcode_operator::remedy;
 use cloud_simulator::{AppType, Fault, NewApp, Operation, Reply};
 use jiff::SignedDuration;
 use pretty_assertions::assert_eq;
@@ -19,10 +20,57 @@ fn assert_stopped(world: &World, reason: &str, words: &str) {
     let (status, told, message) = world.condition(ConditionType::Stalled);
     assert_eq!((status.as_str(), told.as_str()), ("True", reason), "{message}");
     assert!(message.contains(words), "{message}");
+    for command in remedy::commands(&message) {
+        assert!(
+            page::tells(reason, command),
+            "{command} is not under {reason} on the page"
+        );
+    }
     assert_eq!(world.mutations(), 0);
     assert_eq!(world.condition(ConditionType::Ready).0, "False");
     assert_eq!(world.status().phase, Some(Phase::Stalled));
     assert_eq!(world.events().last().map(String::as_str), Some(reason));
+}
+
+/// The commands of the page, as the crate's own tests read it.
+#[path = "../../../src/remedy/page.rs"]
+mod page;
+
+fn is_read_of(call: &Call, secret: &str) -> bool {
+    matches!(call, Call::Api { verb: Verb::Get, resource: SECRETS, name } if name == secret)
+}
+
+#[tokio::test]
+async fn a_secret_beside_the_target_that_may_not_be_read_is_told_with_what_the_page_says() {
+    let is_read: [(_, _, fn(&Call) -> bool); 2] = [
+        ("SeedUnreadable", "seed", |call| is_read_of(call, "seed")),
+        ("CredentialsMissing", CREDENTIALS, |call| is_read_of(call, CREDENTIALS)),
+    ];
+    for (reason, secret, is_its) in is_read {
+        let mut world = World::new().await;
+        let strike = Strike::Api(Moment::Before, ApiFault::Status(403));
+        world.stage.script.begin_lasting(strike, 0, is_its);
+        world.stage.create_rotation(|spec| {
+            if secret == "seed" {
+                spec["appCodeFrom"] = json!({ "secretKeyRef": { "name": "seed", "key": "appCode" } });
+            }
+        });
+        world.run_to_rest().await;
+        assert_stopped(&world, reason, "may not read");
+        let (_, _, message) = world.condition(ConditionType::Stalled);
+        assert!(message.contains("kubectl apply -k OVERLAY"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_requested_check_asks_the_cloud_and_changes_nothing() {
+    let mut world = World::settled().await;
+    let calls = world.ledger().requests.len();
+    world.stage.annotate(NAME, CHECK_REQUESTED_AT, "1");
+    world.run_for(SignedDuration::from_secs(30)).await;
+    world.assert_ready();
+    assert!(world.ledger().requests.len() > calls, "it did not look");
+    assert_eq!(world.mutations(), 0);
 }
 
 #[tokio::test]
@@ -352,11 +400,11 @@ async fn an_unreadable_seed_is_told() {
     let mut world = World::new().await;
     world
         .stage
-        .create_rotation(|spec| spec["appCodeFrom"] = json!({ "secretKeyRef": { "name": "seed", "key": "code" } }));
+        .create_rotation(|spec| spec["appCodeFrom"] = json!({ "secretKeyRef": { "name": "seed", "key": "appCode" } }));
     world.run_for(SignedDuration::from_mins(10)).await;
     assert_stopped(&world, "SeedUnreadable", "Secret seed does not exist");
     let code = world.live().remove(0);
-    world.stage.create_secret("seed", &[("code", &code)]);
+    world.stage.create_secret("seed", &[("appCode", &code)]);
     world.run_for(SignedDuration::from_mins(5)).await;
     world.assert_ready();
 }
