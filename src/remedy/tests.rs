@@ -105,7 +105,16 @@ fn every_command_stands_on_the_page_under_the_headings_of_its_messages() {
             k.install_again().into(),
         ),
         (&["UnknownIntentFormat"], vec![k.delete_secret("SECRET")]),
-        (&["InvalidSpec", "TemplateInvalid", "RolloutHeld"], vec![k.edit()]),
+        (
+            &[
+                "InvalidSpec",
+                "ScheduleNeverFires",
+                "TemplateInvalid",
+                "BudgetExhausted",
+                "RolloutHeld",
+            ],
+            vec![k.edit()],
+        ),
         (&["TemplateInvalid"], k.another_template().into()),
         (
             &["EndpointNotAllowed", "VerificationFailed"],
@@ -116,7 +125,7 @@ fn every_command_stands_on_the_page_under_the_headings_of_its_messages() {
             &["RolloutHeld"],
             vec![
                 k.rollout("resume", "deployment/WORKLOAD"),
-                k.rollout("undo", "deployment/WORKLOAD"),
+                k.rollout("restart", "deployment/WORKLOAD"),
                 k.describe("deployment/WORKLOAD"),
                 k.edit_workload("deployment/WORKLOAD"),
                 k.lower_partition("statefulset/WORKLOAD"),
