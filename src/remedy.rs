@@ -19,6 +19,9 @@ const MOST: usize = 2;
 /// Least prose, in bytes, that is left of a message that is cut; else its commands go.
 const LEAST_PROSE: usize = 200;
 
+/// What a Secret loses without `spec.target.template`.
+pub const NO_TEMPLATE: &str = "template: null also takes the labels, annotations and type that it sets";
+
 /// The options that read new credentials from files, since others could read a command line.
 const KEY_FILES: &str = "--from-file=accessKey=ACCESS_FILE --from-file=secretKey=KEY_FILE";
 

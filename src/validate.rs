@@ -25,7 +25,7 @@ use crate::endpoint::{Endpoint, EndpointError, EndpointRules};
 use crate::identity::Allowance;
 use crate::ids::{AppId, AppIdentity, BadId, ProjectId, WorkspaceId};
 use crate::modelarts::AppCode;
-use crate::remedy::Kubectl;
+use crate::remedy::{Kubectl, NO_TEMPLATE};
 use crate::schedule::Timetable;
 use crate::template::Layout;
 use crate::verification::{Verification, VerificationHosts};
@@ -153,7 +153,7 @@ pub enum Remedy {
     Credentials,
     /// Another cron for the schedule, or an interval.
     Schedule,
-    /// No windows.
+    /// Other windows, or none.
     Windows,
     /// Another template, or none.
     Template,
@@ -172,9 +172,23 @@ impl Remedy {
                 let schedules = [json!({"cron": "CRON"}), interval];
                 schedules.map(|it| kubectl.patch(&json!({ "schedule": it }))).into()
             }
-            Self::Windows => vec![kubectl.patch(&json!({"schedule": {"windows": null}}))],
+            Self::Windows => vec![kubectl.edit(), kubectl.patch(&json!({"schedule": {"windows": null}}))],
             Self::Template => kubectl.another_template().into(),
             Self::Verification => kubectl.another_verification().into(),
+        }
+    }
+
+    /// What one of the commands does besides ending the stop.
+    fn caution(self) -> Option<&'static str> {
+        match self {
+            Self::Edit | Self::Endpoint | Self::Credentials | Self::Schedule => None,
+            Self::Windows => Some(
+                "windows: null drops the windows that are right too, and a rotation that is overdue then starts at once",
+            ),
+            Self::Template => Some(NO_TEMPLATE),
+            Self::Verification => {
+                Some("with verification: null old codes are retired without the new ones being tried")
+            }
         }
     }
 }
@@ -185,14 +199,16 @@ impl Problem {
         let by_admin = [Reason::EndpointNotAllowed, Reason::IdentityNotAllowed];
         let is_spec = |problem: &Self| !by_admin.contains(&problem.reason);
         let reason = problems.iter().find(|problem| is_spec(problem)).or(problems.first());
-        let messages: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
+        let remedy = match problems {
+            [first, others @ ..] if others.iter().all(|other| other.remedy == first.remedy) => first.remedy,
+            _ => Remedy::Edit,
+        };
+        let messages = problems.iter().map(|problem| problem.message.as_str());
+        let messages: Vec<&str> = messages.chain(remedy.caution()).collect();
         Self {
             reason: reason.map_or(Reason::InvalidSpec, |problem| problem.reason),
             message: messages.join("; "),
-            remedy: match problems {
-                [first, others @ ..] if others.iter().all(|other| other.remedy == first.remedy) => first.remedy,
-                _ => Remedy::Edit,
-            },
+            remedy,
         }
     }
 

@@ -242,7 +242,7 @@ impl Observed {
         };
         let told = trial.outcome.told();
         let what_then = if intent.retires().is_some() {
-            " The code before works until it passes."
+            " The code before works until it passes; with spec.verification: null it is retired though the new one never passed."
         } else {
             ""
         };

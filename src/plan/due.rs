@@ -28,6 +28,25 @@ pub(super) fn told(codes: &[Fingerprint]) -> String {
     choices.chain(more).collect::<Vec<_>>().join(", ")
 }
 
+/// What a person whose budget is used up looks for.
+fn what_to_take_back(trigger: Trigger) -> &'static str {
+    match trigger {
+        Trigger::Spec | Trigger::Request => {
+            "Find out what changes spec.rotationTrigger or the annotation so often, and take it back."
+        }
+        Trigger::Target => {
+            "Find out what changes the app or the seed that spec names so often, and have it name the one before again."
+        }
+        Trigger::Initial => {
+            "Find out what has this resource begin anew so often; with spec.initialRotation: WhenDue it begins without a \
+             rotation."
+        }
+        Trigger::Schedule => {
+            "Find out what else asked for rotations and take that back, or have spec.schedule ask less often."
+        }
+    }
+}
+
 impl Planner<'_> {
     /// No code of this app is current yet: first sight, or another app.
     pub(super) fn is_start(&self) -> bool {
@@ -260,7 +279,7 @@ impl Planner<'_> {
     }
 
     /// The budget stops what would go on for ever, such as a loop of somebody's automation that succeeds each time.
-    fn exhausted_budget(&self) -> Option<Step> {
+    fn exhausted_budget(&self, trigger: Trigger) -> Option<Step> {
         let budget = self.o.limits.daily_budget;
         let recent = self.recent();
         let first = recent.len().checked_sub(budget).and_then(|at| recent.get(at))?;
@@ -268,16 +287,16 @@ impl Planner<'_> {
         let message = format!(
             "{budget} rotations were started within 24 hours, the most that the operator allows for one resource \
              (--daily-budget), so what is asked for now waits and nothing is changed. The next one may start at \
-             {opens:.0}. Find out what changes spec.rotationTrigger, the annotation or the seed so often, and take it back."
+             {opens:.0}. {}",
+            what_to_take_back(trigger)
         );
         // The Secret is looked after meanwhile.
         let after = opens.duration_since(self.now).min(self.o.limits.check_period);
-        Some(stop(
-            Reason::BudgetExhausted,
-            &message,
-            self.kubectl().take_back(),
-            after,
-        ))
+        let commands = match trigger {
+            Trigger::Spec | Trigger::Request => self.kubectl().take_back().to_vec(),
+            Trigger::Initial | Trigger::Target | Trigger::Schedule => vec![self.kubectl().edit()],
+        };
+        Some(stop(Reason::BudgetExhausted, &message, commands, after))
     }
 
     pub(super) fn due_rotation(&self) -> Option<Step> {
@@ -313,7 +332,7 @@ impl Planner<'_> {
         if let Some(step) = is_beside.then(|| self.no_place_beside(app)).flatten() {
             return Some(step);
         }
-        if let Some(step) = self.exhausted_budget() {
+        if let Some(step) = self.exhausted_budget(trigger) {
             return Some(step);
         }
         if is_beside && !self.o.resource.has_finalizer {

@@ -289,7 +289,7 @@ impl Planner<'_> {
             let message = format!(
                 "App {} holds {CAPACITY} codes, the most it can, so there is no place for a second code beside the current one \
                  and nothing is changed. Delete a code that nobody uses in the cloud's console and have the operator look, or \
-                 set spec.strategy to Reset.",
+                 set spec.strategy to Reset, which kills the old code at once: whoever still uses it fails.",
                 self.wanted.app.app_id
             );
             let kubectl = self.kubectl();

@@ -90,9 +90,8 @@ impl Planner<'_> {
     /// Deletes the code before, once consumers have the new one and the grace period is over.
     pub(super) fn retirement(&self) -> Option<Step> {
         let intent = self.unfinished().filter(|_| !self.wanted.suspend)?;
-        let base = intent.retires()?;
-        if self.is_wanted_back(base) {
-            return Some(self.note(intent.retired(true)));
+        if let Some(step) = self.given_back(intent) {
+            return Some(step);
         }
         let Some(at) = self.retires_at() else {
             return self.mended(intent);
@@ -113,9 +112,11 @@ impl Planner<'_> {
         self.retire(intent)
     }
 
-    /// Spec names the code as its new seed, so somebody wants it to go on working.
-    fn is_wanted_back(&self, base: Fingerprint) -> bool {
-        self.wanted.seed.fingerprint() == Some(base) && !self.story.is_seed(base)
+    /// Spec names the code before as its new seed, so somebody wants it to go on working, and it is left.
+    fn given_back(&self, intent: &Intent) -> Option<Step> {
+        let base = intent.retires()?;
+        let is_wanted = self.wanted.seed.fingerprint() == Some(base) && !self.story.is_seed(base);
+        is_wanted.then(|| self.note(intent.retired(true)))
     }
 
     /// A record that does not say since when consumers have the code, or names a time that is still to come, as after a
@@ -135,6 +136,10 @@ impl Planner<'_> {
     }
 
     fn retire(&self, intent: &Intent) -> Option<Step> {
+        // A deleted resource comes here without anybody having looked before.
+        if let Some(step) = self.given_back(intent) {
+            return Some(step);
+        }
         let app = self.o.reading()?;
         let base = intent.retires()?;
         if self.o.memory.is_marked(intent) {

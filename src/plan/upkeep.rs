@@ -6,10 +6,14 @@ use super::{AppReading, Book, Planner, Shares, Sibling, Standing, Step, WriteRea
 use crate::api::Reason;
 use crate::ids::Fingerprint;
 use crate::intent::{CAPACITY, Intent};
+use crate::remedy::NO_TEMPLATE;
 use crate::secret::{OurSecret, Record, SecretView};
 
 /// How long an older resource that was not looked at yet is waited for.
 const NEWBORN: SignedDuration = SignedDuration::from_secs(60);
+
+/// What the deletion of a resource may take along.
+const GOES_TOO: &str = "its Secret goes too where its spec.target.deletionPolicy is Delete";
 
 impl Planner<'_> {
     /// Takes a seed over, repairs, moves to another Secret; or says that the current code is not listed.
@@ -89,7 +93,7 @@ impl Planner<'_> {
     fn faulty(&self, fault: &str) -> Step {
         let message = format!(
             "{fault}, with the values that it has by now. Secret {} holds the code under key {}, its other keys are as they \
-             were, and nothing more is changed. Correct the template, or do without.",
+             were, and nothing more is changed. Correct the template, or do without ({NO_TEMPLATE}).",
             self.wanted.target.name, self.wanted.target.key
         );
         self.stop_there(Reason::TemplateInvalid, &message, self.kubectl().another_template())
@@ -104,7 +108,8 @@ impl Planner<'_> {
         let name = self.app()?.name.as_deref().unwrap_or_default();
         let fault = layout.trial(&self.wanted.app, name).err()?;
         let message = format!(
-            "{fault}, with the values that it has by now, so nothing is changed. Correct the template, or do without."
+            "{fault}, with the values that it has by now, so nothing is changed. Correct the template, or do without \
+             ({NO_TEMPLATE})."
         );
         Some(self.stop_there(Reason::TemplateInvalid, &message, self.kubectl().another_template()))
     }
@@ -178,22 +183,22 @@ impl Planner<'_> {
             base.and_then(|base| Some((self.rival_for_code(base)?, base)))
         {
             let message = format!(
-                "Code {} of app {app} is already rotated by {who}, so nothing is changed. Delete one of the two, or name another \
-                 code of the app in spec.appCodeFrom.",
+                "Code {} of app {app} is already rotated by {who}, so nothing is changed. Delete one of the two ({GOES_TOO}), or \
+                 name another code of the app in spec.appCodeFrom.",
                 base.short()
             );
             (message, None)
         } else if let Some(who) = self.rival_for_secret() {
             let message = format!(
                 "Secret {} is also the target of {who}, so nothing is changed. Name another Secret in spec.target.name, \
-                 or delete one of the two resources.",
+                 or delete one of the two resources ({GOES_TOO}).",
                 self.wanted.target.name
             );
             (message, Some(kubectl.another_target()))
         } else if self.o.is_crowded {
             let message = format!(
                 "Dozens of older resources rotate codes of app {app}, which holds {CAPACITY} at most, so nothing is \
-                 changed. Delete those that are not needed."
+                 changed. Delete those that are not needed ({GOES_TOO})."
             );
             (message, None)
         } else {

@@ -86,10 +86,20 @@ fn every_command_stands_on_the_page_under_the_headings_of_its_messages() {
             ],
             k.install_again().into(),
         ),
-        (&["SecretNotWritable", "RolloutHeld"], vec![k.edit()]),
         (
             &["SecretNotWritable", "UnknownIntentFormat"],
             vec![k.save_secret("SECRET"), k.delete_secret("SECRET")],
+        ),
+        (
+            &[
+                "SecretNotWritable",
+                "InvalidSpec",
+                "ScheduleNeverFires",
+                "TemplateInvalid",
+                "BudgetExhausted",
+                "RolloutHeld",
+            ],
+            vec![k.edit()],
         ),
         (&["TemplateInvalid"], k.another_template().into()),
         (
@@ -101,7 +111,7 @@ fn every_command_stands_on_the_page_under_the_headings_of_its_messages() {
             &["RolloutHeld"],
             vec![
                 k.rollout("resume", "deployment/WORKLOAD"),
-                k.rollout("undo", "deployment/WORKLOAD"),
+                k.rollout("restart", "deployment/WORKLOAD"),
                 k.describe("deployment/WORKLOAD"),
                 k.edit_workload("deployment/WORKLOAD"),
                 k.lower_partition("statefulset/WORKLOAD"),

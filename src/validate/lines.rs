@@ -7,7 +7,7 @@
     reason = "a table is as long as its cases, and what makes and what tells one stands beside it"
 )]
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::tests::{problems, resource, rules};
 use super::*;
@@ -103,6 +103,35 @@ fn the_history_is_1_to_50_long() {
             is_good.then(|| usize::try_from(limit).unwrap())
         );
     }
+}
+
+#[test]
+fn what_a_command_does_besides_is_told_with_it() {
+    let kubectl = Kubectl {
+        namespace: "shop",
+        name: "checkout",
+    };
+    let told = |spec: Value| {
+        let problem = Problem::sum_up(&validate(&resource(&spec), &rules()).unwrap_err());
+        (problem.message.clone(), problem.commands(kubectl))
+    };
+    let never = json!({"cron": "0 0 31 2 *", "duration": "1h"});
+    let (message, commands) = told(json!({"schedule": {"interval": "24h", "windows": [never]}}));
+    assert!(message.contains("drops the windows that are right too"), "{message}");
+    assert_eq!(commands.first(), Some(&kubectl.edit()));
+    assert!(
+        commands.iter().any(|it| it.contains(r#""windows":null"#)),
+        "{commands:?}"
+    );
+    let (message, commands) = told(json!({"target": {"template": {"data": {"a": "{{ nothing }}"}}}}));
+    assert!(message.contains("the labels, annotations and type"), "{message}");
+    assert_eq!(commands.first(), Some(&kubectl.edit()));
+    assert!(
+        commands.iter().any(|it| it.contains(r#""template":null"#)),
+        "{commands:?}"
+    );
+    let (message, _) = told(json!({"historyLimit": 0}));
+    assert!(!message.contains("null"), "{message}");
 }
 
 #[test]

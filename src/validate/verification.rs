@@ -95,7 +95,8 @@ mod tests {
             assert_eq!(
                 problem.message,
                 "spec.verification.url: the host is not on the operator's allow-list (--verification-hosts); name one that \
-                 is, or ask the operator's administrator to allow it"
+                 is, or ask the operator's administrator to allow it; with verification: null old codes are retired without \
+                 the new ones being tried"
             );
         }
     }

@@ -22,8 +22,9 @@ pub enum Rollout {
     Failing(String),
     /// Its pod template does not carry the rotation's id.
     NotRestarted,
-    /// It was restarted for this rotation, and its pod template does not say so any more. It is never restarted again for
-    /// the same rotation.
+    /// It was restarted for this rotation, and its pod template does not say so any more: it was rolled back, or replaced as
+    /// a whole. It is never restarted again for the same rotation, and no restart by a person ends this state, since that
+    /// sets another annotation: it ends once the workload is not on the list.
     RolledBack,
     /// It is paused, and has not replaced its pods.
     Paused,
@@ -56,7 +57,8 @@ const DEADLINE: &str = "it made no progress within its progressDeadlineSeconds";
 const ON_DELETE: &str = "its updateStrategy is OnDelete, so a pod keeps the earlier code until somebody deletes it; \
                          delete its pods, each when it suits";
 const PARTITION: &str = "its updateStrategy.rollingUpdate.partition keeps the pods below that number as they were, with \
-                         the earlier code; lower the partition to 0";
+                         the earlier code; lower the partition to 0, which brings the whole new template to all pods, \
+                         whatever else was changed in it";
 
 impl Rollout {
     /// What `workload`, none if there is none, says of its restart for the rotation `id`. `was_restarted`: that it was
@@ -111,9 +113,9 @@ impl Rollout {
             Self::Failing(why) => format!("{target} could not be restarted or looked at ({why}); it is tried again"),
             Self::NotRestarted => format!("{target} has not been restarted yet"),
             Self::RolledBack => format!(
-                "{target} was restarted for this rotation and was rolled back since; its pods may hold the earlier code, and it \
-                 is not restarted a second time; roll it forward again, or restart it yourself and take it out of \
-                 restartTargets"
+                "{target} was restarted for this rotation, and its pod template was rolled back or replaced since; its pods may \
+                 hold the earlier code, and it is not restarted a second time; restart it yourself, and once it has rolled \
+                 out, take it out of restartTargets"
             ),
             Self::Paused => format!("{target} is paused, so its pods keep the earlier code; resume it"),
             Self::Progressing { what } => format!("{target} is rolling out: {what}"),
@@ -134,7 +136,8 @@ impl Rollout {
             Self::Missing => vec![kubectl.edit()],
             Self::Forbidden(_) => kubectl.install_again().into(),
             Self::Failing(_) => vec![kubectl.describe(&workload)],
-            Self::RolledBack => vec![kubectl.rollout("undo", &workload)],
+            // Not undone: that brings the template before this one back, whatever that is by now.
+            Self::RolledBack => vec![kubectl.rollout("restart", &workload), kubectl.edit()],
             Self::Paused => vec![kubectl.rollout("resume", &workload)],
             Self::Stuck { .. } => vec![kubectl.describe(&workload), kubectl.edit_workload(&workload)],
             Self::Manual { what } if *what == PARTITION => vec![kubectl.lower_partition(&workload)],

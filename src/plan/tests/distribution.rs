@@ -230,6 +230,11 @@ fn a_code_that_does_not_work_yet_has_two_minutes_to_become_known() {
         change(&mut o);
         o.unverified(now()).map(|(reason, _)| reason)
     };
+    // Whoever does without a verification retires the code before.
+    let mut o = with_overlap();
+    tried(&mut o, 240, 40, refused());
+    let (_, told) = o.unverified(now()).unwrap();
+    assert!(told.contains("retired though the new one never passed"), "{told}");
     assert_eq!(of(|_| {}), Some(Reason::Verifying));
     assert_eq!(of(|o| tried(o, 0, 0, Probe::Passed)), None);
     assert_eq!(of(unverified), None);

@@ -113,6 +113,47 @@ fn the_daily_budget_stops_until_the_first_start_is_a_day_old() {
     let step = plan(&with(|o| spent(o, DAY - 400, 6)), now());
     let opens = (now() + secs(400)).to_string();
     assert!(message(&step).contains(&opens), "{step:?}");
+    // What is to be taken back is where it was asked for.
+    let told = |change: fn(&mut Observed)| {
+        let step = plan(
+            &with(|o| {
+                spent(o, 4000, 6);
+                wanted(o).trigger = None;
+                change(o);
+            }),
+            now(),
+        );
+        assert_eq!(word(&step), "stop BudgetExhausted");
+        (message(&step).contains("kubectl edit acr "), message(&step).to_owned())
+    };
+    let cases: [(&str, bool, fn(&mut Observed)); 5] = [
+        ("spec.rotationTrigger or the annotation", false, ask),
+        ("spec.rotationTrigger or the annotation", false, |o| {
+            o.resource.request = Some("please".into());
+        }),
+        ("the app or the seed", true, |o| {
+            list(o, &[1, 2]);
+            seed(o, 2, false);
+        }),
+        ("spec.schedule", true, |o| {
+            daily(o);
+            rotated(o, 0, DAY);
+        }),
+        ("spec.initialRotation: WhenDue", true, |o| {
+            let recent = ours(&mut o.secret).record.recent.clone();
+            o.former = SecretView::Absent;
+            o.status = crate::api::AppCodeRotationStatus::default();
+            let record = &mut ours(&mut o.secret).record;
+            (record.fingerprint, record.recent) = (None, recent);
+            wanted(o).initial = Some(crate::api::InitialRotation::Immediate);
+        }),
+    ];
+    for (what, is_edit, change) in cases {
+        let (has_edit, told) = told(change);
+        assert!(told.contains(what), "{what}: {told}");
+        assert_eq!(has_edit, is_edit, "{told}");
+        assert_eq!(told.contains("rotate-requested-at-"), !is_edit, "{told}");
+    }
     // Of a budget that no annotation can hold only so much is kept.
     let o = with(|o| {
         spent(o, 50_000, 1000);

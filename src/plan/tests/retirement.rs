@@ -119,6 +119,18 @@ fn a_second_code_is_added_where_there_is_a_place_for_it() {
         list(o, &[]);
     });
     assert_eq!(decided(&first), "intent");
+    let full = plan(
+        &with(|o| {
+            overlapping(o);
+            o.resource.has_finalizer = false;
+            list(o, &[1, 2, 3, 4, 5]);
+        }),
+        now(),
+    );
+    assert!(
+        message(&full).contains("Reset, which kills the old code at once"),
+        "{full:?}"
+    );
 }
 
 #[test]
@@ -526,6 +538,16 @@ fn a_deleted_resource_is_held_for_two_minutes_at_most() {
                 "record",
             ),
             ("gone by another hand", base_is_gone, "settle"),
+            ("named back as the seed", |o| seed(o, 1, false), "record"),
+            (
+                "named back after the mark",
+                |o| {
+                    deleting(o, 0);
+                    o.memory.marked = Some(Attempt::of(intent(o)));
+                    seed(o, 1, false);
+                },
+                "record",
+            ),
             ("this process ends", |o| o.may_mutate = false, "linger Retiring"),
         ],
     );

@@ -223,6 +223,7 @@ fn a_code_or_a_secret_of_an_older_resource_is_left_to_it() {
     let code_of = format!("Code {} of app", code(1).short());
     assert!(told(|_| {}).contains("rotated by the older AppCodeRotation elder"));
     assert!(told(|_| {}).starts_with(&code_of));
+    assert!(told(|_| {}).contains("its Secret goes too where its spec.target.deletionPolicy is Delete"));
     assert!(told(|it| it.name = None).contains("rotated by an older resource in another namespace"));
     let secret = plan(
         &{

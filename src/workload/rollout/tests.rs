@@ -381,6 +381,18 @@ fn a_person_is_told_what_is_the_case_and_what_to_do() {
         remedy(Rollout::Paused),
         ["kubectl rollout resume statefulset/web -n shop"]
     );
+    assert_eq!(
+        remedy(Rollout::RolledBack),
+        [
+            "kubectl rollout restart statefulset/web -n shop",
+            "kubectl edit acr checkout -n shop"
+        ]
+    );
+    let partitioned = Rollout::Manual { what: PARTITION }.told(&target);
+    assert!(
+        partitioned.contains("the whole new template to all pods"),
+        "{partitioned}"
+    );
     let [partition] = remedy(Rollout::Manual { what: PARTITION }).try_into().unwrap();
     assert!(
         partition.starts_with("kubectl patch statefulset/web -n shop --type=merge -p '{"),

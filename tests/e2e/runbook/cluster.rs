@@ -310,14 +310,34 @@ pub async fn interval_instead(mut case: Case) {
     case.ends(NAME, NAME, &app.app_id, 0).await;
 }
 
-/// A window that never opens, which is no matter of how often to rotate.
-pub async fn no_such_window(case: Case) {
-    let window = json!({"cron": "0 22 30 2 *", "duration": "6h"});
-    let more = json!({"schedule": {"interval": "720h", "windows": [window]}});
-    let app = stopped(&case, more, &["spec.schedule.windows[0].cron"], "correct the day").await;
+/// A window that never opens beside one that does, which is no matter of how often to rotate.
+async fn no_such_window(case: &Case) -> App {
+    let window = |cron: &str| json!({"cron": cron, "duration": "6h"});
+    let windows = [window("0 22 * * SAT"), window("0 22 30 2 *")];
+    let more = json!({"schedule": {"interval": "720h", "windows": windows}});
+    let concerned = ["spec.schedule.windows[1].cron", "drops the windows that are right too"];
+    stopped(case, more, &concerned, "correct the day").await
+}
+
+async fn windows(case: &Case) -> usize {
+    let resource = case.api::<AppCodeRotation>().get(NAME).await.unwrap();
+    resource.spec.schedule.unwrap().windows.len()
+}
+
+pub async fn window_corrected(mut case: Case) {
+    let app = no_such_window(&case).await;
+    case.edits("s/0 22 30 2/0 22 28 2/");
+    case.follow().await;
+    case.ends(NAME, NAME, &app.app_id, 0).await;
+    assert_eq!(windows(&case).await, 2);
+}
+
+pub async fn no_windows(case: Case) {
+    let app = no_such_window(&case).await;
     case.follow().await;
     case.ends(NAME, NAME, &app.app_id, 0).await;
     assert!(case.status(NAME).next_rotation_time.is_some());
+    assert_eq!(windows(&case).await, 0);
 }
 
 pub async fn another_endpoint(mut case: Case) {
@@ -377,6 +397,27 @@ pub async fn budget_used_up(case: Case) {
     assert_eq!(case.suite().changes(id), 2);
     case.follow().await;
     case.ends(NAME, NAME, id, 2).await;
+}
+
+/// Another seed asks for what no annotation takes back.
+pub async fn budget_used_up_by_the_spec(mut case: Case) {
+    let app = case.app(2);
+    let id = &app.app_id;
+    case.start_ready(&app, json!({"appCode": app.codes[0]})).await;
+    case.request_rotation("second").await;
+    case.until("the second rotation", async || {
+        case.status(NAME).rotation_number == Some(2)
+    })
+    .await;
+    let another = json!({"spec": {"appCode": app.codes[1]}});
+    case.patch::<AppCodeRotation>(NAME, another).await;
+    case.stops(&["2 rotations", "--daily-budget", "seed"], "kubectl edit acr one -n ")
+        .await;
+    assert_eq!(case.suite().changes(id), 2);
+    case.edits("/^  appCode: /d");
+    case.follow().await;
+    case.ends(NAME, NAME, id, 2).await;
+    assert!(case.cloud().live_codes(id).contains(&app.codes[1]));
 }
 
 /// Takes rights from the operator, so nothing else may run beside it.

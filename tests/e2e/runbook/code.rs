@@ -195,7 +195,8 @@ pub async fn no_room_beside(case: Case) {
     case.open().await;
     let more = json!({"strategy": "Overlap", "appCode": app.codes[0]});
     case.rotation(NAME, id, more).await;
-    case.stops(&[id, "5 codes"], "Delete a code that nobody uses").await;
+    let concerned = [id.as_str(), "5 codes", "kills the old code at once"];
+    case.stops(&concerned, "Delete a code that nobody uses").await;
     case.assert_unchanged(&app);
     case.follow().await;
     case.ends(NAME, NAME, id, 1).await;
@@ -217,8 +218,8 @@ pub async fn elder_deleted(mut case: Case) {
     elder(&case, &app, json!({})).await;
     case.ready("elder", "elder", &app.app_id).await;
     case.rotation(NAME, &app.app_id, json!({})).await;
-    case.stops(&[&app.app_id, "AppCodeRotation elder"], "Delete one of the two")
-        .await;
+    let concerned = [app.app_id.as_str(), "AppCodeRotation elder", "deletionPolicy"];
+    case.stops(&concerned, "Delete one of the two").await;
     case.assert_unchanged(&app);
 
     case.word("NAME", "elder");

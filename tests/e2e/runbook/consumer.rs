@@ -78,7 +78,8 @@ async fn unverified(case: &Case) -> App {
     let at = Timestamp::now() - SignedDuration::from_mins(3);
     let aged = json!({"metadata": {"annotations": {"appcode.dev/rotated-at": at.to_string()}}});
     case.patch::<Secret>(NAME, aged).await;
-    is_held(case, &app, ConditionType::Ready, &["HTTP 403", "spec.verification.url"]).await;
+    let what = ["HTTP 403", "spec.verification.url", "though the new one never passed"];
+    is_held(case, &app, ConditionType::Ready, &what).await;
     app
 }
 
@@ -144,7 +145,13 @@ pub async fn no_such_workload(mut case: Case) {
     ends(&case, &app).await;
 }
 
-/// Whoever rolls a workload back takes the restart back too.
+async fn images(case: &Case) -> Vec<Option<String>> {
+    let web = case.api::<Deployment>().get(WEB).await.unwrap();
+    let pod = web.spec.unwrap().template.spec.unwrap();
+    pod.containers.into_iter().map(|container| container.image).collect()
+}
+
+/// Whoever rolls a workload back takes the restart back too, and so does who replaces it by another release. That one stays.
 pub async fn rolled_back(mut case: Case) {
     deploy::<Deployment>(&case, json!({})).await;
     let player = case.player();
@@ -156,10 +163,19 @@ pub async fn rolled_back(mut case: Case) {
     .await;
     case.word("WORKLOAD", WEB);
     case.run("kubectl rollout undo deployment/WORKLOAD -n NAMESPACE").await;
-    let what = ["Deployment/web was restarted", "rolled back since"];
+    let what = ["Deployment/web was restarted", "rolled back or replaced since"];
+    is_held(&case, &app, ConditionType::WorkloadsReady, &what).await;
+    case.run(
+        "kubectl get deployment/WORKLOAD -n NAMESPACE -o yaml \
+         | sed '/^  resourceVersion:/d; s#registry.example/web:1#registry.example/web:2#' | kubectl replace -f -",
+    )
+    .await;
     is_held(&case, &app, ConditionType::WorkloadsReady, &what).await;
     player.set(Readiness::After(Duration::ZERO));
-    follow(&case, &app).await;
+    case.edits("/^  restartTargets:$/,/name: web/d");
+    case.follow().await;
+    ends(&case, &app).await;
+    assert_eq!(images(&case).await, [Some("registry.example/web:2".to_owned())]);
 }
 
 /// Its new pods do not become ready until their image is corrected.
@@ -200,7 +216,10 @@ pub async fn partitioned(mut case: Case) {
     let _player = case.player();
     let app = rotated(&case, restarts_stateful()).await;
     case.word("WORKLOAD", WEB);
-    let what = ["StatefulSet/web waits for a person", "partition"];
+    let what = [
+        "StatefulSet/web waits for a person",
+        "the whole new template to all pods",
+    ];
     is_held(&case, &app, ConditionType::WorkloadsReady, &what).await;
     follow(&case, &app).await;
 }

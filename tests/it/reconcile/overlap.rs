@@ -429,6 +429,24 @@ async fn a_code_that_is_named_back_as_the_seed_is_not_told_to_be_deleted() {
 }
 
 #[tokio::test]
+async fn a_code_that_is_named_back_as_the_seed_outlives_a_resource_that_is_deleted() {
+    let mut world = settled("1m").await;
+    let old = world.code().unwrap();
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_secs(20)).await;
+    assert_eq!(world.live().len(), 2);
+    world.stage.create_secret("seed", &[("code", &old)]);
+    world.stage.edit_rotation(NAME, |object| {
+        object["spec"]["appCodeFrom"] = json!({"secretKeyRef": {"name": "seed", "key": "code"}});
+    });
+    assert!(world.stage.api.delete(ROTATIONS, NAMESPACE, NAME));
+    world.run_for(SignedDuration::from_mins(5)).await;
+    assert!(world.stage.api.object(ROTATIONS, NAMESPACE, NAME).is_none());
+    assert!(world.live().contains(&old));
+    assert_eq!((world.live().len(), deletions(&world)), (2, 0));
+}
+
+#[tokio::test]
 async fn what_is_unclaimed_is_neither_forgotten_with_the_secret_nor_told_when_it_is_gone() {
     let mut world = settled("1m").await;
     let old = world.code().unwrap();
