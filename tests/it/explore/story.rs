@@ -46,8 +46,8 @@ pub struct Setting {
     pub is_scheduled: bool,
     /// Whether the codes were taken over in peace, and a trigger is changed now.
     pub is_settled: bool,
-    /// Operators that are active together. There is no lease yet: two is what the loss of one may come to, and one, with
-    /// handovers among the deeds, is what a lease that holds comes to.
+    /// Operators that are active together. Two is what a Lease comes to that does not hold, as when a holder is held up past
+    /// its end in the middle of a call; one, with handovers among the deeds, is what a Lease that holds comes to.
     pub operators: usize,
     pub order: Order,
     /// With `Overlap`: seconds of the grace period.

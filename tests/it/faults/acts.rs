@@ -141,13 +141,12 @@ pub fn of_deletion(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
     strikes
 }
 
+/// Names that the resource is made again.
+pub const REMADE: &str = "the resource is made again";
+
 /// The resource goes and comes again as it was, as another one by its uid.
 pub fn of_remaking(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
-    gaps(
-        struck,
-        &Act::new("the resource is made again", remake_rotation),
-        &Toll::slow(),
-    )
+    gaps(struck, &Act::new(REMADE, remake_rotation), &Toll::slow())
 }
 
 /// The clocks of the operator are wrong from then on.
@@ -238,6 +237,7 @@ fn a_resource_made_again_in_the_middle_of_a_pass_costs_no_code() {
 fn a_clock_that_jumps_a_year_rotates_nothing_but_what_a_schedule_has_missed() {
     let scenarios = [
         Scenario::Trigger,
+        Scenario::AtOnce,
         Scenario::Scheduled,
         Scenario::Adopt,
         Scenario::First,

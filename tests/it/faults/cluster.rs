@@ -42,6 +42,9 @@ pub fn strikes(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
     strikes
 }
 
+/// Names a long lag of readings.
+pub const LAG_OF_A_MINUTE: &str = "all readings lag by a minute";
+
 /// Readings that show what was, once or for a while.
 pub fn stale(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
     let lag = |name, seconds| Act::new(name, move |stage: &Stage| stage.api.lag(Duration::from_secs(seconds)));
@@ -54,7 +57,7 @@ pub fn stale(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
     let toll = Toll::default().calls(calls);
     let mut strikes = gaps(struck, &lag("all readings lag by five seconds", 5), &toll);
     let toll = toll.looks(20);
-    strikes.extend(gaps(struck, &lag("all readings lag by a minute", 60), &toll));
+    strikes.extend(gaps(struck, &lag(LAG_OF_A_MINUTE, 60), &toll));
     if let Call::Api {
         verb: Verb::Get,
         resource,

@@ -1,9 +1,10 @@
-//! Every pair of faults: each thing that can strike a call, and then each thing that can strike a later one.
+//! Every pair of faults: each thing that can strike a call, and then each thing that can strike a later one, or that same
+//! one where both can: something happens just before a call that fails, or just after it.
 //!
 //! The calls after the first strike are learnt by a run, since they are others than without it. What must come of a pair
 //! follows from what each of the two may cost by itself; `together` names the few that cost more together, and why.
 //! `make test` runs a thin sample, always the same; `EXPLORE_PAIRS=all` leaves none out, `EXPLORE_PAIRS=1000` takes every
-//! thousandth, and `EXPLORE_SCENARIO=Trigger` those of one scenario.
+//! thousandth, `EXPLORE_SCENARIO=Trigger` those of one scenario, and `EXPLORE_ONE_CALL=yes` only those that strike one call.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -13,17 +14,19 @@ use std::time::{Duration, Instant};
 use cloud_simulator::{FaultKind, Operation};
 
 use super::Struck;
+use super::acts::REMADE;
 use super::case::{Case, learn};
-use super::cluster::RIGHT_LOST;
+use super::cluster::{LAG_OF_A_MINUTE, RIGHT_LOST};
 use super::expected::{Expected, Toll};
 use super::scenario::{Scenario, Transport};
 use crate::explore::on_all_cores;
-use crate::support::script::{Call, Strike};
+use crate::support::script::{Call, Moment, Strike};
 
-/// First strikes of each scenario in the sample: any, and those of a change or the call after it, which leave it open.
-const SAMPLED: (usize, usize) = (6, 6);
-/// Second strikes after each of them in the sample.
-const SECONDS: usize = 5;
+/// First strikes of each scenario in the sample: any; those of a change or the call after it, which leave it open; and what
+/// happens just before one of these two.
+const SAMPLED: [usize; 3] = [3, 4, 4];
+/// Second strikes after each of them in the sample: of the same call, and of later ones.
+const SECONDS: [usize; 2] = [3, 3];
 /// Failures that are told in full.
 const MOST_TOLD: usize = 10;
 /// How often a long run tells how far it is.
@@ -31,6 +34,31 @@ const PROGRESS: Duration = Duration::from_secs(30);
 
 fn is_change(call: &Call) -> bool {
     matches!(call, Call::Cloud(Operation::Reset | Operation::Add))
+}
+
+/// Whether it makes a call fail.
+fn is_failure(strike: &Strike) -> bool {
+    matches!(strike, Strike::Api(..) | Strike::Cloud(_) | Strike::Probe(_))
+}
+
+/// When something happens that leaves the call itself alone.
+fn beside(strike: &Strike) -> Option<Moment> {
+    match strike {
+        Strike::Act(moment, _) | Strike::Stop(moment) | Strike::Takeover(moment, _) => Some(*moment),
+        _ => None,
+    }
+}
+
+/// Whether two strikes can strike one call in this order.
+fn can_meet(first: &Strike, second: &Strike) -> bool {
+    let is_end = matches!(second, Strike::Crash(_));
+    match beside(first) {
+        Some(moment) => moment == Moment::Before && (is_failure(second) || is_end),
+        None => {
+            let is_after = beside(second) == Some(Moment::After) || matches!(second, Strike::Crash(Moment::After));
+            is_failure(first) && is_after
+        }
+    }
 }
 
 /// A strike of a run without another one before.
@@ -64,17 +92,25 @@ impl First {
         firsts
     }
 
-    /// Every pair with this one as the first.
+    /// Every pair with this one as the first, those that strike one call before the others.
     fn pairs(&self) -> Vec<Pair<'_>> {
         let calls = learn(self.scenario, vec![(self.at, self.strike.clone())]);
         let mut pairs = Vec::new();
-        for at in self.at + 1..calls.len() {
+        for at in self.at..calls.len() {
             let struck = Struck {
                 scenario: self.scenario,
                 calls: &calls,
                 at,
             };
-            pairs.extend(struck.all().into_iter().map(|(strike, toll)| Pair {
+            let mut strikes = struck.all();
+            if at == self.at {
+                // Of one that fails the end comes with its answer too.
+                if !struck.gap().contains(&Moment::After) {
+                    strikes.push((Strike::Crash(Moment::After), Toll::default()));
+                }
+                strikes.retain(|(second, _)| can_meet(&self.strike, second));
+            }
+            pairs.extend(strikes.into_iter().map(|(strike, toll)| Pair {
                 first: self,
                 at,
                 call: calls[at].clone(),
@@ -121,15 +157,19 @@ impl Pair<'_> {
         }
         // Without the right to show a rotation in status each try is marked and not made. Who comes after cannot know that
         // and pauses as after so many calls whose outcome is unknown: hours, with the change made once in the end.
-        if is_right_lost(&self.first.strike) && is_successor(&self.strike) && self.first.scenario.is_beside() {
+        if is_act(&self.first.strike, RIGHT_LOST) && is_successor(&self.strike) && self.first.scenario.is_beside() {
             return none.late(5 * 60);
+        }
+        // Who comes new meets all the conflicts of a lag for itself.
+        if is_act(&self.first.strike, LAG_OF_A_MINUTE) && is_act(&self.strike, REMADE) {
+            return none.calls(60);
         }
         none
     }
 }
 
-fn is_right_lost(strike: &Strike) -> bool {
-    matches!(strike, Strike::Act(_, act) if act.name == RIGHT_LOST)
+fn is_act(strike: &Strike, name: &str) -> bool {
+    matches!(strike, Strike::Act(_, act) if act.name == name)
 }
 
 /// Whether another process comes after it.
@@ -239,25 +279,40 @@ impl Progress {
 fn explore(scenario: Scenario, share: Share, progress: &Progress) {
     let firsts = First::all(scenario);
     let chosen = match share {
-        Share::OneIn(many, _) => (0..firsts.len()).step_by(many).collect(),
+        Share::OneIn(many, _) => (0..firsts.len()).step_by(many).collect::<Vec<_>>(),
         Share::Sample => {
             let change = firsts.iter().position(|first| is_change(&first.call));
             let at = change.map_or(0, |place| firsts[place].at);
             let near: Vec<usize> = (0..firsts.len())
                 .filter(|first| (at..=at + 1).contains(&firsts[*first].at))
                 .collect();
-            let any = spread(firsts.len(), SAMPLED.0, 0).into_iter();
-            let open = spread(near.len(), SAMPLED.1, 1).into_iter().map(|place| near[place]);
-            any.chain(open).collect::<Vec<_>>()
+            let is_before = |first: &usize| beside(&firsts[*first].strike) == Some(Moment::Before);
+            let before: Vec<usize> = near.iter().copied().filter(is_before).collect();
+            let [many, open, meeting] = SAMPLED;
+            let picked = |list: &[usize], count, from| {
+                let places = spread(list.len(), count, from).into_iter();
+                places.map(|place| list[place]).collect::<Vec<_>>()
+            };
+            let any = spread(firsts.len(), many, 0);
+            [any, picked(&near, open, 1), picked(&before, meeting, 2)].concat()
         }
     };
     let what = format!("{scenario:?}, {} of {} first strikes", chosen.len(), firsts.len());
+    let is_one_call = std::env::var_os("EXPLORE_ONE_CALL").is_some();
     on_all_cores(chosen.len(), |piece| {
         let place = chosen[piece];
-        let pairs = firsts[place].pairs();
+        let mut pairs = firsts[place].pairs();
+        if is_one_call {
+            pairs.retain(|pair| pair.at == firsts[place].at);
+        }
         let wanted = match share {
             Share::OneIn(_, many) => (place % many..pairs.len()).step_by(many).collect(),
-            Share::Sample => spread(pairs.len(), SECONDS, place),
+            Share::Sample => {
+                let met = pairs.iter().filter(|pair| pair.at == firsts[place].at).count();
+                let later = spread(pairs.len() - met, SECONDS[1], place).into_iter();
+                let same = spread(met, SECONDS[0], place).into_iter();
+                same.chain(later.map(|number| met + number)).collect::<Vec<_>>()
+            }
         };
         progress.firsts.fetch_add(1, Ordering::Relaxed);
         progress.pairs.fetch_add(pairs.len(), Ordering::Relaxed);

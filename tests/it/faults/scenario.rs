@@ -61,6 +61,12 @@ impl Scenario {
         Self::Farewell,
     ];
 
+    /// Whether each of its calls is struck by everything in each run of the tests: a code replaced in place, one put beside
+    /// the one before, and one that is brought to its consumers first. The others differ from these at single calls.
+    pub fn is_typical(self) -> bool {
+        matches!(self, Self::Trigger | Self::AtOnce | Self::Handover)
+    }
+
     /// Resets and additions that it makes, or has made already.
     pub fn changes(self) -> usize {
         usize::from(self != Self::Adopt)

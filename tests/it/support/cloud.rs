@@ -11,6 +11,7 @@ use super::Stage;
 use super::clock::Time;
 use super::gate::ProcessId;
 use super::script::{self, Moment, Strike};
+use super::stage::told;
 
 /// A cloud that is served or called.
 #[allow(clippy::large_enum_variant, reason = "there is one for each run")]
@@ -42,24 +43,27 @@ pub struct Struck {
 
 impl Struck {
     /// `code`: the one that the call names.
-    async fn enter(&self, operation: Operation, code: Option<&AppCode>) -> Option<Strike> {
+    async fn enter(&self, operation: Operation, code: Option<&AppCode>) -> Vec<Strike> {
         self.stage.gate.pass(self.process, None).await;
         self.stage
             .relay
             .before_call(self.process, self.stage.script.len())
             .await;
-        let strike = self.stage.script.enter(script::Call::Cloud(operation));
+        let strikes = self.stage.script.enter(script::Call::Cloud(operation));
         self.stage
-            .note(self.process, || format!("cloud {operation:?} {strike:?}"));
-        if let Some(Strike::Cloud(fault)) = &strike {
-            self.stage.cloud.with(|cloud| cloud.inject(fault.clone()));
+            .note(self.process, || format!("cloud {operation:?} {}", told(&strikes)));
+        self.stage.strike(self.process, &strikes, Moment::Before).await;
+        // Not before: it is to strike this call, and others may call while this process stands still.
+        for strike in &strikes {
+            if let Strike::Cloud(fault) = strike {
+                self.stage.cloud.with(|cloud| cloud.inject(fault.clone()));
+            }
         }
-        self.stage.strike(self.process, strike.as_ref(), Moment::Before).await;
         self.stage.judge.sent(&self.stage, operation, code.map(AppCode::expose));
-        strike
+        strikes
     }
 
-    async fn leave(&self, strike: Option<Strike>, answer: &Result<App, CloudError>) {
+    async fn leave(&self, strikes: &[Strike], answer: &Result<App, CloudError>) {
         self.stage.judge.look(&self.stage);
         self.stage.note(self.process, || {
             let live = self.stage.live();
@@ -72,7 +76,7 @@ impl Struck {
                 Err(error) => format!("cloud answered {:?} {:?}, of {live:?}", error.kind, error.status),
             }
         });
-        self.stage.strike(self.process, strike.as_ref(), Moment::After).await;
+        self.stage.strike(self.process, strikes, Moment::After).await;
     }
 }
 
@@ -83,30 +87,30 @@ impl AppCodes for Struck {
     }
 
     async fn show_app(&self, target: &Target) -> Result<App, CloudError> {
-        let strike = self.enter(Operation::Show, None).await;
+        let strikes = self.enter(Operation::Show, None).await;
         let answer = self.inner.show_app(target).await;
-        self.leave(strike, &answer).await;
+        self.leave(&strikes, &answer).await;
         answer
     }
 
     async fn reset_code(&self, target: &Target, code: &AppCode, echo: &Echo) -> Result<App, CloudError> {
-        let strike = self.enter(Operation::Reset, Some(code)).await;
+        let strikes = self.enter(Operation::Reset, Some(code)).await;
         let answer = self.inner.reset_code(target, code, echo).await;
-        self.leave(strike, &answer).await;
+        self.leave(&strikes, &answer).await;
         answer
     }
 
     async fn add_code(&self, target: &Target, echo: &Echo) -> Result<App, CloudError> {
-        let strike = self.enter(Operation::Add, None).await;
+        let strikes = self.enter(Operation::Add, None).await;
         let answer = self.inner.add_code(target, echo).await;
-        self.leave(strike, &answer).await;
+        self.leave(&strikes, &answer).await;
         answer
     }
 
     async fn delete_code(&self, target: &Target, code: &AppCode) -> Result<App, CloudError> {
-        let strike = self.enter(Operation::Delete, Some(code)).await;
+        let strikes = self.enter(Operation::Delete, Some(code)).await;
         let answer = self.inner.delete_code(target, code).await;
-        self.leave(strike, &answer).await;
+        self.leave(&strikes, &answer).await;
         answer
     }
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use super::gate::ProcessId;
 use super::script::{Call, Moment, Strike};
-use super::stage::Stage;
+use super::stage::{Stage, told};
 
 /// Host that the operator of the tests may show codes to.
 pub const INFERENCE_HOST: &str = "inference.test";
@@ -51,18 +51,19 @@ impl Prober for Gateway {
         let (stage, process) = (&self.stage, self.process);
         stage.gate.pass(process, None).await;
         stage.relay.before_call(process, stage.script.len()).await;
-        let strike = stage.script.enter(Call::Probe);
-        stage.note(process, || format!("try of the code {strike:?}"));
-        stage.strike(process, strike.as_ref(), Moment::Before).await;
+        let strikes = stage.script.enter(Call::Probe);
+        stage.note(process, || format!("try of the code {}", told(&strikes)));
+        stage.strike(process, &strikes, Moment::Before).await;
         stage.tried.lock().unwrap().push(code.expose().to_owned());
-        let probe = match &strike {
-            Some(Strike::Probe(probe)) => probe.clone(),
-            _ => self.answer(verification, code),
-        };
+        let struck = strikes.iter().find_map(|strike| match strike {
+            Strike::Probe(probe) => Some(probe.clone()),
+            _ => None,
+        });
+        let probe = struck.unwrap_or_else(|| self.answer(verification, code));
         if probe.is_passed() {
             stage.judge.worked(code.expose());
         }
-        stage.strike(process, strike.as_ref(), Moment::After).await;
+        stage.strike(process, &strikes, Moment::After).await;
         probe
     }
 }

@@ -1,4 +1,5 @@
-//! Which call is struck by what. Calls on the API server and on the cloud are counted together, in the order made.
+//! Which call is struck by what. Calls on the API server and on the cloud are counted together, in the order made. One call
+//! may be struck twice: something happens just before or after it, and it fails by itself.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -171,6 +172,17 @@ struct Inner {
 }
 
 impl Inner {
+    /// What was ordered for the call of this number.
+    fn take(&mut self, number: usize) -> Vec<Strike> {
+        let is_struck = |from: &usize| number != usize::MAX && number >= *from;
+        let lasting = self.lasting.as_ref().filter(|(from, _)| is_struck(from));
+        if let Some((_, strike)) = lasting {
+            return vec![strike.clone()];
+        }
+        let taken = self.strikes.extract_if(.., |(at, _)| *at == number);
+        taken.map(|(_, strike)| strike).collect()
+    }
+
     fn take_armed(&mut self, number: usize, call: Call) -> Option<Strike> {
         let fits = |armed: &Armed| armed.from <= number && armed.strike.fits(&call);
         let place = self.armed.iter().position(fits)?;
@@ -244,7 +256,7 @@ impl Script {
     }
 
     /// Takes a call down and tells what strikes it.
-    pub fn enter(&self, call: Call) -> Option<Strike> {
+    pub fn enter(&self, call: Call) -> Vec<Strike> {
         let mut inner = self.0.lock().unwrap();
         let number = match &mut inner.counted {
             Some((is_counted, _)) if !is_counted(&call) => usize::MAX,
@@ -253,18 +265,11 @@ impl Script {
         };
         inner.calls.push(call.clone());
         if let Some(strike) = inner.take_armed(number, call) {
-            return Some(strike);
+            return vec![strike];
         }
-        let is_struck = |from: &usize| number != usize::MAX && number >= *from;
-        let lasting = inner.lasting.as_ref().filter(|(from, _)| is_struck(from));
-        let strike = if let Some((_, strike)) = lasting {
-            strike.clone()
-        } else {
-            let place = inner.strikes.iter().position(|(at, _)| *at == number)?;
-            inner.strikes.remove(place).1
-        };
-        inner.struck += 1;
-        Some(strike)
+        let strikes = inner.take(number);
+        inner.struck += strikes.len();
+        strikes
     }
 
     pub fn calls(&self) -> Vec<Call> {

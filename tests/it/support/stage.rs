@@ -141,18 +141,20 @@ impl Stage {
     }
 
     /// What strikes a call whoever is called.
-    pub async fn strike(&self, process: ProcessId, strike: Option<&Strike>, now: Moment) {
-        match strike {
-            Some(Strike::Crash(moment)) if *moment == now => self.crash(process).await,
-            Some(Strike::Act(moment, act)) if *moment == now => (act.work)(self),
-            Some(Strike::Stop(moment)) if *moment == now => self.ask_to_end(process),
-            Some(Strike::Takeover(moment, takeover)) if *moment == now => {
-                self.relay.stand_still(process, *takeover, self.script.len()).await;
+    pub async fn strike(&self, process: ProcessId, strikes: &[Strike], now: Moment) {
+        for strike in strikes {
+            match strike {
+                Strike::Crash(moment) if *moment == now => self.crash(process).await,
+                Strike::Act(moment, act) if *moment == now => (act.work)(self),
+                Strike::Stop(moment) if *moment == now => self.ask_to_end(process),
+                Strike::Takeover(moment, takeover) if *moment == now => {
+                    self.relay.stand_still(process, *takeover, self.script.len()).await;
+                }
+                Strike::Pause(moment, time) if *moment == now => {
+                    self.gate.pass(process, Some(self.time.truth() + *time)).await;
+                }
+                _ => {}
             }
-            Some(Strike::Pause(moment, time)) if *moment == now => {
-                self.gate.pass(process, Some(self.time.truth() + *time)).await;
-            }
-            _ => {}
         }
     }
 
@@ -205,26 +207,37 @@ impl Stage {
         }
         self.gate.pass(process, None).await;
         self.relay.before_call(process, self.script.len()).await;
-        let strike = self.script.enter(asked.call());
-        self.note(process, || format!("{} {} {strike:?}", asked.call(), asked.body));
-        self.strike(process, strike.as_ref(), Moment::Before).await;
-        if let Some(Strike::Api(Moment::Before, ApiFault::Stale)) = strike {
-            self.judge.hear(self, &asked);
-            let (code, body) = self.api.handle_stale(&asked);
-            return Ok(respond(code, body.to_string()));
+        let strikes = self.script.enter(asked.call());
+        self.note(process, || {
+            format!("{} {} {}", asked.call(), asked.body, told(&strikes))
+        });
+        self.strike(process, &strikes, Moment::Before).await;
+        let fault = strikes.iter().find_map(|strike| match strike {
+            Strike::Api(moment, fault) => Some((*moment, *fault)),
+            _ => None,
+        });
+        let answer = match fault {
+            Some((Moment::Before, ApiFault::Stale)) => {
+                self.judge.hear(self, &asked);
+                Some(self.api.handle_stale(&asked))
+            }
+            Some((Moment::Before, _)) => None,
+            _ => {
+                let tampered = self.tamper.get().and_then(|tamper| tamper(self, &mut asked));
+                let answer = tampered.unwrap_or_else(|| self.handle(&asked));
+                self.judge.look(self);
+                self.note(process, || {
+                    format!("{} answered {} {}", asked.call(), answer.0, answer.1)
+                });
+                Some(answer)
+            }
+        };
+        self.strike(process, &strikes, Moment::After).await;
+        match (fault, answer) {
+            (None | Some((_, ApiFault::Stale)), Some((code, body))) => Ok(respond(code, body.to_string())),
+            (Some((_, fault)), _) => fail(fault, &asked).await,
+            (None, None) => unreachable!("only a fault leaves a call without an answer"),
         }
-        if let Some(Strike::Api(Moment::Before, fault)) = strike {
-            return fail(fault, &asked).await;
-        }
-        let tampered = self.tamper.get().and_then(|tamper| tamper(self, &mut asked));
-        let (code, body) = tampered.unwrap_or_else(|| self.handle(&asked));
-        self.judge.look(self);
-        self.note(process, || format!("{} answered {code} {body}", asked.call()));
-        self.strike(process, strike.as_ref(), Moment::After).await;
-        if let Some(Strike::Api(Moment::After, fault)) = strike {
-            return fail(fault, &asked).await;
-        }
-        Ok(respond(code, body.to_string()))
     }
 
     /// A request's way through the API server, under the eyes of the judge.
@@ -251,6 +264,15 @@ impl Stage {
             format!("{}\n", json!({ "type": change.kind, "object": change.object }))
         };
         respond(200, changes.into_iter().map(line).collect())
+    }
+}
+
+/// What strikes a call, for the trace.
+pub fn told(strikes: &[Strike]) -> String {
+    match strikes {
+        [] => "None".into(),
+        [strike] => format!("Some({strike:?})"),
+        strikes => format!("{strikes:?}"),
     }
 }
 
