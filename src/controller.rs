@@ -209,14 +209,26 @@ impl Context {
         lock(&self.memories).len()
     }
 
+    /// How long the resource of a turn that begins now has waited for a worker. While another replica leads none waits for ours.
+    fn waited(&self, turn: &Turn) -> Duration {
+        let led_since = self.leadership.held_since();
+        let led = led_since.map(|since| self.clock.uptime().saturating_sub(since));
+        led.map_or(turn.waited, |led| turn.waited.min(led))
+    }
+
     /// The metrics, with what they tell of the present state.
     pub fn scrape(&self, format: Format, health: &Health) -> String {
         let quiet = health.quiet_for().as_secs_f64();
+        let led_since = self.leadership.held_since();
+        // A replica that stands by takes no turns: it is no backlog that its queue is full.
+        let backlog = led_since.map(|_| self.cloud.backlog(self.queue.overdue()));
         let levels = Levels {
-            census: self.queue.census(self.clock.now(), self.settings.resource_metrics),
+            census: self
+                .queue
+                .census(self.clock.now(), self.settings.resource_metrics, led_since),
             unsaved_codes: self.held().len(),
-            backlog: self.cloud.backlog(self.queue.overdue()),
-            leads: self.leadership.is_held(),
+            backlog: backlog.unwrap_or_default(),
+            leads: led_since.is_some(),
             watches: health.is_listed() && health.is_watching(),
             sees_secrets: health.sees_all_secrets(),
             tasks: tokio::runtime::Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks()),

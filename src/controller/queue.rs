@@ -483,16 +483,19 @@ impl Queue {
         fleet
     }
 
-    /// What metrics show of all resources, and one by one of the `most` oldest.
-    pub fn census(&self, now: Timestamp, most: usize) -> Census {
+    /// What metrics show of all resources, and one by one of the `most` oldest. They wait for a worker from the uptime
+    /// `led_since` on at the earliest; without it there is no worker that they wait for.
+    pub fn census(&self, now: Timestamp, most: usize, led_since: Option<Duration>) -> Census {
         let uptime = self.clock.uptime();
         let mut census = Census::default();
         let inner = self.lock();
         let due = inner.due.iter().map(|(due, _)| *due);
         let urgent = inner.urgent.iter().filter_map(|key| inner.entries.get(key)?.due);
-        for since in due.take_while(|due| *due <= uptime).chain(urgent) {
-            census.waiting += 1;
-            census.longest_wait = census.longest_wait.max(uptime.saturating_sub(since));
+        if let Some(led_since) = led_since {
+            for since in due.take_while(|due| *due <= uptime).chain(urgent) {
+                census.waiting += 1;
+                census.longest_wait = census.longest_wait.max(uptime.saturating_sub(since.max(led_since)));
+            }
         }
         let mut known: Vec<_> = inner.entries.iter().filter(|(_, entry)| !entry.is_deleted).collect();
         for (_, entry) in &known {
@@ -1032,7 +1035,7 @@ mod tests {
         let (queue, clock) = queue();
         let at = |seconds| *clock.0.lock().unwrap() = Duration::from_secs(seconds);
         let waiting = || {
-            let census = queue.census(Timestamp::UNIX_EPOCH, 0);
+            let census = queue.census(Timestamp::UNIX_EPOCH, 0, Some(Duration::ZERO));
             (census.waiting, census.longest_wait.as_secs())
         };
         for name in ["a", "b"] {
@@ -1098,7 +1101,7 @@ mod tests {
                 1,
             );
         }
-        let census = |most| queue.census(Timestamp::from_second(1000).unwrap(), most);
+        let census = |most| queue.census(Timestamp::from_second(1000).unwrap(), most, None);
         let all = census(9);
         assert_eq!((all.resources, all.overdue, all.most_overdue.as_secs()), (4, 2, 100));
         assert_eq!(all.stalled.into_iter().collect::<Vec<_>>(), [(conflict, 1)]);

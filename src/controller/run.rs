@@ -180,7 +180,7 @@ async fn next_turn(ctx: &Context) -> Turn {
 pub async fn take_turn(ctx: &Arc<Context>, turn: Turn) {
     let key = turn.key.clone();
     let nudged = turn.nudged;
-    ctx.metrics.waited(turn.waited);
+    ctx.metrics.waited(ctx.waited(&turn));
     let span = span_of(&key);
     let outcome = pass(ctx, turn, &span).await;
     let _in_span = span.enter();

@@ -143,7 +143,10 @@ impl Watch {
         self.health.watches_secrets(self.source.as_deref(), false);
         loop {
             let (woken, mut wait) = self.lookout.wake(&self.ctx.queue);
-            self.ctx.metrics.hastened(woken);
+            // Where another replica leads, nobody takes the turn that was brought forward.
+            if self.ctx.leadership.is_held() {
+                self.ctx.metrics.hastened(woken);
+            }
             let pause = trouble.until.saturating_sub(self.ctx.clock.uptime());
             if trouble.is_broken {
                 // That it works again may be told by an answer that brings no event.

@@ -36,7 +36,7 @@ pub struct World {
     /// That of the present process.
     pub ctx: Arc<Context>,
     pub make: Make,
-    process: Process,
+    pub process: Process,
 }
 
 impl World {
