@@ -16,6 +16,7 @@ mod render;
 mod report;
 mod run;
 mod signs;
+mod trouble;
 pub mod workloads;
 
 use std::collections::HashMap;

@@ -115,6 +115,13 @@ impl Health {
         self.lock().values().all(|watch| watch.failing.is_none())
     }
 
+    /// Whether this watch last brought something other than an error.
+    pub fn sees(&self, source: Option<&str>) -> bool {
+        let watches = self.lock();
+        let watch = watches.get(&source.map(str::to_owned));
+        watch.is_some_and(|watch| watch.failing.is_none())
+    }
+
     /// How long ago the API server last answered the watch that has waited longest.
     pub fn quiet_for(&self) -> Duration {
         let now = self.clock.uptime();

@@ -12,9 +12,9 @@ use tracing::{Instrument, Span};
 
 use super::lookout::Watch;
 use super::notice::Notice;
+use super::trouble::Trouble;
 use super::{Context, Error, HELD_RETRY, Next, Turn, UNSEEN_RETRY, pause_after, reconcile, span_of};
 use crate::health::Health;
-use crate::limits::backoff;
 use crate::telemetry::causes;
 
 /// Objects in one page of the listing: few enough that a page is a small part of resident memory.
@@ -88,33 +88,51 @@ impl Feed {
         let mut events = watcher(api, config).boxed();
         let mut round = 0_u32;
         let mut was_listed = false;
-        let mut failures = 0_u32;
-        while let Some(event) = events.next().await {
+        let mut trouble = Trouble::none(PAUSES);
+        loop {
+            let now = self.ctx.clock.uptime();
+            let event = tokio::select! {
+                event = events.next(), if trouble.pause(now).is_zero() => event,
+                () = self.ctx.clock.sleep(trouble.glance(now)) => {
+                    self.glance(&mut trouble);
+                    continue;
+                }
+            };
             match event {
-                Ok(event) => {
+                None => return,
+                Some(Ok(event)) => {
                     // A listing begins before the server is asked for it, so that its begin says nothing of the server.
                     if !matches!(event, Event::Init) {
                         self.health.answered(self.source.as_deref());
-                        if std::mem::take(&mut failures) > 0 {
+                        if trouble.end() {
                             tracing::info!("the watch works again");
                         }
                     }
                     self.take(event, &mut round, &mut was_listed);
                 }
-                Err(error) => {
-                    self.health.failed(self.source.as_deref());
-                    let error = causes(&error);
-                    // A server that is away for long is told of once; `/readyz` says how it is now.
-                    if failures > 0 {
-                        tracing::debug!(%error, "the watch failed again");
-                    } else {
-                        tracing::warn!(%error, "the watch failed; it is started again until it works");
-                    }
-                    failures = failures.saturating_add(1);
-                    let pause = backoff(failures, self.ctx.draw_share(), PAUSES.0, PAUSES.1);
-                    self.ctx.clock.sleep(pause).await;
+                Some(Err(error)) => {
+                    self.glance(&mut trouble);
+                    self.fail(&error, &mut trouble);
                 }
             }
+        }
+    }
+
+    /// A server that is away for long is told of once; `/readyz` says how it is now.
+    fn fail(&self, error: &watcher::Error, trouble: &mut Trouble) {
+        self.health.failed(self.source.as_deref());
+        let error = causes(error);
+        if trouble.begin(self.ctx.clock.uptime(), self.ctx.draw_share()) {
+            tracing::warn!(%error, "the watch failed; it is started again until it works");
+        } else {
+            tracing::debug!(%error, "the watch failed again");
+        }
+    }
+
+    /// That it works again may be told by an answer that brings no event.
+    fn glance(&self, trouble: &mut Trouble) {
+        if self.health.sees(self.source.as_deref()) && trouble.end_quietly(self.ctx.clock.uptime()) {
+            tracing::info!("the watch works again");
         }
     }
 
