@@ -65,8 +65,12 @@ where
             let status = answer.as_ref().ok().map(Response::status);
             let took = traffic.clock.uptime().saturating_sub(since);
             traffic.metrics.asked(asked.verb, status, took);
-            if status.is_some_and(|status| status.is_success()) {
-                match asked.watched {
+            if let Some(status) = status {
+                // A restart does not help against a server that refuses, so that any answer counts for liveness.
+                if asked.watched == Some(Watched::Resources) {
+                    traffic.health.heard(asked.namespace.as_deref());
+                }
+                match asked.watched.filter(|_| status.is_success()) {
                     Some(Watched::Resources) => traffic.health.answered(asked.namespace.as_deref()),
                     Some(Watched::Secrets) => traffic.health.watches_secrets(asked.namespace.as_deref(), true),
                     None => {}
