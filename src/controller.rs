@@ -21,12 +21,13 @@ pub mod workloads;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use rand::{Rng, RngExt, SeedableRng};
+use tokio::task::AbortHandle;
 
 pub use self::cluster::{Cluster, ClusterError};
 pub use self::lookout::Lookout;
@@ -118,6 +119,7 @@ pub struct Context {
     memories: Mutex<HashMap<Key, Remembered>>,
     apps: Mutex<HashMap<AppIdentity, Weak<tokio::sync::Mutex<()>>>>,
     stopping: AtomicBool,
+    election: OnceLock<AbortHandle>,
 }
 
 /// What is kept of a resource between passes.
@@ -162,12 +164,18 @@ impl Context {
             memories: Mutex::default(),
             apps: Mutex::default(),
             stopping: AtomicBool::new(false),
+            election: OnceLock::new(),
         }
     }
 
     /// From now on no change is started; what has started is carried through.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
+    }
+
+    /// This task takes part in the election; it ends no sooner than this process, unless by a fault of ours.
+    pub fn rest_on(&self, election: AbortHandle) {
+        self.election.get_or_init(|| election);
     }
 
     fn may_mutate(&self) -> bool {
@@ -186,12 +194,18 @@ impl Context {
             stuck.push(format!("the pass over {key} has taken {minutes} minutes"));
         }
         let is_busy = pulse.running >= self.settings.concurrency.max(1);
-        let idle = now.saturating_sub(pulse.asked);
-        if self.leadership.is_held() && !is_busy && pulse.asked > Duration::ZERO && idle > MOST_IDLE {
-            stuck.push(format!(
-                "no worker has asked for a turn for {} minutes",
-                idle.as_secs() / 60
-            ));
+        // A replica that stands by asks for none.
+        if let (Some(led_since), Some(asked)) = (self.leadership.held_since(), pulse.asked) {
+            let idle = now.saturating_sub(asked.max(led_since));
+            if !is_busy && idle > MOST_IDLE {
+                let minutes = idle.as_secs() / 60;
+                stuck.push(format!("no worker has asked for a turn for {minutes} minutes"));
+            }
+        }
+        // A code that only this process has is not thrown away for a lead.
+        let has_ended = self.election.get().is_some_and(AbortHandle::is_finished);
+        if has_ended && !self.stopping.load(Ordering::SeqCst) && self.held().is_empty() {
+            stuck.push("the election has broken, so that this replica never leads again".to_owned());
         }
         stuck
     }

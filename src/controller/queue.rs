@@ -167,8 +167,8 @@ struct Inner {
     /// What a worker has in hand. Kept apart from the entries: a resource that is deleted and made again during its turn
     /// must not be handed to a second worker.
     running: HashMap<Key, Running>,
-    /// Uptime at which a worker last asked for a turn.
-    asked: Duration,
+    /// Uptime at which a worker last asked for a turn, or was told to.
+    asked: Option<Duration>,
     due: BTreeSet<(Duration, Key)>,
     urgent: VecDeque<Key>,
     /// Urgent turns in a row.
@@ -190,8 +190,8 @@ struct Running {
 /// Whether turns are taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pulse {
-    /// Uptime at which a worker last asked for a turn; zero if none ever did.
-    pub asked: Duration,
+    /// Uptime at which a worker last asked for a turn, or at which workers were started; none before that.
+    pub asked: Option<Duration>,
     /// How many turns are in hand.
     pub running: usize,
     /// The one that has been so for longest, and since which uptime.
@@ -354,6 +354,12 @@ impl Queue {
         unseen.map(|(key, _)| key.clone()).collect()
     }
 
+    /// From now on there are workers that ask for turns.
+    pub fn open(&self) {
+        let now = self.clock.uptime();
+        self.lock().asked.get_or_insert(now);
+    }
+
     /// The next resource, as soon as there is one whose time has come.
     pub async fn next(&self) -> Turn {
         loop {
@@ -380,7 +386,7 @@ impl Queue {
         const LONG: Duration = Duration::from_secs(3600);
         let now = self.clock.uptime();
         let mut inner = self.lock();
-        inner.asked = now;
+        inner.asked = Some(now);
         let overdue = inner
             .due
             .first()

@@ -56,6 +56,7 @@ pub async fn run(ctx: Arc<Context>, health: Arc<Health>, shutdown: CancellationT
             tasks.spawn(async move { shutdown.run_until_cancelled(watch.run()).await.unwrap_or_default() });
         }
     }
+    ctx.queue.open();
     for _ in 0..ctx.settings.concurrency.max(1) {
         tasks.spawn(work(Arc::clone(&ctx), shutdown.clone()));
     }

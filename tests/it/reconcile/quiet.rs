@@ -7,6 +7,7 @@ use std::time::Duration;
 use appcode_operator::api::ConditionType;
 use appcode_operator::controller::run;
 use appcode_operator::health::Health;
+use appcode_operator::leader::Standing;
 use appcode_operator::modelarts::{App, AppCode, AppCodes, CloudError, Echo, Target};
 use async_trait::async_trait;
 use cloud_simulator::{NewApp, Operation};
@@ -107,6 +108,43 @@ async fn a_rotation_costs_three_writes_one_event_and_two_cloud_calls() {
         .script
         .count(|call| matches!(call, crate::support::script::Call::Cloud(_)));
     assert_eq!((cloud, world.stage.script.calls().len()), (2, 9));
+}
+
+/// A standby asks for no turns; from the lead on somebody must.
+#[tokio::test]
+async fn a_replica_that_takes_the_lead_with_dead_workers_is_stuck_after_minutes() {
+    let world = World::direct();
+    let ctx = &world.ctx;
+    let wait = |minutes: u64| world.stage.wait(Duration::from_secs(60 * minutes));
+    let until = Duration::MAX;
+    ctx.leadership.set(Standing::Unknown);
+    ctx.queue.open();
+    wait(600);
+    assert_eq!(ctx.stuck(), Vec::<String>::new());
+    ctx.leadership.set(Standing::Leads { until });
+    wait(4);
+    assert_eq!(ctx.stuck(), Vec::<String>::new());
+    wait(2);
+    assert_eq!(ctx.stuck(), ["no worker has asked for a turn for 6 minutes"]);
+    ctx.queue.pop().unwrap_err();
+    assert_eq!(ctx.stuck(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_broken_election_is_no_life() {
+    let world = World::direct();
+    let task = tokio::spawn(std::future::pending::<()>());
+    world.ctx.rest_on(task.abort_handle());
+    assert_eq!(world.ctx.stuck(), Vec::<String>::new());
+    task.abort();
+    task.await.unwrap_err();
+    let stuck = world.ctx.stuck();
+    assert_eq!(
+        stuck,
+        ["the election has broken, so that this replica never leads again"]
+    );
+    world.ctx.stop();
+    assert_eq!(world.ctx.stuck(), Vec::<String>::new(), "it ends with the process");
 }
 
 /// Counts what runs at the same time.
