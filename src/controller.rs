@@ -303,14 +303,43 @@ impl Context {
         lock(&self.memories).get(key).cloned().unwrap_or_default()
     }
 
+    /// Takes in what the watch saw of a resource, as [`Queue::apply`] does.
+    pub fn apply(&self, notice: &Notice, is_listing: bool, round: u32) {
+        let former = self.lookout.is_some().then(|| self.queue.target(&notice.key()));
+        self.queue.apply(notice, is_listing, round);
+        if let Some(former) = former.filter(|former| *former != notice.target) {
+            self.leave(&notice.namespace, &former);
+        }
+    }
+
+    /// A resource no longer names this Secret. What was seen of it is kept only for others that do.
+    fn leave(&self, namespace: &str, target: &str) {
+        if let Some(lookout) = self
+            .lookout
+            .as_ref()
+            .filter(|_| !self.queue.is_target(namespace, target))
+        {
+            lookout.forget(namespace, target);
+        }
+    }
+
+    /// Takes in that a turn found nothing left to do, as [`Queue::finished`] does.
+    fn finished(&self, key: &Key) {
+        let target = self.queue.target(key);
+        self.queue.finished(key, UNSEEN_RETRY);
+        self.leave(key.namespace(), &target);
+    }
+
     /// Takes in that a resource was deleted. It keeps its turns while a code of it is still to be saved.
     pub fn deleted(&self, key: &Key) {
         // A turn that is under way may be making a code just now.
         if self.is_held(key) || self.queue.is_running(key) {
             self.queue.outlive(key);
         } else {
+            let target = self.queue.target(key);
             self.queue.remove(key);
             self.forget(key);
+            self.leave(key.namespace(), &target);
         }
     }
 

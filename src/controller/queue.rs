@@ -346,6 +346,11 @@ impl Queue {
         wanted.map(|(namespace, name)| Key::new(namespace, name)).collect()
     }
 
+    /// Whether a resource names this Secret.
+    pub fn is_target(&self, namespace: &str, name: &str) -> bool {
+        !self.lock().on_secret(namespace, name).is_empty()
+    }
+
     /// What the listing of `round` did not see in the namespaces that `is_listed` names.
     pub fn unseen(&self, round: u32, is_listed: impl Fn(&str) -> bool) -> Vec<Key> {
         let inner = self.lock();

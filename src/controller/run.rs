@@ -13,7 +13,7 @@ use tracing::{Instrument, Span};
 use super::lookout::Watch;
 use super::notice::Notice;
 use super::trouble::Trouble;
-use super::{Context, Error, HELD_RETRY, Next, Turn, UNSEEN_RETRY, pause_after, reconcile, span_of};
+use super::{Context, Error, HELD_RETRY, Next, Turn, pause_after, reconcile, span_of};
 use crate::health::Health;
 use crate::telemetry::causes;
 
@@ -138,12 +138,12 @@ impl Feed {
     }
 
     fn take(&self, event: Event<Notice>, round: &mut u32, was_listed: &mut bool) {
-        let queue = &self.ctx.queue;
+        let (ctx, queue) = (&self.ctx, &self.ctx.queue);
         match event {
             Event::Init => *round = round.wrapping_add(1),
             // A resource that a later listing shows for the first time was created while the watch was away.
-            Event::InitApply(notice) => queue.apply(&notice, !*was_listed, *round),
-            Event::Apply(notice) => queue.apply(&notice, false, *round),
+            Event::InitApply(notice) => ctx.apply(&notice, !*was_listed, *round),
+            Event::Apply(notice) => ctx.apply(&notice, false, *round),
             Event::Delete(notice) => self.ctx.deleted(&notice.key()),
             Event::InitDone => {
                 let is_ours = |namespace: &str| self.source.as_ref().is_none_or(|source| source == namespace);
@@ -205,7 +205,7 @@ pub async fn take_turn(ctx: &Arc<Context>, turn: Turn) {
     let _in_span = span.enter();
     match outcome {
         Ok(Ok(Some(next))) => ctx.queue.done(&key, next.after, next.nudged),
-        Ok(Ok(None)) => ctx.queue.finished(&key, UNSEEN_RETRY),
+        Ok(Ok(None)) => ctx.finished(&key),
         Ok(Err(error)) => {
             tracing::warn!(category = error.category(), error = %causes(&error), "the pass failed");
             ctx.queue.failed(&key, nudged, |failures| pause_after(ctx, failures));

@@ -147,7 +147,7 @@ impl Process {
             if change.kind == "DELETED" {
                 self.ctx.deleted(&notice.key());
             } else {
-                self.ctx.queue.apply(&notice, false, 1);
+                self.ctx.apply(&notice, false, 1);
             }
         }
         if let Some(lookout) = &self.ctx.lookout {
