@@ -1,6 +1,7 @@
 //! What this process knows of its own health: whether it sees the resources, and since when it does not.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub struct Health {
     /// Whether each watch on Secrets works. Nothing but a metric depends on it: without them work goes on.
     secrets: Mutex<BTreeMap<Option<String>, bool>>,
     changed: Notify,
+    /// Whether the watches were ended, so that what they told last says nothing any more.
+    is_closed: AtomicBool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -57,6 +60,7 @@ impl Health {
             watches: Mutex::new(sources.into_iter().map(|source| (source, start.clone())).collect()),
             secrets: Mutex::default(),
             changed: Notify::new(),
+            is_closed: AtomicBool::new(false),
         }
     }
 
@@ -147,6 +151,17 @@ impl Health {
             watch.is_listed && failing <= PATIENCE
         };
         self.lock().values().all(is_well) && self.quiet_for() <= self.silence
+    }
+
+    /// The watches are ended, since this process was asked to stop.
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        self.changed.notify_waiters();
+    }
+
+    /// Whether the watches were ended.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::SeqCst)
     }
 
     /// Whether this watch on Secrets works, as its last answer or failure shows.

@@ -61,6 +61,7 @@ pub async fn run(ctx: Arc<Context>, health: Arc<Health>, shutdown: CancellationT
         tasks.spawn(work(Arc::clone(&ctx), shutdown.clone()));
     }
     shutdown.cancelled().await;
+    health.close();
     ctx.stop();
     let until = ctx.clock.uptime().saturating_add(ctx.settings.grace);
     let rest = async { while tasks.join_next().await.is_some() {} };

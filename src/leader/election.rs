@@ -83,7 +83,7 @@ impl Election {
     /// is saved.
     pub async fn run(mut self, over: CancellationToken) {
         while !over.is_cancelled() {
-            let wait = if self.health.can_lead() {
+            let wait = if self.may_lead() {
                 self.take_part().await
             } else {
                 self.stand_back().await
@@ -96,6 +96,12 @@ impl Election {
             self.notice_end();
         }
         self.give_up("stopping").await;
+    }
+
+    /// Whether this process sees what it leads. One that is asked to stop and leads sees nothing any more, and needs to see
+    /// nothing for saving its last code; the Lease is kept for that.
+    fn may_lead(&self) -> bool {
+        self.health.can_lead() || (self.health.is_closed() && self.leadership.is_held())
     }
 
     /// One look at the Lease, and one write if it is ours or free. Returns how long until the next look at the latest.
@@ -262,8 +268,8 @@ impl Election {
 
     /// Returns when the resources have come into sight, or are out of it for too long.
     async fn sight_changed(&self) {
-        let could_lead = self.health.can_lead();
-        while self.health.can_lead() == could_lead {
+        let could_lead = self.may_lead();
+        while self.may_lead() == could_lead {
             tokio::select! {
                 () = self.health.changed() => {}
                 () = self.clock.sleep(LOOK_PERIOD) => {}
@@ -275,7 +281,7 @@ impl Election {
     /// taken in on the way, so that a replica that stands by asks for nothing.
     async fn seen_change(&mut self, until: Duration) {
         let until_then = |clock: &Arc<dyn Clock>| until.saturating_sub(clock.uptime());
-        let is_following = matches!(self.leadership.standing(), Standing::Follows { .. }) && self.health.can_lead();
+        let is_following = matches!(self.leadership.standing(), Standing::Follows { .. }) && self.may_lead();
         let version = self
             .view
             .as_ref()

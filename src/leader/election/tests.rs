@@ -218,3 +218,25 @@ async fn a_lease_that_is_forbidden_is_told_of_once_and_asked_for_ever_more_seldo
     over.cancel();
     running.await.unwrap();
 }
+
+/// The watch that failed when it was asked to stop is not begun again, and is not needed for saving a code.
+#[tokio::test]
+async fn a_replica_without_sight_keeps_the_lease_while_it_stops_and_gives_it_up_otherwise() {
+    for is_stopping in [true, false] {
+        let (scene, election) = Scene::set(Server::default());
+        let over = CancellationToken::new();
+        let running = tokio::spawn(election.run(over.clone()));
+        scene.pass(10).await;
+        assert!(scene.leadership.is_held());
+        scene.health.failed(None);
+        if is_stopping {
+            scene.health.close();
+        }
+        scene.pass(120).await;
+        assert_eq!(scene.leadership.is_held(), is_stopping);
+        over.cancel();
+        running.await.unwrap();
+        let lease = scene.server.lock().unwrap().lease.clone().unwrap();
+        assert_eq!(lease["spec"]["holderIdentity"], "", "given up at the end at the latest");
+    }
+}
