@@ -123,8 +123,8 @@ pub struct Args {
     pub api_deadline: SignedDuration,
 
     /// Longest time for one request of the watch on resources; the next one follows. A watch that has had no answer for
-    /// three times as long counts as stuck.
-    #[arg(long, env = "APPCODE_WATCH_REQUEST", default_value = "4m", value_name = "DURATION", value_parser = duration)]
+    /// three times as long counts as stuck. At most 10m, so that alerts tell a quiet watch from a dead one.
+    #[arg(long, env = "APPCODE_WATCH_REQUEST", default_value = "4m", value_name = "DURATION", value_parser = watch_request)]
     pub watch_request: SignedDuration,
 
     /// Watches the operator's own Secrets, by their label and without their values, so that one that somebody has edited or deleted is
@@ -250,6 +250,13 @@ fn duration(text: &str) -> Result<SignedDuration, String> {
     } else {
         Err("must be longer than zero".to_owned())
     }
+}
+
+/// The alert on a silent watch waits for longer than the longest.
+fn watch_request(text: &str) -> Result<SignedDuration, String> {
+    let most = SignedDuration::from_mins(10);
+    let fits = |time: &SignedDuration| *time <= most;
+    duration(text).and_then(|time| Some(time).filter(fits).ok_or_else(|| "must be at most 10m".to_owned()))
 }
 
 /// Name of the pod, as its manifest or the container runtime tells it.
@@ -407,6 +414,14 @@ mod tests {
 
     fn args(flags: &[&str]) -> Args {
         Args::try_parse_from(std::iter::once("appcode-operator").chain(flags.iter().copied())).unwrap()
+    }
+
+    #[test]
+    fn a_watch_request_is_no_longer_than_alerts_take_for_quiet() {
+        assert_eq!(watch_request("10m"), Ok(SignedDuration::from_mins(10)));
+        assert_eq!(watch_request("10m1s"), Err("must be at most 10m".to_owned()));
+        assert!(watch_request("0s").is_err());
+        Args::try_parse_from(["operator", "--watch-request=11m"]).unwrap_err();
     }
 
     #[test]

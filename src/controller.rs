@@ -16,16 +16,18 @@ mod render;
 mod report;
 mod run;
 mod signs;
+mod trouble;
 pub mod workloads;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use rand::{Rng, RngExt, SeedableRng};
+use tokio::task::AbortHandle;
 
 pub use self::cluster::{Cluster, ClusterError};
 pub use self::lookout::Lookout;
@@ -120,6 +122,7 @@ pub struct Context {
     memories: Mutex<HashMap<Key, Remembered>>,
     apps: Mutex<HashMap<AppIdentity, Weak<tokio::sync::Mutex<()>>>>,
     stopping: AtomicBool,
+    election: OnceLock<AbortHandle>,
 }
 
 /// What is kept of a resource between passes.
@@ -164,12 +167,18 @@ impl Context {
             memories: Mutex::default(),
             apps: Mutex::default(),
             stopping: AtomicBool::new(false),
+            election: OnceLock::new(),
         }
     }
 
     /// From now on no change is started; what has started is carried through.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
+    }
+
+    /// This task takes part in the election; it ends no sooner than this process, unless by a fault of ours.
+    pub fn rest_on(&self, election: AbortHandle) {
+        self.election.get_or_init(|| election);
     }
 
     fn may_mutate(&self) -> bool {
@@ -188,12 +197,18 @@ impl Context {
             stuck.push(format!("the pass over {key} has taken {minutes} minutes"));
         }
         let is_busy = pulse.running >= self.settings.concurrency.max(1);
-        let idle = now.saturating_sub(pulse.asked);
-        if self.leadership.is_held() && !is_busy && pulse.asked > Duration::ZERO && idle > MOST_IDLE {
-            stuck.push(format!(
-                "no worker has asked for a turn for {} minutes",
-                idle.as_secs() / 60
-            ));
+        // A replica that stands by asks for none.
+        if let (Some(led_since), Some(asked)) = (self.leadership.held_since(), pulse.asked) {
+            let idle = now.saturating_sub(asked.max(led_since));
+            if !is_busy && idle > MOST_IDLE {
+                let minutes = idle.as_secs() / 60;
+                stuck.push(format!("no worker has asked for a turn for {minutes} minutes"));
+            }
+        }
+        // A code that only this process has is not thrown away for a lead.
+        let has_ended = self.election.get().is_some_and(AbortHandle::is_finished);
+        if has_ended && !self.stopping.load(Ordering::SeqCst) && self.held().is_empty() {
+            stuck.push("the election has broken, so that this replica never leads again".to_owned());
         }
         stuck
     }
@@ -212,14 +227,26 @@ impl Context {
         lock(&self.memories).len()
     }
 
+    /// How long the resource of a turn that begins now has waited for a worker. While another replica leads none waits for ours.
+    fn waited(&self, turn: &Turn) -> Duration {
+        let led_since = self.leadership.held_since();
+        let led = led_since.map(|since| self.clock.uptime().saturating_sub(since));
+        led.map_or(turn.waited, |led| turn.waited.min(led))
+    }
+
     /// The metrics, with what they tell of the present state.
     pub fn scrape(&self, format: Format, health: &Health) -> String {
         let quiet = health.quiet_for().as_secs_f64();
+        let led_since = self.leadership.held_since();
+        // A replica that stands by takes no turns: it is no backlog that its queue is full.
+        let backlog = led_since.map(|_| self.cloud.backlog(self.queue.overdue()));
         let levels = Levels {
-            census: self.queue.census(self.clock.now(), self.settings.resource_metrics),
+            census: self
+                .queue
+                .census(self.clock.now(), self.settings.resource_metrics, led_since),
             unsaved_codes: self.held().len(),
-            backlog: self.cloud.backlog(self.queue.overdue()),
-            leads: self.leadership.is_held(),
+            backlog: backlog.unwrap_or_default(),
+            leads: led_since.is_some(),
             watches: health.is_listed() && health.is_watching(),
             sees_secrets: health.sees_all_secrets(),
             tasks: tokio::runtime::Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks()),
@@ -279,14 +306,43 @@ impl Context {
         lock(&self.memories).get(key).cloned().unwrap_or_default()
     }
 
+    /// Takes in what the watch saw of a resource, as [`Queue::apply`] does.
+    pub fn apply(&self, notice: &Notice, is_listing: bool, round: u32) {
+        let former = self.lookout.is_some().then(|| self.queue.target(&notice.key()));
+        self.queue.apply(notice, is_listing, round);
+        if let Some(former) = former.filter(|former| *former != notice.target) {
+            self.leave(&notice.namespace, &former);
+        }
+    }
+
+    /// A resource no longer names this Secret. What was seen of it is kept only for others that do.
+    fn leave(&self, namespace: &str, target: &str) {
+        if let Some(lookout) = self
+            .lookout
+            .as_ref()
+            .filter(|_| !self.queue.is_target(namespace, target))
+        {
+            lookout.forget(namespace, target);
+        }
+    }
+
+    /// Takes in that a turn found nothing left to do, as [`Queue::finished`] does.
+    fn finished(&self, key: &Key) {
+        let target = self.queue.target(key);
+        self.queue.finished(key, UNSEEN_RETRY);
+        self.leave(key.namespace(), &target);
+    }
+
     /// Takes in that a resource was deleted. It keeps its turns while a code of it is still to be saved.
     pub fn deleted(&self, key: &Key) {
         // A turn that is under way may be making a code just now.
         if self.is_held(key) || self.queue.is_running(key) {
             self.queue.outlive(key);
         } else {
+            let target = self.queue.target(key);
             self.queue.remove(key);
             self.forget(key);
+            self.leave(key.namespace(), &target);
         }
     }
 

@@ -1,6 +1,7 @@
 //! What this process knows of its own health: whether it sees the resources, and since when it does not.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub struct Health {
     /// Whether each watch on Secrets works. Nothing but a metric depends on it: without them work goes on.
     secrets: Mutex<BTreeMap<Option<String>, bool>>,
     changed: Notify,
+    /// Whether the watches were ended, so that what they told last says nothing any more.
+    is_closed: AtomicBool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -30,8 +33,10 @@ struct Watch {
     is_listed: bool,
     /// Uptime since which it has brought nothing but errors.
     failing: Option<Duration>,
-    /// Uptime of the last answer of the API server, or of the start.
+    /// Uptime of the last answer of the API server that was as it should be, or of the start.
     sign: Duration,
+    /// Uptime of the last answer, whatever it was, or of the start.
+    heard: Duration,
 }
 
 impl Health {
@@ -43,8 +48,10 @@ impl Health {
         } else {
             namespaces.iter().cloned().map(Some).collect()
         };
+        let now = clock.uptime();
         let start = Watch {
-            sign: clock.uptime(),
+            sign: now,
+            heard: now,
             ..Watch::default()
         };
         Self {
@@ -53,6 +60,7 @@ impl Health {
             watches: Mutex::new(sources.into_iter().map(|source| (source, start.clone())).collect()),
             secrets: Mutex::default(),
             changed: Notify::new(),
+            is_closed: AtomicBool::new(false),
         }
     }
 
@@ -83,10 +91,16 @@ impl Health {
         self.changed.notify_waiters();
     }
 
-    /// The API server has answered a request of this watch.
+    /// The API server has answered a request of this watch, if only with an error.
+    pub fn heard(&self, source: Option<&str>) {
+        self.with(source, |watch, now| watch.heard = now);
+    }
+
+    /// The API server has answered a request of this watch as it should.
     pub fn answered(&self, source: Option<&str>) {
         self.with(source, |watch, now| {
             watch.sign = now;
+            watch.heard = now;
             watch.failing = None;
         });
     }
@@ -115,7 +129,14 @@ impl Health {
         self.lock().values().all(|watch| watch.failing.is_none())
     }
 
-    /// How long ago the API server last answered the watch that has waited longest.
+    /// Whether this watch last brought something other than an error.
+    pub fn sees(&self, source: Option<&str>) -> bool {
+        let watches = self.lock();
+        let watch = watches.get(&source.map(str::to_owned));
+        watch.is_some_and(|watch| watch.failing.is_none())
+    }
+
+    /// How long ago the API server last answered, as it should, the watch that has waited longest.
     pub fn quiet_for(&self) -> Duration {
         let now = self.clock.uptime();
         let oldest = self.lock().values().map(|watch| watch.sign).min();
@@ -130,6 +151,17 @@ impl Health {
             watch.is_listed && failing <= PATIENCE
         };
         self.lock().values().all(is_well) && self.quiet_for() <= self.silence
+    }
+
+    /// The watches are ended, since this process was asked to stop.
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        self.changed.notify_waiters();
+    }
+
+    /// Whether the watches were ended.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::SeqCst)
     }
 
     /// Whether this watch on Secrets works, as its last answer or failure shows.
@@ -171,12 +203,13 @@ impl Health {
         troubles
     }
 
-    /// The watches that the API server has not answered for much longer than a healthy one goes without an answer.
+    /// The watches that the API server has not answered for much longer than a healthy one goes without an answer. One that it
+    /// refuses is none of them: a new process would be refused as well.
     pub fn stuck(&self) -> Vec<String> {
         let now = self.clock.uptime();
         let watches = self.lock();
         let silent = watches.iter().filter_map(|(source, watch)| {
-            let silence = now.saturating_sub(watch.sign);
+            let silence = now.saturating_sub(watch.heard);
             let (place, seconds) = (place(source.as_deref()), silence.as_secs());
             (silence > self.silence).then(|| format!("the watch on {place} has had no answer for {seconds} s"))
         });
@@ -189,4 +222,54 @@ fn place(source: Option<&str>) -> String {
         || "all namespaces".to_owned(),
         |namespace| format!("namespace {namespace}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use jiff::Timestamp;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Still(Mutex<Duration>);
+
+    #[async_trait]
+    impl Clock for Still {
+        fn now(&self) -> Timestamp {
+            Timestamp::UNIX_EPOCH
+        }
+        fn uptime(&self) -> Duration {
+            *self.0.lock().unwrap()
+        }
+        async fn sleep(&self, _: Duration) {}
+    }
+
+    const REQUEST: Duration = Duration::from_secs(240);
+
+    #[test]
+    fn a_server_that_refuses_costs_the_lead_but_no_restart_and_one_that_is_silent_costs_both() {
+        let clock = Arc::new(Still::default());
+        let health = Health::new(Arc::clone(&clock) as Arc<dyn Clock>, &[], REQUEST);
+        health.answered(None);
+        health.listed(None);
+        assert!(health.can_lead() && health.sees(None));
+        for _ in 0..20 {
+            *clock.0.lock().unwrap() += REQUEST;
+            health.heard(None);
+            health.failed(None);
+            assert_eq!(health.stuck(), Vec::<String>::new());
+        }
+        assert!(!health.can_lead() && !health.sees(None) && !health.is_watching());
+        assert_eq!(health.quiet_for(), REQUEST * 20, "a refusal is no sign of the watch");
+        *clock.0.lock().unwrap() += REQUEST * SILENT_FOR;
+        assert_eq!(health.stuck(), Vec::<String>::new());
+        *clock.0.lock().unwrap() += Duration::from_secs(1);
+        assert_eq!(
+            health.stuck(),
+            ["the watch on all namespaces has had no answer for 721 s"]
+        );
+        health.answered(None);
+        assert!(health.can_lead() && health.stuck().is_empty());
+    }
 }

@@ -39,7 +39,20 @@ pub enum Standing {
 #[derive(Clone)]
 pub struct Leadership {
     clock: Arc<dyn Clock>,
-    standing: Arc<watch::Sender<Standing>>,
+    known: Arc<watch::Sender<Known>>,
+}
+
+/// What is known, and when the present lead began.
+struct Known {
+    standing: Standing,
+    /// Uptime; of no meaning unless this process leads.
+    led_since: Duration,
+}
+
+impl Known {
+    fn is_held(&self, now: Duration) -> bool {
+        matches!(self.standing, Standing::Leads { until } if now < until)
+    }
 }
 
 impl Leadership {
@@ -47,7 +60,10 @@ impl Leadership {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
-            standing: Arc::new(watch::Sender::new(Standing::Unknown)),
+            known: Arc::new(watch::Sender::new(Known {
+                standing: Standing::Unknown,
+                led_since: Duration::ZERO,
+            })),
         }
     }
 
@@ -60,23 +76,36 @@ impl Leadership {
 
     /// Sets what is known.
     pub fn set(&self, standing: Standing) {
-        self.standing.send_replace(standing);
+        let now = self.clock.uptime();
+        self.known.send_modify(|known| {
+            // A renewal begins no lead; one after the end of the lead does.
+            if !known.is_held(now) {
+                known.led_since = now;
+            }
+            known.standing = standing;
+        });
     }
 
     /// Whether this process leads now. It ends by the clock too, should nobody be left to say so.
     pub fn is_held(&self) -> bool {
-        matches!(&*self.standing.borrow(), Standing::Leads { until } if self.clock.uptime() < *until)
+        self.known.borrow().is_held(self.clock.uptime())
+    }
+
+    /// Uptime at which the lead began; none unless this process leads now.
+    pub fn held_since(&self) -> Option<Duration> {
+        let known = self.known.borrow();
+        known.is_held(self.clock.uptime()).then_some(known.led_since)
     }
 
     /// What is known.
     pub fn standing(&self) -> Standing {
-        self.standing.borrow().clone()
+        self.known.borrow().standing.clone()
     }
 
     /// What keeps this process from knowing who leads; none if it knows.
     pub fn trouble(&self) -> Option<&'static str> {
         let now = self.clock.uptime();
-        match &*self.standing.borrow() {
+        match &self.known.borrow().standing {
             Standing::Leads { until } | Standing::Follows { until, .. } if now < *until => None,
             Standing::Leads { .. } => Some("the Lease could not be renewed, so no change is started"),
             _ => Some("no replica is known to lead, and the Lease could not be taken"),
@@ -85,9 +114,9 @@ impl Leadership {
 
     /// Returns once this process leads, or no longer does, as opposed to `was_held`.
     pub async fn changed(&self, was_held: bool) {
-        let mut changes = self.standing.subscribe();
+        let mut changes = self.known.subscribe();
         while self.is_held() == was_held {
-            let end = match &*changes.borrow_and_update() {
+            let end = match &changes.borrow_and_update().standing {
                 Standing::Leads { until } if was_held => until.saturating_sub(self.clock.uptime()),
                 _ => Duration::from_secs(3600),
             };

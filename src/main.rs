@@ -102,6 +102,9 @@ async fn main() -> anyhow::Result<()> {
     ));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), admin = %address, "started");
     let elected = election.map(|election| tokio::spawn(election.run(last.clone())));
+    if let Some(elected) = &elected {
+        ctx.rest_on(elected.abort_handle());
+    }
     Box::pin(run(ctx, health, shutdown)).await;
     last.cancel();
     // Another replica takes over at once, now that all is saved.

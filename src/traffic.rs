@@ -65,8 +65,12 @@ where
             let status = answer.as_ref().ok().map(Response::status);
             let took = traffic.clock.uptime().saturating_sub(since);
             traffic.metrics.asked(asked.verb, status, took);
-            if status.is_some_and(|status| status.is_success()) {
-                match asked.watched {
+            if let Some(status) = status {
+                // A restart does not help against a server that refuses, so that any answer counts for liveness.
+                if asked.watched == Some(Watched::Resources) {
+                    traffic.health.heard(asked.namespace.as_deref());
+                }
+                match asked.watched.filter(|_| status.is_success()) {
                     Some(Watched::Resources) => traffic.health.answered(asked.namespace.as_deref()),
                     Some(Watched::Secrets) => traffic.health.watches_secrets(asked.namespace.as_deref(), true),
                     None => {}
@@ -129,7 +133,14 @@ impl Asked {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use async_trait::async_trait;
+    use jiff::Timestamp;
     use pretty_assertions::assert_eq;
+    use tower::ServiceExt;
 
     use super::*;
 
@@ -139,6 +150,45 @@ mod tests {
             .map_or((address, None), |(path, query)| (path, Some(query)));
         let asked = Asked::of(method, path, query);
         (asked.verb, asked.namespace, asked.watched)
+    }
+
+    #[derive(Default)]
+    struct Still(Mutex<Duration>);
+
+    #[async_trait]
+    impl Clock for Still {
+        fn now(&self) -> Timestamp {
+            Timestamp::UNIX_EPOCH
+        }
+        fn uptime(&self) -> Duration {
+            *self.0.lock().unwrap()
+        }
+        async fn sleep(&self, _: Duration) {}
+    }
+
+    #[tokio::test]
+    async fn any_answer_to_a_watch_shows_that_the_server_is_there_and_a_good_one_that_the_watch_works() {
+        let clock = Arc::new(Still::default());
+        let time = Arc::clone(&clock) as Arc<dyn Clock>;
+        let health = Arc::new(Health::new(Arc::clone(&time), &[], Duration::ZERO));
+        health.failed(None);
+        let mut told = Vec::new();
+        for (path, status) in [("pods", 200), ("appcoderotations", 403), ("appcoderotations", 200)] {
+            let traffic = Traffic {
+                metrics: Arc::default(),
+                health: Arc::clone(&health),
+                clock: Arc::clone(&time),
+            };
+            let server = tower::service_fn(move |_: Request<()>| async move {
+                Ok::<_, Infallible>(Response::builder().status(status).body(()).unwrap())
+            });
+            let address = format!("/apis/appcode.dev/v1alpha1/{path}?watch=true");
+            let request = Request::get(address).body(()).unwrap();
+            *clock.0.lock().unwrap() += Duration::from_secs(1);
+            traffic.layer(server).oneshot(request).await.unwrap();
+            told.push((health.stuck().is_empty(), health.sees(None)));
+        }
+        assert_eq!(told, [(false, false), (true, false), (true, true)]);
     }
 
     #[test]

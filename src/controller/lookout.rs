@@ -88,6 +88,13 @@ impl Lookout {
         }
     }
 
+    /// No resource names this Secret any more.
+    pub(super) fn forget(&self, namespace: &str, name: &str) {
+        let mut inner = self.lock();
+        inner.known.remove(&secret(namespace, name));
+        inner.alarms.remove(&Key::new(namespace, name));
+    }
+
     /// The watch tells that a Secret has this version now, or that it is gone.
     pub fn changed(&self, namespace: &str, name: &str, version: Option<&str>) {
         let key = Key::new(namespace, name);
@@ -142,6 +149,11 @@ impl Lookout {
             woken,
             next.map_or(LONG, |due| due.saturating_sub(now).max(Duration::from_millis(1))),
         )
+    }
+
+    /// Of how many Secrets it is kept what passes have seen.
+    pub fn known(&self) -> usize {
+        self.lock().known.len()
     }
 
     /// Of how many Secrets anything is kept beside what passes have seen.

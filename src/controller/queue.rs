@@ -167,8 +167,8 @@ struct Inner {
     /// What a worker has in hand. Kept apart from the entries: a resource that is deleted and made again during its turn
     /// must not be handed to a second worker.
     running: HashMap<Key, Running>,
-    /// Uptime at which a worker last asked for a turn.
-    asked: Duration,
+    /// Uptime at which a worker last asked for a turn, or was told to.
+    asked: Option<Duration>,
     due: BTreeSet<(Duration, Key)>,
     urgent: VecDeque<Key>,
     /// Urgent turns in a row.
@@ -190,8 +190,8 @@ struct Running {
 /// Whether turns are taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pulse {
-    /// Uptime at which a worker last asked for a turn; zero if none ever did.
-    pub asked: Duration,
+    /// Uptime at which a worker last asked for a turn, or at which workers were started; none before that.
+    pub asked: Option<Duration>,
     /// How many turns are in hand.
     pub running: usize,
     /// The one that has been so for longest, and since which uptime.
@@ -347,12 +347,23 @@ impl Queue {
         wanted.map(|(namespace, name)| Key::new(namespace, name)).collect()
     }
 
+    /// Whether a resource names this Secret.
+    pub fn is_target(&self, namespace: &str, name: &str) -> bool {
+        !self.lock().on_secret(namespace, name).is_empty()
+    }
+
     /// What the listing of `round` did not see in the namespaces that `is_listed` names.
     pub fn unseen(&self, round: u32, is_listed: impl Fn(&str) -> bool) -> Vec<Key> {
         let inner = self.lock();
         let is_unseen = |(key, entry): &(&Key, &Entry)| entry.round != round && is_listed(key.namespace());
         let unseen = inner.entries.iter().filter(is_unseen);
         unseen.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// From now on there are workers that ask for turns.
+    pub fn open(&self) {
+        let now = self.clock.uptime();
+        self.lock().asked.get_or_insert(now);
     }
 
     /// The next resource, as soon as there is one whose time has come.
@@ -381,7 +392,7 @@ impl Queue {
         const LONG: Duration = Duration::from_secs(3600);
         let now = self.clock.uptime();
         let mut inner = self.lock();
-        inner.asked = now;
+        inner.asked = Some(now);
         let overdue = inner
             .due
             .first()
@@ -484,16 +495,19 @@ impl Queue {
         fleet
     }
 
-    /// What metrics show of all resources, and one by one of the `most` oldest.
-    pub fn census(&self, now: Timestamp, most: usize) -> Census {
+    /// What metrics show of all resources, and one by one of the `most` oldest. They wait for a worker from the uptime
+    /// `led_since` on at the earliest; without it there is no worker that they wait for.
+    pub fn census(&self, now: Timestamp, most: usize, led_since: Option<Duration>) -> Census {
         let uptime = self.clock.uptime();
         let mut census = Census::default();
         let inner = self.lock();
         let due = inner.due.iter().map(|(due, _)| *due);
         let urgent = inner.urgent.iter().filter_map(|key| inner.entries.get(key)?.due);
-        for since in due.take_while(|due| *due <= uptime).chain(urgent) {
-            census.waiting += 1;
-            census.longest_wait = census.longest_wait.max(uptime.saturating_sub(since));
+        if let Some(led_since) = led_since {
+            for since in due.take_while(|due| *due <= uptime).chain(urgent) {
+                census.waiting += 1;
+                census.longest_wait = census.longest_wait.max(uptime.saturating_sub(since.max(led_since)));
+            }
         }
         let mut known: Vec<_> = inner.entries.iter().filter(|(_, entry)| !entry.is_deleted).collect();
         for (_, entry) in &known {
@@ -1033,7 +1047,7 @@ mod tests {
         let (queue, clock) = queue();
         let at = |seconds| *clock.0.lock().unwrap() = Duration::from_secs(seconds);
         let waiting = || {
-            let census = queue.census(Timestamp::UNIX_EPOCH, 0);
+            let census = queue.census(Timestamp::UNIX_EPOCH, 0, Some(Duration::ZERO));
             (census.waiting, census.longest_wait.as_secs())
         };
         for name in ["a", "b"] {
@@ -1099,7 +1113,7 @@ mod tests {
                 1,
             );
         }
-        let census = |most| queue.census(Timestamp::from_second(1000).unwrap(), most);
+        let census = |most| queue.census(Timestamp::from_second(1000).unwrap(), most, None);
         let all = census(9);
         assert_eq!((all.resources, all.overdue, all.most_overdue.as_secs()), (4, 2, 100));
         assert_eq!(all.stalled.into_iter().collect::<Vec<_>>(), [(conflict, 1)]);

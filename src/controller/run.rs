@@ -12,9 +12,9 @@ use tracing::{Instrument, Span};
 
 use super::lookout::Watch;
 use super::notice::Notice;
-use super::{Context, Error, HELD_RETRY, Next, Turn, UNSEEN_RETRY, pause_after, reconcile, span_of};
+use super::trouble::Trouble;
+use super::{Context, Error, HELD_RETRY, Next, Turn, pause_after, reconcile, span_of};
 use crate::health::Health;
-use crate::limits::backoff;
 use crate::telemetry::causes;
 
 /// Objects in one page of the listing: few enough that a page is a small part of resident memory.
@@ -56,10 +56,12 @@ pub async fn run(ctx: Arc<Context>, health: Arc<Health>, shutdown: CancellationT
             tasks.spawn(async move { shutdown.run_until_cancelled(watch.run()).await.unwrap_or_default() });
         }
     }
+    ctx.queue.open();
     for _ in 0..ctx.settings.concurrency.max(1) {
         tasks.spawn(work(Arc::clone(&ctx), shutdown.clone()));
     }
     shutdown.cancelled().await;
+    health.close();
     ctx.stop();
     let until = ctx.clock.uptime().saturating_add(ctx.settings.grace);
     let rest = async { while tasks.join_next().await.is_some() {} };
@@ -88,43 +90,61 @@ impl Feed {
         let mut events = watcher(api, config).boxed();
         let mut round = 0_u32;
         let mut was_listed = false;
-        let mut failures = 0_u32;
-        while let Some(event) = events.next().await {
+        let mut trouble = Trouble::none(PAUSES);
+        loop {
+            let now = self.ctx.clock.uptime();
+            let event = tokio::select! {
+                event = events.next(), if trouble.pause(now).is_zero() => event,
+                () = self.ctx.clock.sleep(trouble.glance(now)) => {
+                    self.glance(&mut trouble);
+                    continue;
+                }
+            };
             match event {
-                Ok(event) => {
+                None => return,
+                Some(Ok(event)) => {
                     // A listing begins before the server is asked for it, so that its begin says nothing of the server.
                     if !matches!(event, Event::Init) {
                         self.health.answered(self.source.as_deref());
-                        if std::mem::take(&mut failures) > 0 {
+                        if trouble.end() {
                             tracing::info!("the watch works again");
                         }
                     }
                     self.take(event, &mut round, &mut was_listed);
                 }
-                Err(error) => {
-                    self.health.failed(self.source.as_deref());
-                    let error = causes(&error);
-                    // A server that is away for long is told of once; `/readyz` says how it is now.
-                    if failures > 0 {
-                        tracing::debug!(%error, "the watch failed again");
-                    } else {
-                        tracing::warn!(%error, "the watch failed; it is started again until it works");
-                    }
-                    failures = failures.saturating_add(1);
-                    let pause = backoff(failures, self.ctx.draw_share(), PAUSES.0, PAUSES.1);
-                    self.ctx.clock.sleep(pause).await;
+                Some(Err(error)) => {
+                    self.glance(&mut trouble);
+                    self.fail(&error, &mut trouble);
                 }
             }
         }
     }
 
+    /// A server that is away for long is told of once; `/readyz` says how it is now.
+    fn fail(&self, error: &watcher::Error, trouble: &mut Trouble) {
+        self.health.failed(self.source.as_deref());
+        let error = causes(error);
+        if trouble.begin(self.ctx.clock.uptime(), self.ctx.draw_share()) {
+            tracing::warn!(%error, "the watch failed; it is started again until it works");
+        } else {
+            tracing::debug!(%error, "the watch failed again");
+        }
+    }
+
+    /// That it works again may be told by an answer that brings no event.
+    fn glance(&self, trouble: &mut Trouble) {
+        if self.health.sees(self.source.as_deref()) && trouble.end_quietly(self.ctx.clock.uptime()) {
+            tracing::info!("the watch works again");
+        }
+    }
+
     fn take(&self, event: Event<Notice>, round: &mut u32, was_listed: &mut bool) {
-        let queue = &self.ctx.queue;
+        let (ctx, queue) = (&self.ctx, &self.ctx.queue);
         match event {
             Event::Init => *round = round.wrapping_add(1),
             // A resource that a later listing shows for the first time was created while the watch was away.
-            Event::InitApply(notice) => queue.apply(&notice, !*was_listed, *round),
-            Event::Apply(notice) => queue.apply(&notice, false, *round),
+            Event::InitApply(notice) => ctx.apply(&notice, !*was_listed, *round),
+            Event::Apply(notice) => ctx.apply(&notice, false, *round),
             Event::Delete(notice) => self.ctx.deleted(&notice.key()),
             Event::InitDone => {
                 let is_ours = |namespace: &str| self.source.as_ref().is_none_or(|source| source == namespace);
@@ -180,14 +200,14 @@ async fn next_turn(ctx: &Context) -> Turn {
 pub async fn take_turn(ctx: &Arc<Context>, turn: Turn) {
     let key = turn.key.clone();
     let nudged = turn.nudged;
-    ctx.metrics.waited(turn.waited);
+    ctx.metrics.waited(ctx.waited(&turn));
     let span = span_of(&key);
     tracing::trace!(parent: &span, nudged, waited = ?turn.waited, "its turn begins");
     let outcome = pass(ctx, turn, &span).await;
     let _in_span = span.enter();
     match outcome {
         Ok(Ok(Some(next))) => ctx.queue.done(&key, next.after, next.nudged),
-        Ok(Ok(None)) => ctx.queue.finished(&key, UNSEEN_RETRY),
+        Ok(Ok(None)) => ctx.finished(&key),
         Ok(Err(error)) => {
             tracing::warn!(category = error.category(), error = %causes(&error), "the pass failed");
             ctx.queue.failed(&key, nudged, |failures| pause_after(ctx, failures));

@@ -96,7 +96,7 @@ pub struct Census {
     pub stalled: BTreeMap<Why, usize>,
     /// How many are not ready, by why.
     pub unready: BTreeMap<Why, usize>,
-    /// Resources whose turn has come and that no worker has in hand.
+    /// Resources whose turn has come and that no worker has in hand; 0 where none is to take them.
     pub waiting: usize,
     /// How long the one has waited that has waited longest.
     pub longest_wait: Duration,

@@ -32,6 +32,10 @@ pub struct Election {
     view: Option<View>,
     /// What stands in the Lease is not known, since a write failed.
     is_unsure: bool,
+    /// How often in a row the Lease could not be read or written.
+    failures: u32,
+    /// How often in a row the watch on it failed.
+    watch_failures: u32,
 }
 
 /// Why the Lease could not be read or written.
@@ -70,6 +74,8 @@ impl Election {
             health,
             view: None,
             is_unsure: true,
+            failures: 0,
+            watch_failures: 0,
         }
     }
 
@@ -77,7 +83,7 @@ impl Election {
     /// is saved.
     pub async fn run(mut self, over: CancellationToken) {
         while !over.is_cancelled() {
-            let wait = if self.health.can_lead() {
+            let wait = if self.may_lead() {
                 self.take_part().await
             } else {
                 self.stand_back().await
@@ -90,6 +96,12 @@ impl Election {
             self.notice_end();
         }
         self.give_up("stopping").await;
+    }
+
+    /// Whether this process sees what it leads. One that is asked to stop and leads sees nothing any more, and needs to see
+    /// nothing for saving its last code; the Lease is kept for that.
+    fn may_lead(&self) -> bool {
+        self.health.can_lead() || (self.health.is_closed() && self.leadership.is_held())
     }
 
     /// One look at the Lease, and one write if it is ours or free. Returns how long until the next look at the latest.
@@ -108,12 +120,14 @@ impl Election {
             Move::Create(lease) => self.bounded(self.leases.create(&params(), &lease)).await,
             Move::Replace(lease) => self.bounded(self.leases.replace(&self.name, &params(), &lease)).await,
             Move::Follow(end) => {
+                self.recover();
                 self.follow(end);
                 return end.saturating_sub(sent);
             }
         };
         match written {
             Ok(lease) => {
+                self.recover();
                 self.view = Some(View::after(self.view.take(), Some(lease), sent));
                 self.lead(sent.saturating_add(self.times.lead()));
                 self.times.renewal()
@@ -140,13 +154,44 @@ impl Election {
         }
     }
 
-    fn troubled(&self, trouble: &Trouble, done: &str) -> Duration {
+    /// Told once, and then shown by `/readyz` only, until it works again. Returns the pause before the next try.
+    fn troubled(&mut self, trouble: &Trouble, done: &str) -> Duration {
         if trouble.is_conflict() {
             tracing::debug!("another replica was quicker");
-        } else {
-            tracing::warn!(error = %causes(trouble), "the Lease could not be {done}; it is tried again");
+            return self.times.pause();
         }
-        self.times.pause()
+        let error = causes(trouble);
+        if self.failures == 0 {
+            tracing::warn!(%error, "the Lease could not be {done}; it is tried again until it can");
+        } else {
+            tracing::debug!(%error, "the Lease could not be {done} again");
+        }
+        self.failures = self.failures.saturating_add(1);
+        self.pause_after(self.failures)
+    }
+
+    /// Who leads has no time to lose; anybody else asks ever more seldom, but is there when the Lease of another one ends.
+    fn pause_after(&self, failures: u32) -> Duration {
+        let shortest = self.times.pause();
+        if self.leadership.is_held() {
+            return shortest;
+        }
+        let left = match self.leadership.standing() {
+            Standing::Follows { until, .. } => until.saturating_sub(self.clock.uptime()),
+            Standing::Leads { .. } | Standing::Unknown => Duration::ZERO,
+        };
+        let pause = self.times.patience(failures);
+        if left.is_zero() {
+            pause
+        } else {
+            pause.min(left.max(shortest))
+        }
+    }
+
+    fn recover(&mut self) {
+        if std::mem::take(&mut self.failures) > 0 {
+            tracing::info!("the Lease can be read and written again");
+        }
     }
 
     fn lead(&self, until: Duration) {
@@ -193,6 +238,7 @@ impl Election {
         if let Err(trouble) = self.read().await {
             return self.troubled(&trouble, "read");
         }
+        self.recover();
         let now = self.clock.uptime();
         let view = self.view.as_ref().filter(|view| now < view.end(self.times));
         match view.and_then(|view| Some((view.holder()?, view.end(self.times)))) {
@@ -222,8 +268,8 @@ impl Election {
 
     /// Returns when the resources have come into sight, or are out of it for too long.
     async fn sight_changed(&self) {
-        let could_lead = self.health.can_lead();
-        while self.health.can_lead() == could_lead {
+        let could_lead = self.may_lead();
+        while self.may_lead() == could_lead {
             tokio::select! {
                 () = self.health.changed() => {}
                 () = self.clock.sleep(LOOK_PERIOD) => {}
@@ -235,7 +281,7 @@ impl Election {
     /// taken in on the way, so that a replica that stands by asks for nothing.
     async fn seen_change(&mut self, until: Duration) {
         let until_then = |clock: &Arc<dyn Clock>| until.saturating_sub(clock.uptime());
-        let is_following = matches!(self.leadership.standing(), Standing::Follows { .. }) && self.health.can_lead();
+        let is_following = matches!(self.leadership.standing(), Standing::Follows { .. }) && self.may_lead();
         let version = self
             .view
             .as_ref()
@@ -269,11 +315,15 @@ impl Election {
         };
         tokio::select! {
             lease = next => match lease {
-                Ok(lease) => self.view = Some(View::after(self.view.take(), Some(lease), clock.uptime())),
+                Ok(lease) => {
+                    self.watch_failures = 0;
+                    self.view = Some(View::after(self.view.take(), Some(lease), clock.uptime()));
+                }
                 Err(error) => {
                     self.is_unsure = true;
+                    self.watch_failures = self.watch_failures.saturating_add(1);
                     tracing::debug!(error = %causes(&error), "the watch on the Lease failed");
-                    clock.sleep(self.times.pause().min(until_then(&clock))).await;
+                    clock.sleep(self.pause_after(self.watch_failures).min(until_then(&clock))).await;
                 }
             },
             () = clock.sleep(until_then(&clock)) => self.is_unsure = true,
@@ -287,3 +337,6 @@ fn params() -> PostParams {
         ..PostParams::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,6 +36,13 @@ impl LeaseTimes {
     pub fn pause(self) -> Duration {
         (self.duration / 20).min(Duration::from_secs(2))
     }
+
+    /// Pause of a replica that does not lead after `failures` in a row: twice as long each time, up to a renewal's period, by
+    /// which a take-over is late at most.
+    pub fn patience(self, failures: u32) -> Duration {
+        let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
+        self.pause().saturating_mul(doubled).min(self.renewal())
+    }
 }
 
 /// What was read of the Lease, and since when it has stood so.
@@ -199,6 +206,13 @@ mod tests {
             assert!(times.renewal() + two_tries < times.lead() + times.pause());
             assert!(times.lead() + times.request() <= times.duration);
         }
+    }
+
+    #[test]
+    fn who_does_not_lead_asks_ever_more_seldom_and_is_never_late_by_more_than_a_renewal() {
+        let pauses: Vec<u128> = (1..7).map(|failures| TIMES.patience(failures).as_millis()).collect();
+        assert_eq!(pauses, [1500, 3000, 6000, 10000, 10000, 10000]);
+        assert_eq!(TIMES.patience(u32::MAX), TIMES.renewal());
     }
 
     #[test]

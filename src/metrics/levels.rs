@@ -95,12 +95,12 @@ impl Gauges {
         );
         registry.register(
             "queue_depth",
-            "Resources that are due and that no worker has taken yet",
+            "Resources that are due and that no worker has taken yet; 0 where another replica leads",
             self.waiting.clone(),
         );
         registry.register_with_unit(
             "queue_oldest",
-            "How long the resource that waits longest for a worker has been due",
+            "How long the resource that waits longest for a worker has been due, since this replica leads",
             Unit::Seconds,
             self.longest_wait.clone(),
         );
@@ -111,7 +111,7 @@ impl Gauges {
         );
         registry.register_with_unit(
             "backlog",
-            "About how long until the last of the calls that wait for their turn is made",
+            "About how long until the last of the calls that wait for their turn is made; 0 where another replica leads",
             Unit::Seconds,
             self.backlog.clone(),
         );

@@ -18,14 +18,13 @@ use crate::api::MANAGER;
 use crate::controller::Context;
 use crate::controller::queue::secret;
 use crate::controller::run::PAGE_SIZE;
+use crate::controller::trouble::Trouble;
 use crate::health::Health;
 use crate::secret::MANAGED_BY;
 use crate::telemetry::causes;
 
 /// Shortest and longest pause after a failure. A right that is lacking may be lacking for good.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5 * 60));
-/// How soon after a failure it is seen that the watch works again.
-const GLANCE: Duration = Duration::from_secs(10);
 
 /// A Secret as the watch sees it. The server is asked for metadata only; all of that but these is skipped while parsing.
 #[derive(Clone, Debug)]
@@ -112,14 +111,6 @@ pub(in crate::controller) struct Watch {
     pub(in crate::controller) source: Option<String>,
 }
 
-/// Whether a watch works, and when it is tried again if it does not.
-struct Trouble {
-    is_broken: bool,
-    pause: Duration,
-    /// Uptime before which the server is not asked.
-    until: Duration,
-}
-
 impl Watch {
     /// Runs for ever. Nothing but the times of passes depends on it.
     pub(in crate::controller) async fn run(self) {
@@ -135,24 +126,21 @@ impl Watch {
             .timeout(seconds.max(1));
         let mut events = watcher(api, config).boxed();
         let mut shown = HashSet::new();
-        let mut trouble = Trouble {
-            is_broken: false,
-            pause: PAUSES.0,
-            until: Duration::ZERO,
-        };
+        let mut trouble = Trouble::none(PAUSES);
         self.health.watches_secrets(self.source.as_deref(), false);
         loop {
-            let (woken, mut wait) = self.lookout.wake(&self.ctx.queue);
-            self.ctx.metrics.hastened(woken);
-            let pause = trouble.until.saturating_sub(self.ctx.clock.uptime());
-            if trouble.is_broken {
-                // That it works again may be told by an answer that brings no event.
-                self.recover(&mut trouble);
-                wait = wait.min(if pause.is_zero() { GLANCE } else { pause });
+            let (woken, wait) = self.lookout.wake(&self.ctx.queue);
+            // Where another replica leads, nobody takes the turn that was brought forward.
+            if self.ctx.leadership.is_held() {
+                self.ctx.metrics.hastened(woken);
             }
+            let now = self.ctx.clock.uptime();
             let event = tokio::select! {
-                event = events.next(), if pause.is_zero() => event,
-                () = self.ctx.clock.sleep(wait) => continue,
+                event = events.next(), if trouble.pause(now).is_zero() => event,
+                () = self.ctx.clock.sleep(wait.min(trouble.glance(now))) => {
+                    self.glance(&mut trouble);
+                    continue;
+                }
             };
             match event {
                 None => return,
@@ -160,11 +148,16 @@ impl Watch {
                     // A listing begins before the server is asked for it.
                     if !matches!(event, Event::Init) {
                         self.health.watches_secrets(self.source.as_deref(), true);
-                        self.recover(&mut trouble);
+                        if trouble.end() {
+                            tracing::info!("the watch on Secrets works again");
+                        }
                     }
                     self.take(event, &mut shown);
                 }
-                Some(Err(error)) => self.fail(&error, &mut trouble),
+                Some(Err(error)) => {
+                    self.glance(&mut trouble);
+                    self.fail(&error, &mut trouble);
+                }
             }
         }
     }
@@ -172,26 +165,22 @@ impl Watch {
     /// Told once, and then shown by the metric only, until it works again.
     fn fail(&self, error: &watcher::Error, trouble: &mut Trouble) {
         self.health.watches_secrets(self.source.as_deref(), false);
-        trouble.until = self.ctx.clock.uptime().saturating_add(trouble.pause);
-        trouble.pause = trouble.pause.saturating_mul(2).min(PAUSES.1);
         let error = causes(error);
-        if std::mem::replace(&mut trouble.is_broken, true) {
-            tracing::debug!(%error, "the watch on Secrets failed again");
-        } else {
+        if trouble.begin(self.ctx.clock.uptime(), self.ctx.draw_share()) {
             tracing::warn!(
                 %error,
                 "the watch on Secrets failed, so a damaged Secret is found by its next check only; the watch needs the right to list \
                  and watch Secrets, and is started again until it works"
             );
+        } else {
+            tracing::debug!(%error, "the watch on Secrets failed again");
         }
     }
 
-    fn recover(&self, trouble: &mut Trouble) {
-        if self.health.sees_secrets(self.source.as_deref()) {
-            trouble.pause = PAUSES.0;
-            if std::mem::take(&mut trouble.is_broken) {
-                tracing::info!("the watch on Secrets works again");
-            }
+    /// That it works again may be told by an answer that brings no event.
+    fn glance(&self, trouble: &mut Trouble) {
+        if self.health.sees_secrets(self.source.as_deref()) && trouble.end_quietly(self.ctx.clock.uptime()) {
+            tracing::info!("the watch on Secrets works again");
         }
     }
 

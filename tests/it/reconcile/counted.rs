@@ -1,8 +1,10 @@
 //! What the metrics say of what was done.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use appcode_operator::health::Health;
+use appcode_operator::leader::Standing;
 use appcode_operator::metrics::Format;
 use cloud_simulator::{Fault, Operation};
 use jiff::SignedDuration;
@@ -117,6 +119,41 @@ async fn a_code_that_cannot_be_saved_shows_until_it_is() {
     world.assert_ready();
     assert_eq!(told(&world, "appcode_unsaved_codes"), "0");
     assert_eq!(rotations(&world).len(), 1);
+}
+
+/// Its queue is full, and no worker of its own takes from it: that is no wait and no backlog.
+#[tokio::test]
+async fn a_replica_that_stands_by_tells_of_no_queue_and_waits_count_from_the_lead_on() {
+    let mut world = World::settled().await;
+    let levels = |world: &World| {
+        let names = ["queue_depth", "queue_oldest_seconds", "backlog_seconds"];
+        names.map(|name| told(world, &format!("appcode_{name}")).parse::<f64>().unwrap())
+    };
+    let until = Duration::from_secs(90);
+    world.ctx.leadership.set(Standing::Follows {
+        leader: "another".into(),
+        until,
+    });
+    world.stage.set_trigger("one");
+    world.process.sync(&world.stage);
+    world.stage.wait(Duration::from_secs(7200));
+    assert_eq!(levels(&world), [0.0; 3]);
+    assert_eq!(told(&world, "appcode_resources"), "1");
+
+    let until = Duration::MAX;
+    world.ctx.leadership.set(Standing::Leads { until });
+    world.stage.wait(Duration::from_secs(40));
+    let [depth, oldest, backlog] = levels(&world);
+    assert_eq!((depth, oldest), (1.0, 40.0));
+    assert!(backlog > 0.0);
+    world.ctx.leadership.set(Standing::Leads { until });
+    assert_eq!(levels(&world)[1], 40.0, "a renewal begins no lead");
+    let waits = |world: &World| told(world, "appcode_queue_wait_seconds_sum").parse::<f64>().unwrap();
+    let before = waits(&world);
+    world.run_to_rest().await;
+    let waited = waits(&world) - before;
+    assert!((40.0..60.0).contains(&waited), "{waited}");
+    world.assert_ready();
 }
 
 #[tokio::test]

@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use appcode_operator::api::ConditionType;
+use appcode_operator::args::LogFormat;
 use appcode_operator::controller::run;
 use appcode_operator::health::Health;
+use appcode_operator::leader::Standing;
 use appcode_operator::modelarts::{App, AppCode, AppCodes, CloudError, Echo, Target};
 use async_trait::async_trait;
 use cloud_simulator::{NewApp, Operation};
@@ -15,6 +17,7 @@ use pretty_assertions::assert_eq;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use crate::hostile::logs::Kept;
 use crate::support::api_server::{EVENTS, ROTATIONS, SECRETS};
 use crate::support::cloud::DirectAppCodes;
 use crate::support::script::{Call, Verb};
@@ -107,6 +110,84 @@ async fn a_rotation_costs_three_writes_one_event_and_two_cloud_calls() {
         .script
         .count(|call| matches!(call, crate::support::script::Call::Cloud(_)));
     assert_eq!((cloud, world.stage.script.calls().len()), (2, 9));
+}
+
+/// No event tells that a watch works again when nothing is changed.
+#[tokio::test]
+async fn each_failure_of_the_watch_is_told_and_its_end_too_though_nothing_happens_meanwhile() {
+    let world = World::direct();
+    let stage = Arc::clone(&world.stage);
+    stage.create_rotation(|_| ());
+    let cloud = DirectAppCodes {
+        stage: Arc::clone(&stage),
+    };
+    let kept = Kept::default();
+    let _guard = kept.start_at(LogFormat::Json, "info");
+    let ctx = world.make.on_the_machine(&stage, Arc::new(cloud));
+    ctx.leadership.set(Standing::Unknown); // so that nothing is written, which would be an event
+    let (health, shutdown) = (Health::of(&ctx), CancellationToken::new());
+    stage.api.revoke(ROTATIONS, Verb::Watch, true);
+    let running = tokio::spawn(run(Arc::clone(&ctx), Arc::clone(&health), shutdown.clone()));
+    let told = |message: &str| {
+        let lines = kept.lines().into_iter();
+        lines.filter(|line| line["message"] == message).count()
+    };
+    let pause = || tokio::time::sleep(Duration::from_millis(50));
+    for number in 1..=2 {
+        while !health.is_listed() || health.is_watching() {
+            pause().await;
+        }
+        stage.api.revoke(ROTATIONS, Verb::Watch, false);
+        while told("the watch works again") < number {
+            // The client's layer tells this of the answer; this client has none.
+            health.answered(None);
+            pause().await;
+        }
+        let failed = "the watch failed; it is started again until it works";
+        assert_eq!(told(failed), number);
+        // The watch that works ends with its next event.
+        stage.api.revoke(ROTATIONS, Verb::Watch, true);
+        stage.set_trigger("one");
+    }
+    shutdown.cancel();
+    running.await.unwrap();
+}
+
+/// A standby asks for no turns; from the lead on somebody must.
+#[tokio::test]
+async fn a_replica_that_takes_the_lead_with_dead_workers_is_stuck_after_minutes() {
+    let world = World::direct();
+    let ctx = &world.ctx;
+    let wait = |minutes: u64| world.stage.wait(Duration::from_secs(60 * minutes));
+    let until = Duration::MAX;
+    ctx.leadership.set(Standing::Unknown);
+    ctx.queue.open();
+    wait(600);
+    assert_eq!(ctx.stuck(), Vec::<String>::new());
+    ctx.leadership.set(Standing::Leads { until });
+    wait(4);
+    assert_eq!(ctx.stuck(), Vec::<String>::new());
+    wait(2);
+    assert_eq!(ctx.stuck(), ["no worker has asked for a turn for 6 minutes"]);
+    ctx.queue.pop().unwrap_err();
+    assert_eq!(ctx.stuck(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_broken_election_is_no_life() {
+    let world = World::direct();
+    let task = tokio::spawn(std::future::pending::<()>());
+    world.ctx.rest_on(task.abort_handle());
+    assert_eq!(world.ctx.stuck(), Vec::<String>::new());
+    task.abort();
+    task.await.unwrap_err();
+    let stuck = world.ctx.stuck();
+    assert_eq!(
+        stuck,
+        ["the election has broken, so that this replica never leads again"]
+    );
+    world.ctx.stop();
+    assert_eq!(world.ctx.stuck(), Vec::<String>::new(), "it ends with the process");
 }
 
 /// Counts what runs at the same time.

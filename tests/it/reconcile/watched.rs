@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::World;
-use crate::support::api_server::SECRETS;
+use crate::support::api_server::{ROTATIONS, SECRETS};
 use crate::support::cloud::DirectAppCodes;
 use crate::support::script::{Act, Call, Moment, Strike, Verb};
 use crate::support::stage::{NAME, NAMESPACE, Stage};
@@ -93,6 +93,23 @@ async fn without_the_flag_only_the_check_finds_it_and_no_secret_is_listed() {
             .iter()
             .any(|asked| asked.resource == SECRETS && is_wide(asked.verb))
     );
+}
+
+#[tokio::test]
+async fn what_was_seen_of_a_secret_goes_with_the_last_resource_that_names_it() {
+    let mut world = settled(true).await;
+    let known = |world: &World| world.ctx.lookout.as_ref().unwrap().known();
+    assert_eq!(known(&world), 1);
+    for target in ["one", "two", "three"] {
+        world
+            .stage
+            .edit_rotation(NAME, |object| object["spec"]["target"] = json!({"name": target}));
+        world.run_for(SignedDuration::from_mins(5)).await;
+        assert_eq!(known(&world), 1, "{target}");
+    }
+    world.stage.api.delete(ROTATIONS, NAMESPACE, NAME);
+    world.run_for(SignedDuration::from_mins(5)).await;
+    assert_eq!((known(&world), world.ctx.queue.len()), (0, 0));
 }
 
 #[tokio::test]

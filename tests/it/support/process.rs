@@ -186,7 +186,7 @@ impl Process {
         if change.kind == "DELETED" {
             self.ctx.deleted(&notice.key());
         } else {
-            self.ctx.queue.apply(&notice, false, self.round);
+            self.ctx.apply(&notice, false, self.round);
         }
     }
 
@@ -195,7 +195,7 @@ impl Process {
         self.round += 1;
         self.seen = stage.api.version();
         for object in stage.api.objects(ROTATIONS) {
-            self.ctx.queue.apply(&notice(object), is_first, self.round);
+            self.ctx.apply(&notice(object), is_first, self.round);
         }
         for key in self.ctx.queue.unseen(self.round, |_| true) {
             self.ctx.deleted(&key);

@@ -43,7 +43,7 @@ pub struct World {
     /// That of the present process.
     pub ctx: Arc<Context>,
     pub make: Make,
-    process: Process,
+    pub process: Process,
     /// Those that were taken over from.
     others: Vec<Other>,
     /// Number of the process that was started last.
