@@ -32,7 +32,6 @@ fn every_command_stands_on_the_page_under_the_headings_of_its_messages() {
                 "CodesMasked",
                 "NotAuthorized",
                 "NotOwner",
-                "IdentityNotAllowed",
                 "CredentialsMissing",
                 "CredentialsRejected",
             ],
@@ -91,11 +90,7 @@ fn every_command_stands_on_the_page_under_the_headings_of_its_messages() {
             &["SecretNotWritable", "UnknownIntentFormat"],
             vec![k.save_secret("SECRET"), k.delete_secret("SECRET")],
         ),
-        (&["TemplateInvalid"], k.another_template().into()),
-        (
-            &["EndpointNotAllowed", "VerificationFailed"],
-            k.another_verification().into(),
-        ),
+        (&["VerificationFailed"], k.another_verification().into()),
         (&["BudgetExhausted"], k.take_back().into()),
         (
             &["RolloutHeld"],
