@@ -32,7 +32,6 @@ fn every_command_stands_on_the_page_under_the_headings_of_its_messages() {
                 "CodesMasked",
                 "NotAuthorized",
                 "NotOwner",
-                "IdentityNotAllowed",
                 "CredentialsMissing",
                 "CredentialsRejected",
             ],

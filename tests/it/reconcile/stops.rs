@@ -42,7 +42,8 @@ fn is_read_of(call: &Call, secret: &str) -> bool {
 
 #[tokio::test]
 async fn a_secret_beside_the_target_that_may_not_be_read_is_told_with_what_the_page_says() {
-    let is_read: [(_, _, fn(&Call) -> bool); 2] = [
+    type Case = (&'static str, &'static str, fn(&Call) -> bool);
+    let is_read: [Case; 2] = [
         ("SeedUnreadable", "seed", |call| is_read_of(call, "seed")),
         ("CredentialsMissing", CREDENTIALS, |call| is_read_of(call, CREDENTIALS)),
     ];
