@@ -58,7 +58,7 @@ pub fn strikes(call: &Call) -> Vec<(Strike, Toll)> {
     for which in [Which::First, Which::Second] {
         let expected = match operation {
             // Two codes came to be and nothing tells which answer was ours.
-            Operation::Add => usual().changes(1..=1).stops("AmbiguousOutcome"),
+            Operation::Add => usual().changes(1..=1).stops("AmbiguousOutcome").may_leave(),
             _ => usual(),
         };
         faults.push((Fault::duplicate(which), expected));

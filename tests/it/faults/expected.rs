@@ -16,6 +16,9 @@ pub struct End {
     pub late: i64,
     /// That the rotation has reached its consumers may wait for a person who mends a workload.
     pub may_wait: bool,
+    /// A code of ours may be left that no Secret holds and nobody tells of: two came to be and nothing tells them apart, or
+    /// what told of it was lost.
+    pub may_leave: bool,
     /// The resource is gone.
     pub is_gone: bool,
 }
@@ -34,6 +37,7 @@ impl End {
         Self {
             late: self.late.max(other.late),
             may_wait: self.may_wait || other.may_wait,
+            may_leave: self.may_leave || other.may_leave,
             is_gone: self.is_gone || other.is_gone,
             ..self
         }
@@ -104,6 +108,12 @@ impl Toll {
     /// All is well only so many minutes after rest.
     pub fn late(mut self, minutes: i64) -> Self {
         self.end.late = minutes;
+        self
+    }
+
+    /// A code may be left that nobody tells of.
+    pub fn may_leave(mut self) -> Self {
+        self.end.may_leave = true;
         self
     }
 

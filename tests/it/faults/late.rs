@@ -67,7 +67,7 @@ fn reads_that_lag_all_the_time_cost_no_code_and_no_change() {
                 let usual = Toll::default().changes(changes..=changes).minutes(SLOW).looks(6);
                 // A minute late and shown two minutes later is later than the settle window.
                 let toll = if adds(scenario) && is_late(&first) && millis > 60_000 {
-                    usual.changes(0..=1).stops("AmbiguousOutcome")
+                    usual.changes(0..=1).stops("AmbiguousOutcome").may_leave()
                 } else {
                     usual
                 };
@@ -106,6 +106,7 @@ fn an_effect_later_than_the_settle_window_costs_a_change_only_where_it_cannot_be
             Toll::default()
                 .changes(1..=1)
                 .stops("AmbiguousOutcome")
+                .may_leave()
                 .late(NEXT_CHECK)
         } else {
             Toll::default()

@@ -51,14 +51,11 @@ fn beside(strike: &Strike) -> Option<Moment> {
 
 /// Whether two strikes can strike one call in this order.
 fn can_meet(first: &Strike, second: &Strike) -> bool {
-    let is_end = matches!(second, Strike::Crash(_));
-    match beside(first) {
-        Some(moment) => moment == Moment::Before && (is_failure(second) || is_end),
-        None => {
-            let is_after = beside(second) == Some(Moment::After) || matches!(second, Strike::Crash(Moment::After));
-            is_failure(first) && is_after
-        }
+    if let Some(moment) = beside(first) {
+        return moment == Moment::Before && (is_failure(second) || matches!(second, Strike::Crash(_)));
     }
+    let is_after = beside(second) == Some(Moment::After) || matches!(second, Strike::Crash(Moment::After));
+    is_failure(first) && is_after
 }
 
 /// A strike of a run without another one before.
@@ -153,7 +150,7 @@ impl Pair<'_> {
         // An effect that comes late and is then not shown at the one reading that decides is as good as one later than the
         // settle window. A reset names its base, so that its repeat has no effect; an addition is made twice.
         if is_late(&self.first.strike) && self.first.call == Call::Cloud(Operation::Add) && is_stale(&self.strike) {
-            return none.changes(0..=1).stops("AmbiguousOutcome");
+            return none.changes(0..=1).stops("AmbiguousOutcome").may_leave();
         }
         // Without the right to show a rotation in status each try is marked and not made. Who comes after cannot know that
         // and pauses as after so many calls whose outcome is unknown: hours, with the change made once in the end.

@@ -24,7 +24,7 @@ pub fn takeovers(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
                 // made twice, and nothing tells one from the other.
                 let is_late = moment == Moment::Before && *struck.call() == Call::Cloud(Operation::Add);
                 let toll = if is_late {
-                    toll.changes(0..=1).stops("AmbiguousOutcome")
+                    toll.changes(0..=1).stops("AmbiguousOutcome").may_leave()
                 } else {
                     toll
                 };
