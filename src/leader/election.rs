@@ -83,7 +83,8 @@ impl Election {
     /// is saved.
     pub async fn run(mut self, over: CancellationToken) {
         while !over.is_cancelled() {
-            let wait = if self.may_lead() {
+            let could_lead = self.may_lead();
+            let wait = if could_lead {
                 self.take_part().await
             } else {
                 self.stand_back().await
@@ -91,7 +92,7 @@ impl Election {
             let until = self.clock.uptime().saturating_add(wait);
             tokio::select! {
                 () = over.cancelled() => {}
-                () = self.seen_change(until) => {}
+                () = self.seen_change(until, could_lead) => {}
             }
             self.notice_end();
         }
@@ -266,9 +267,9 @@ impl Election {
         }
     }
 
-    /// Returns when the resources have come into sight, or are out of it for too long.
-    async fn sight_changed(&self) {
-        let could_lead = self.may_lead();
+    /// Returns when the resources have come into sight, or are out of it for too long, since it was found whether this process
+    /// `could_lead`.
+    async fn sight_changed(&self, could_lead: bool) {
         while self.may_lead() == could_lead {
             tokio::select! {
                 () = self.health.changed() => {}
@@ -279,9 +280,9 @@ impl Election {
 
     /// Returns at the uptime `until`, or before when somebody else's Lease has changed. Each renewal by its holder is
     /// taken in on the way, so that a replica that stands by asks for nothing.
-    async fn seen_change(&mut self, until: Duration) {
+    async fn seen_change(&mut self, until: Duration, could_lead: bool) {
         let until_then = |clock: &Arc<dyn Clock>| until.saturating_sub(clock.uptime());
-        let is_following = matches!(self.leadership.standing(), Standing::Follows { .. }) && self.may_lead();
+        let is_following = matches!(self.leadership.standing(), Standing::Follows { .. }) && could_lead;
         let version = self
             .view
             .as_ref()
@@ -289,7 +290,7 @@ impl Election {
         let (true, Some(version)) = (is_following, version) else {
             tokio::select! {
                 () = self.clock.sleep(until_then(&self.clock)) => {}
-                () = self.sight_changed() => {}
+                () = self.sight_changed(could_lead) => {}
             }
             return;
         };

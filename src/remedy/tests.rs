@@ -10,6 +10,16 @@ const ON_PAGE: Kubectl<'_> = Kubectl {
     name: "NAME",
 };
 
+/// Headings of stops that correcting the spec by hand resolves.
+const EDITED: &[&str] = &[
+    "SecretNotWritable",
+    "InvalidSpec",
+    "ScheduleNeverFires",
+    "TemplateInvalid",
+    "BudgetExhausted",
+    "RolloutHeld",
+];
+
 #[test]
 fn every_command_stands_on_the_page_under_the_headings_of_its_messages() {
     let k = ON_PAGE;
@@ -89,22 +99,8 @@ fn every_command_stands_on_the_page_under_the_headings_of_its_messages() {
             &["SecretNotWritable", "UnknownIntentFormat"],
             vec![k.save_secret("SECRET"), k.delete_secret("SECRET")],
         ),
-        (
-            &[
-                "SecretNotWritable",
-                "InvalidSpec",
-                "ScheduleNeverFires",
-                "TemplateInvalid",
-                "BudgetExhausted",
-                "RolloutHeld",
-            ],
-            vec![k.edit()],
-        ),
-        (&["TemplateInvalid"], k.another_template().into()),
-        (
-            &["EndpointNotAllowed", "VerificationFailed"],
-            k.another_verification().into(),
-        ),
+        (EDITED, vec![k.edit()]),
+        (&["VerificationFailed"], k.another_verification().into()),
         (&["BudgetExhausted"], k.take_back().into()),
         (
             &["RolloutHeld"],

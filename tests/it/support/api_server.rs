@@ -320,6 +320,11 @@ impl ApiServer {
         state.lag = Some((self.time.truth() + time, now));
     }
 
+    /// Whether the operator lacks a right.
+    pub fn is_revoked(&self, resource: &'static str, verb: Verb) -> bool {
+        self.state.lock().unwrap().revoked.contains(&(resource, verb))
+    }
+
     /// A Secret as it was before its data was last changed.
     pub fn backup(&self, namespace: &str, name: &str) -> Option<Value> {
         let state = self.state.lock().unwrap();

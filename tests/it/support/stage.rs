@@ -197,6 +197,10 @@ impl Stage {
         let accept = parts.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
         asked.is_of_metadata = accept.is_some_and(|accept| accept.contains("as=PartialObjectMetadata"));
         if asked.verb == Verb::Watch && asked.resource == ROTATIONS {
+            if self.api.is_revoked(ROTATIONS, Verb::Watch) {
+                let (code, body) = refuse(403, "Forbidden", "the right to watch is lacking");
+                return Ok(respond(code, body.to_string()));
+            }
             return Ok(self.watch(&asked).await);
         }
         if asked.verb == Verb::Watch && asked.resource == SECRETS {
