@@ -275,7 +275,7 @@ pub(super) async fn world_with(change: impl FnOnce(&mut Value)) -> (World, Arc<M
         iam: origin.clone(),
     };
     world.make.settings.rules.endpoints.allowed.push(pair);
-    world.make.http.connect_timeout = Duration::from_millis(1_000);
+    world.make.http.connect_timeout = Duration::from_secs(1);
     world.make.http.request_deadline = Duration::from_millis(1_500);
     world.restart();
     let password = [
