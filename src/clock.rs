@@ -52,3 +52,22 @@ impl Clock for SystemClock {
         tokio::time::sleep(time).await;
     }
 }
+
+/// A clock of unit tests, whose uptime is what they set. Nobody waits on it.
+#[cfg(test)]
+#[derive(Default)]
+pub(crate) struct Still(pub(crate) std::sync::Mutex<Duration>);
+
+#[cfg(test)]
+#[async_trait]
+impl Clock for Still {
+    fn now(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH
+    }
+
+    fn uptime(&self) -> Duration {
+        *self.0.lock().unwrap()
+    }
+
+    async fn sleep(&self, _: Duration) {}
+}

@@ -226,24 +226,8 @@ fn place(source: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use async_trait::async_trait;
-    use jiff::Timestamp;
-
     use super::*;
-
-    #[derive(Default)]
-    struct Still(Mutex<Duration>);
-
-    #[async_trait]
-    impl Clock for Still {
-        fn now(&self) -> Timestamp {
-            Timestamp::UNIX_EPOCH
-        }
-        fn uptime(&self) -> Duration {
-            *self.0.lock().unwrap()
-        }
-        async fn sleep(&self, _: Duration) {}
-    }
+    use crate::clock::Still;
 
     const REQUEST: Duration = Duration::from_secs(240);
 

@@ -29,6 +29,7 @@ use self::open::{rescue, unsettled};
 use self::retirement::farewell;
 pub use self::retirement::retires_at;
 pub use self::story::Story;
+use self::upkeep::GOES_TOO;
 use crate::api::{ConditionType, CreationPolicy, DeletionPolicy, Reason};
 use crate::ids::Fingerprint;
 use crate::intent::Intent;
@@ -327,7 +328,7 @@ impl Planner<'_> {
             SecretView::Claimed(by) => {
                 let message = format!(
                     "Secret {name} is kept by AppCodeRotation {by}, so nothing is changed. Name another Secret in \
-                     spec.target.name, or delete one of the two resources: the other one takes over."
+                     spec.target.name, or delete one of the two resources ({GOES_TOO}): the other one takes over."
                 );
                 let commands = [kubectl.another_target(), kubectl.delete()];
                 Some(self.stop_here(Reason::Conflict, &message, commands))

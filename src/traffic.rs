@@ -134,15 +134,13 @@ impl Asked {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
-    use std::sync::Mutex;
     use std::time::Duration;
 
-    use async_trait::async_trait;
-    use jiff::Timestamp;
     use pretty_assertions::assert_eq;
     use tower::ServiceExt;
 
     use super::*;
+    use crate::clock::Still;
 
     fn asked(method: &Method, address: &str) -> (Verb, Option<String>, Option<Watched>) {
         let (path, query) = address
@@ -150,20 +148,6 @@ mod tests {
             .map_or((address, None), |(path, query)| (path, Some(query)));
         let asked = Asked::of(method, path, query);
         (asked.verb, asked.namespace, asked.watched)
-    }
-
-    #[derive(Default)]
-    struct Still(Mutex<Duration>);
-
-    #[async_trait]
-    impl Clock for Still {
-        fn now(&self) -> Timestamp {
-            Timestamp::UNIX_EPOCH
-        }
-        fn uptime(&self) -> Duration {
-            *self.0.lock().unwrap()
-        }
-        async fn sleep(&self, _: Duration) {}
     }
 
     #[tokio::test]

@@ -735,23 +735,8 @@ pub(super) fn hash(value: &impl Hash) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use async_trait::async_trait;
-
     use super::*;
-
-    #[derive(Default)]
-    struct Still(Mutex<Duration>);
-
-    #[async_trait]
-    impl Clock for Still {
-        fn now(&self) -> Timestamp {
-            Timestamp::UNIX_EPOCH
-        }
-        fn uptime(&self) -> Duration {
-            *self.0.lock().unwrap()
-        }
-        async fn sleep(&self, _: Duration) {}
-    }
+    use crate::clock::Still;
 
     fn notice(name: &str, generation: i64, app: &str) -> Notice {
         Notice {

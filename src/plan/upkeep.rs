@@ -13,7 +13,7 @@ use crate::secret::{OurSecret, Record, SecretView};
 const NEWBORN: SignedDuration = SignedDuration::from_secs(60);
 
 /// What the deletion of a resource may take along.
-const GOES_TOO: &str = "its Secret goes too where its spec.target.deletionPolicy is Delete";
+pub(super) const GOES_TOO: &str = "its Secret goes too where its spec.target.deletionPolicy is Delete";
 
 impl Planner<'_> {
     /// Takes a seed over, repairs, moves to another Secret; or says that the current code is not listed.

@@ -1,23 +1,8 @@
-use async_trait::async_trait;
-use jiff::Timestamp;
 use pretty_assertions::assert_eq;
 
 use super::*;
+use crate::clock::Still;
 use crate::controller::Notice;
-
-#[derive(Default)]
-struct Still(Mutex<Duration>);
-
-#[async_trait]
-impl Clock for Still {
-    fn now(&self) -> Timestamp {
-        Timestamp::UNIX_EPOCH
-    }
-    fn uptime(&self) -> Duration {
-        *self.0.lock().unwrap()
-    }
-    async fn sleep(&self, _: Duration) {}
-}
 
 /// A queue with resources at rest, and what watches their Secrets.
 struct Scene {
