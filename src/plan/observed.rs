@@ -8,7 +8,7 @@ use crate::ids::{AppIdentity, Fingerprint, RotationId};
 use crate::intent::{Intent, Reading, furthest};
 use crate::remedy::Kubectl;
 use crate::schedule::Timetable;
-use crate::secret::{OurSecret, SecretView};
+use crate::secret::{OurSecret, Record, SecretView};
 use crate::template::Layout;
 use crate::validate::DEFAULT_GRACE;
 use crate::verification::Probe;
@@ -502,6 +502,18 @@ pub enum Book {
     Former,
 }
 
+/// The highest number that a record tells of its own app: an intent of another one is not by an operator.
+fn last_number(record: &Record) -> i64 {
+    let intent = record.intent.as_ref().filter(|intent| intent.app == record.app);
+    intent.map_or(record.number, |intent| record.number.max(intent.number))
+}
+
+/// Whether of two records of one rotation this one has come further than the other.
+fn is_further(record: &Record, other: &Record) -> bool {
+    let intents = record.intent.as_ref().zip(other.intent.as_ref());
+    intents.is_some_and(|(intent, other)| intent.rotation_id == other.rotation_id && intent.step > other.step)
+}
+
 impl Observed {
     /// What the cloud listed in this pass.
     pub fn reading(&self) -> Option<&AppReading> {
@@ -527,7 +539,8 @@ impl Observed {
         is_wanted.then_some(intent)
     }
 
-    /// The Secret whose record counts: of the one in spec and the one before, the one with the higher number.
+    /// The Secret whose record counts: of the one in spec and the one before, the one with the higher number or, where both
+    /// tell of one rotation, the one on which it has come further.
     pub fn book(&self) -> Option<(Book, &OurSecret)> {
         Self::newest(self.secret.ours(), self.former.ours())
     }
@@ -539,9 +552,11 @@ impl Observed {
 
     fn newest<'a>(target: Option<&'a OurSecret>, former: Option<&'a OurSecret>) -> Option<(Book, &'a OurSecret)> {
         match (target, former) {
-            (Some(target), Some(former)) if former.record.highest_number() > target.record.highest_number() => {
+            (Some(target), Some(former)) if last_number(&former.record) > last_number(&target.record) => {
                 Some((Book::Former, former))
             }
+            // Two operators may carry one rotation on, one on each Secret.
+            (Some(target), Some(former)) if is_further(&former.record, &target.record) => Some((Book::Former, former)),
             // A Secret that is only about to be taken over says nothing yet.
             (Some(target), Some(former)) if target.is_blank() && !former.is_blank() => Some((Book::Former, former)),
             (Some(target), _) => Some((Book::Target, target)),

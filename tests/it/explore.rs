@@ -2,7 +2,7 @@
 //!
 //! A story that ends badly is told with its seed, shrunk to the shortest one that still ends badly, in words and with its
 //! trace. `EXPLORE_SEED=7` plays one seed and shows its trace; `EXPLORE_SEEDS=100000` plays more of them, and
-//! `EXPLORE_FROM` says where to begin.
+//! `EXPLORE_FROM` says where to begin. `EXPLORE_FAILURES=20` looks for more than the first few that end badly.
 
 mod bugs;
 mod people;
@@ -21,9 +21,9 @@ use self::story::Story;
 use crate::support::invariant::{Broken, Invariant};
 
 /// Stories in `make test`.
-const SEEDS: u64 = 1_600;
+const SEEDS: u64 = 2_000;
 /// Failures after which no more are looked for.
-const MOST_FAILED: usize = 3;
+const MOST_FAILED: u64 = 3;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
@@ -52,8 +52,9 @@ pub fn on_all_cores(pieces: usize, work: impl Fn(usize) + Sync) {
 fn failing(from: u64, seeds: usize) -> Vec<u64> {
     let (calls, hits) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let failed = Mutex::new(Vec::new());
+    let most = number("EXPLORE_FAILURES").unwrap_or(MOST_FAILED);
     on_all_cores(seeds, |piece| {
-        if failed.lock().unwrap().len() >= MOST_FAILED {
+        if failed.lock().unwrap().len() as u64 >= most {
             return;
         }
         let seed = from + piece as u64;

@@ -133,6 +133,57 @@ fn a_sibling_is_looked_at_again_after_a_quarter_of_the_time_that_it_has_been_ope
 }
 
 #[test]
+fn what_appears_while_another_rotation_is_open_is_no_code_to_start_from() {
+    fn replaced(o: &mut Observed) {
+        list(o, &[2]);
+        open_sibling(o, Some(1), 9000);
+    }
+    fn seeded(o: &mut Observed) {
+        replaced(o);
+        seed(o, 2, false);
+    }
+    check(
+        fresh,
+        &[
+            ("its base is gone", replaced, "wait Waiting"),
+            (
+                "there are several",
+                |o| {
+                    replaced(o);
+                    list(o, &[2, 3]);
+                },
+                "wait Waiting",
+            ),
+            (
+                "a person names it",
+                |o| {
+                    replaced(o);
+                    o.resource.adopt = Some(code(2).short());
+                },
+                "create",
+            ),
+            ("spec names it", seeded, "create"),
+            (
+                "its base is listed",
+                |o| {
+                    list(o, &[2]);
+                    open_sibling(o, Some(2), 9000);
+                },
+                "create",
+            ),
+            (
+                "of bad credentials",
+                |o| {
+                    replaced(o);
+                    o.siblings[0].standing = Standing::Refused;
+                },
+                "create",
+            ),
+        ],
+    );
+}
+
+#[test]
 fn two_rotations_wait_for_each_other_until_both_are_lost() {
     fn lost(o: &mut Observed, mine: i64, theirs: i64) {
         marked(o, mine);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::api::AppStatus;
+use crate::api::{AppStatus, RotationStep};
 
 fn tell(change: impl FnOnce(&mut Observed)) -> Story {
     let mut o = with(change);
@@ -199,6 +199,39 @@ fn of_two_secrets_the_one_with_the_higher_number_is_the_book() {
             .reading()
             .is_none()
     );
+}
+
+#[test]
+fn of_two_secrets_with_one_rotation_the_one_that_has_it_further_is_the_book() {
+    let book = |target: RotationStep, former: RotationStep| {
+        let mut o = begun();
+        o.former = o.secret.clone();
+        let set = |view: &mut SecretView, step| ours(view).record.intent.as_mut().unwrap().step = step;
+        set(&mut o.secret, target);
+        set(&mut o.former, former);
+        o.book().map(|(book, _)| book)
+    };
+    assert_eq!(book(RotationStep::Started, RotationStep::Persisted), Some(Book::Former));
+    assert_eq!(
+        book(RotationStep::Persisted, RotationStep::Persisted),
+        Some(Book::Target)
+    );
+    assert_eq!(book(RotationStep::Retiring, RotationStep::Started), Some(Book::Target));
+    let mut o = begun();
+    o.former = o.secret.clone();
+    let other = ours(&mut o.former).record.intent.as_mut().unwrap();
+    (other.rotation_id, other.step) = (crate::ids::RotationId::from_random(99), RotationStep::Retired);
+    assert_eq!(
+        o.book().map(|(book, _)| book),
+        Some(Book::Target),
+        "of another rotation"
+    );
+    let app = wanted(&mut o).app.clone();
+    let forged = ours(&mut o.former).record.intent.as_mut().unwrap();
+    (forged.number, forged.app.endpoint) = (1_000, "https://somewhere.else.example.com".into());
+    assert_eq!(o.book().map(|(book, _)| book), Some(Book::Target), "of another app");
+    ours(&mut o.former).record.intent.as_mut().unwrap().app = app;
+    assert_eq!(o.book().map(|(book, _)| book), Some(Book::Former), "a later one");
 }
 
 #[test]

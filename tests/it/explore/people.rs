@@ -15,6 +15,7 @@ use super::story::{Named, Setting};
 use crate::support::Stage;
 use crate::support::api_server::{ROTATIONS, SECRETS};
 use crate::support::prober::INFERENCE_HOST;
+use crate::support::script::Verb;
 use crate::support::stage::{CREDENTIALS, NAME, NAMESPACE};
 use crate::support::workloads::target;
 
@@ -75,7 +76,59 @@ pub enum Deed {
     MakeWorkload(usize),
     /// Edits what stands on the Secret besides the code.
     Dress(usize, Dress),
+    /// What is read of the API server is what it was now, for so many seconds.
+    Lag(u64),
+    /// The operators lose a right for ten minutes.
+    Revoke(Right),
+    /// The watches tell nothing for so many seconds, and list anew then if they were cut.
+    Blind {
+        seconds: u64,
+        is_cut: bool,
+    },
+    /// The watches tell once more what they told last.
+    Repeat,
 }
+
+/// A right of the operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    ReadResources,
+    ReadSecrets,
+    CreateSecrets,
+    WriteSecrets,
+    WriteStatus,
+}
+
+impl Right {
+    const ALL: [Self; 5] = [
+        Self::ReadResources,
+        Self::ReadSecrets,
+        Self::CreateSecrets,
+        Self::WriteSecrets,
+        Self::WriteStatus,
+    ];
+
+    fn set(self, stage: &Stage, is_revoked: bool) {
+        let (resource, verb) = match self {
+            Self::ReadResources => (ROTATIONS, Verb::Get),
+            Self::ReadSecrets => (SECRETS, Verb::Get),
+            Self::CreateSecrets => (SECRETS, Verb::Create),
+            Self::WriteSecrets => (SECRETS, Verb::Patch),
+            Self::WriteStatus => (ROTATIONS, Verb::PutStatus),
+        };
+        stage.api.revoke(resource, verb, is_revoked);
+    }
+}
+
+/// Gives every right back.
+pub fn give_rights(stage: &Stage) {
+    for right in Right::ALL {
+        right.set(stage, false);
+    }
+}
+
+/// How long a right is lost.
+const REVOKED: SignedDuration = SignedDuration::from_mins(10);
 
 /// What spec says of the Secret besides the code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +191,7 @@ impl Deed {
     pub fn draw(random: &mut StdRng, setting: &Setting) -> Self {
         let which = random.random_range(0..setting.resources);
         let value = random.random_range(2..5);
-        match random.random_range(0..30) {
+        match random.random_range(0..34) {
             0 => Self::DeleteResource(which),
             1 => Self::MakeResource(which),
             2 => Self::RemakeResource(which),
@@ -165,6 +218,13 @@ impl Deed {
                 which,
                 *[Forgery::App, Forgery::Endpoint, Forgery::Code].choose(random).unwrap(),
             ),
+            28 => Self::Lag(*[5, 60].choose(random).unwrap()),
+            29 => Self::Revoke(*Right::ALL.choose(random).unwrap()),
+            30 => Self::Blind {
+                seconds: *[0, 30, 600].choose(random).unwrap(),
+                is_cut: random.random_ratio(1, 2),
+            },
+            31 => Self::Repeat,
             _ => Self::Restart(random.random_range(0..setting.operators)),
         }
     }
@@ -213,6 +273,7 @@ impl Deed {
             Self::DeleteSecret(which) => {
                 let name = secret_of(stage, which);
                 stage.judge.excuse(&name);
+                excuse_untold(stage, which, &name);
                 stage.delete_secret(&name);
             }
             Self::EditSecret(which) => edit_secret(stage, which),
@@ -245,6 +306,7 @@ impl Deed {
             Self::StrangerAdds => {
                 let now = stage.time.truth();
                 stage.cloud.with(|cloud| cloud.add_code(now, &stage.app, None));
+                stage.judge.note_stranger(stage);
             }
             Self::StrangerDeletes(which) => stranger_deletes(stage, which),
             Self::Forge(which, forgery) => forge(stage, which, forgery),
@@ -276,6 +338,27 @@ impl Deed {
             }
             Self::MakeWorkload(at) => make_workload(stage, at),
             Self::Dress(which, dress) => edit(stage, which, |object| dress.edit(&mut object["spec"]["target"])),
+            Self::Lag(seconds) => stage.api.lag(Duration::from_secs(seconds)),
+            Self::Revoke(right) => {
+                let end = stage.time.truth() + REVOKED;
+                right.set(stage, true);
+                stage.later(move |stage| {
+                    let is_over = stage.time.truth() >= end;
+                    if is_over {
+                        right.set(stage, false);
+                    }
+                    is_over
+                });
+            }
+            Self::Blind { seconds, is_cut } => {
+                let (now, time) = (stage.time.truth(), Duration::from_secs(seconds));
+                if is_cut {
+                    stage.sight.cut(now, time);
+                } else {
+                    stage.sight.lag(now, time);
+                }
+            }
+            Self::Repeat => stage.sight.repeat(),
         }
     }
 }
@@ -341,6 +424,17 @@ fn seed_retiring(stage: &Stage, which: usize) {
                 object["spec"]["appCode"] = json!(code);
             });
         }
+    }
+}
+
+/// Somebody is about to take the record off a Secret. What status does not show of it yet is known to nobody then, and
+/// what it was for is done once more.
+fn excuse_untold(stage: &Stage, which: usize, name: &str) {
+    let secret = stage.secret(name).unwrap_or_default();
+    let object = stage.api.object(ROTATIONS, NAMESPACE, NAMES[which]).unwrap_or_default();
+    let number = stage.judge.number_on(&secret);
+    if number > object["status"]["rotationNumber"].as_i64() {
+        stage.judge.excuse_change();
     }
 }
 
@@ -448,6 +542,7 @@ fn restore_secret(stage: &Stage, which: usize) {
         return;
     };
     stage.judge.excuse(&name);
+    excuse_untold(stage, which, &name);
     let is_there = stage.api.edit(SECRETS, NAMESPACE, &name, |object| {
         object["data"] = backup["data"].clone();
         for field in ["annotations", "labels"] {
@@ -500,6 +595,9 @@ fn forge(stage: &Stage, which: usize, forgery: Forgery) {
     // What is under way is known from the intent: whoever overwrites an open one takes that knowledge away.
     if forgery == Forgery::Code || stage.judge.has_open(&stage.secret(&name).unwrap_or_default()) {
         stage.judge.excuse(&name);
+    }
+    if forgery != Forgery::Code {
+        excuse_untold(stage, which, &name);
     }
     if forgery == Forgery::Code {
         stage.edit_secret(&name, &[("appCode", "a-forged-code")]);
@@ -586,6 +684,11 @@ impl fmt::Display for Deed {
             Self::DeleteWorkload(at) => write!(f, "{} is deleted", WORKLOADS[*at]),
             Self::MakeWorkload(at) => write!(f, "{} is made again if it is gone", WORKLOADS[*at]),
             Self::Dress(which, dress) => write!(f, "spec.target of {} is edited: {dress:?}", NAMES[*which]),
+            Self::Lag(seconds) => write!(f, "readings show what was for {seconds} seconds"),
+            Self::Revoke(right) => write!(f, "the right to {right:?} is lost for ten minutes"),
+            Self::Blind { seconds, is_cut: true } => write!(f, "the watches are cut for {seconds} seconds"),
+            Self::Blind { seconds, .. } => write!(f, "the watches tell nothing for {seconds} seconds"),
+            Self::Repeat => write!(f, "the watches tell everything again"),
         }
     }
 }

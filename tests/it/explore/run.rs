@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use appcode_operator::controller::take_turn;
 use appcode_operator::health::Health;
+use appcode_operator::leader::Standing;
 use appcode_operator::metrics::Format;
 use jiff::SignedDuration;
 use rand::rngs::StdRng;
@@ -15,7 +16,7 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 use super::bugs::Plant;
-use super::people::{Deed, NAMES, WORKLOADS, end_grace, give_credentials, make, mend_workloads, resume};
+use super::people::{Deed, NAMES, WORKLOADS, end_grace, give_credentials, give_rights, make, mend_workloads, resume};
 use super::story::{Event, Order, Setting, Story, What};
 use super::verdict::{Verdict, is_at_rest};
 use crate::support::Stage;
@@ -85,7 +86,7 @@ pub struct Run<'a> {
     make: Make,
     /// Those that take turns.
     operators: Vec<Process>,
-    /// Those that were told to end and still save what they hold.
+    /// Those that were told to end, or lead no more, and still save what they hold.
     ending: Vec<Process>,
     turns: Vec<Turn>,
     started: ProcessId,
@@ -146,8 +147,9 @@ impl<'a> Run<'a> {
             self.stage
                 .edit_rotation(NAMES[0], |object| object["spec"]["rotationTrigger"] = json!("1"));
         }
-        let mut verdict = Verdict::begin(self);
+        let began = self.stage.time.truth();
         self.storm().await;
+        let mut verdict = Verdict::begin(self, began);
         self.mend();
         if !self.go(LOOK).await {
             self.broken
@@ -225,6 +227,7 @@ impl<'a> Run<'a> {
         self.stage.script.disarm();
         self.stage.cloud.with(cloud_simulator::Cloud::clear_all);
         give_credentials(&self.stage);
+        give_rights(&self.stage);
         for which in 0..self.story.setting.resources {
             resume(&self.stage, which);
             end_grace(&self.stage, which);
@@ -354,6 +357,17 @@ impl<'a> Run<'a> {
     /// Those that are told to end start nothing any more; the next one does not wait for them, as with a lease that was
     /// given up or lost.
     fn replace(&mut self) {
+        let lapsed = std::mem::take(&mut *self.stage.lapsed.lock().unwrap());
+        for number in lapsed {
+            let place = self.operators.iter().position(|operator| operator.number == number);
+            // One that leads no more already has nothing to lose.
+            let Some(place) = place else { continue };
+            let next = self.start();
+            let old = std::mem::replace(&mut self.operators[place], next);
+            old.ctx.leadership.set(Standing::Unknown);
+            self.stage.note(old.number, || "has lost its Lease".into());
+            self.ending.push(old);
+        }
         let places = std::mem::take(&mut *self.restarts.lock().unwrap());
         for place in places {
             let next = self.start();

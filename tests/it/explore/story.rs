@@ -10,7 +10,7 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
 use super::people::Deed;
-use crate::support::script::{ApiFault, Moment, Strike};
+use crate::support::script::{ApiFault, Call, Hit, Moment, Strike};
 
 /// What a resource's spec says of the code to start from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +46,7 @@ pub struct Setting {
     pub is_scheduled: bool,
     /// Whether the codes were taken over in peace, and a trigger is changed now.
     pub is_settled: bool,
-    /// Operators that are active together. Two is what a Lease comes to that does not hold, as when a holder is held up past
-    /// its end in the middle of a call; one, with handovers among the deeds, is what a Lease that holds comes to.
+    /// Operators that are active together. Two work without a Lease; one has it, and may hand it over or lose it.
     pub operators: usize,
     pub order: Order,
     /// With `Overlap`: seconds of the grace period.
@@ -117,6 +116,36 @@ impl Story {
             events,
             most_changes: None,
         }
+    }
+
+    /// The story as it came about: strikes that found no call are left out.
+    pub fn as_it_went(&self, hits: &[Hit]) -> Self {
+        let mut went = self.clone();
+        for (id, event) in went.events.iter_mut().enumerate() {
+            if matches!(event.what, What::Strike(_)) {
+                event.times = hits.iter().filter(|hit| hit.id == id).count();
+            }
+        }
+        went.events.retain(|event| event.times > 0);
+        let late = hits.iter().filter_map(|hit| self.landing(hit));
+        went.events.extend(late);
+        went
+    }
+
+    /// What a process that stands still before the effect of a call comes to, where others work meanwhile: that call is late.
+    fn landing(&self, hit: &Hit) -> Option<Event> {
+        let Call::Cloud(operation) = hit.call else { return None };
+        let time = match &self.events[hit.id].what {
+            What::Strike(Strike::Lapse(Moment::Before, time)) => *time,
+            What::Strike(Strike::Pause(Moment::Before, time)) if self.setting.operators > 1 => *time,
+            _ => return None,
+        };
+        let late = Fault::late(Some(time), LostAnswer::Cut).at(operation);
+        Some(Event {
+            at: hit.number,
+            what: What::Strike(Strike::Cloud(late)),
+            times: 1,
+        })
     }
 
     pub fn strikes(&self) -> impl Iterator<Item = &Strike> {
@@ -218,7 +247,7 @@ impl Event {
                 let operation = *[Operation::Add, Operation::Delete, Operation::Delete]
                     .choose(random)
                     .unwrap();
-                What::Strike(Strike::Cloud(cloud_fault(random, operation)))
+                return Self::of_the_cloud(random, at, operation, times);
             }
             2 => {
                 times = *[1, 3, 30].choose(random).unwrap();
@@ -227,6 +256,15 @@ impl Event {
             _ => What::Deed(moment, Deed::draw_beyond(random, setting)),
         };
         Self { at, what, times }
+    }
+
+    /// There is one change in a rotation, so that one of those is not looked for from some call on.
+    fn of_the_cloud(random: &mut StdRng, at: usize, operation: Operation, times: usize) -> Self {
+        Self {
+            at: if operation == Operation::Show { at } else { 0 },
+            what: What::Strike(Strike::Cloud(cloud_fault(random, operation))),
+            times,
+        }
     }
 
     /// Somebody edits what stands on the Secret besides the code.
@@ -248,7 +286,10 @@ impl Event {
             0..=2 => What::Strike(Strike::Crash(moment)),
             3..=5 => {
                 times = *[1, 1, 1, 3, 12].choose(random).unwrap();
-                What::Strike(Strike::Api(moment, api_fault(random)))
+                match api_fault(random) {
+                    ApiFault::Stale => What::Strike(Strike::Api(Moment::Before, ApiFault::Stale)),
+                    fault => What::Strike(Strike::Api(moment, fault)),
+                }
             }
             6..=11 => {
                 times = *[1, 1, 1, 1, 2, 8].choose(random).unwrap();
@@ -256,11 +297,15 @@ impl Event {
                 let operation = *[Operation::Show, Operation::Reset, Operation::Reset, Operation::Add]
                     .choose(random)
                     .unwrap();
-                What::Strike(Strike::Cloud(cloud_fault(random, operation)))
+                return Self::of_the_cloud(random, at, operation, times);
             }
             12 => {
                 let seconds = *[1, 10, 150, 1_000].choose(random).unwrap();
                 What::Strike(Strike::Pause(moment, Duration::from_secs(seconds)))
+            }
+            13 if setting.operators == 1 => {
+                let seconds = *[40, 150, 1_000].choose(random).unwrap();
+                What::Strike(Strike::Lapse(moment, Duration::from_secs(seconds)))
             }
             _ => What::Deed(moment, Deed::draw(random, setting)),
         };
@@ -270,9 +315,14 @@ impl Event {
 
 fn api_fault(random: &mut StdRng) -> ApiFault {
     let status = *[500, 503, 504, 429, 409, 403, 422].choose(random).unwrap();
-    *[ApiFault::Status(status), ApiFault::Status(status), ApiFault::Cut]
-        .choose(random)
-        .unwrap()
+    *[
+        ApiFault::Status(status),
+        ApiFault::Status(status),
+        ApiFault::Cut,
+        ApiFault::Stale,
+    ]
+    .choose(random)
+    .unwrap()
 }
 
 fn probe(random: &mut StdRng) -> Probe {
@@ -403,6 +453,16 @@ impl fmt::Display for What {
             Self::Strike(Strike::Crash(moment)) => write!(f, "the process is killed {}", around(moment)),
             Self::Strike(Strike::Pause(moment, time)) => {
                 write!(f, "the process stands still for {time:?} {}", around(moment))
+            }
+            Self::Strike(Strike::Lapse(moment, time)) => {
+                write!(
+                    f,
+                    "the process stands still for {time:?} {} and loses its Lease",
+                    around(moment)
+                )
+            }
+            Self::Strike(Strike::Api(_, ApiFault::Stale)) => {
+                write!(f, "what is read is what was before the last change")
             }
             Self::Strike(Strike::Api(moment, ApiFault::Status(status))) => {
                 write!(f, "the API server answers {status} {}", around(moment))

@@ -9,7 +9,7 @@ use appcode_operator::ids::{AppId, Fingerprint};
 
 use super::people::{Deed, NAMES, secret_of};
 use super::run::Run;
-use super::story::{Named, Story};
+use super::story::{Named, Story, What};
 use crate::support::Stage;
 use crate::support::api_server::ROTATIONS;
 use crate::support::invariant::Invariant::{
@@ -18,10 +18,13 @@ use crate::support::invariant::Invariant::{
 };
 use crate::support::invariant::{Broken, Invariant};
 use crate::support::judge::{leaks, readable};
+use crate::support::script::Strike;
 use crate::support::stage::{NAMESPACE, code_of};
 
-/// Nothing is repeated before this many seconds have passed.
+/// Nothing is repeated before this many milliseconds have passed.
 const SETTLE_WINDOW: u64 = 120_000;
+/// Codes that an app can have.
+const CAPACITY: usize = 5;
 
 /// Changes tried and writes made.
 pub struct Level {
@@ -33,13 +36,17 @@ pub struct Level {
 pub struct Verdict {
     wrong: Vec<Broken>,
     began: Timestamp,
+    /// The story as it came about: only what has happened excuses anything.
+    story: Story,
 }
 
 impl Verdict {
-    pub fn begin(run: &Run<'_>) -> Self {
+    /// After everything has happened; `began`: when it could begin to.
+    pub fn begin(run: &Run<'_>, began: Timestamp) -> Self {
         Self {
             wrong: Vec::new(),
-            began: run.stage.time.truth(),
+            began,
+            story: run.story.as_it_went(&run.stage.script.hits()),
         }
     }
 
@@ -52,7 +59,7 @@ impl Verdict {
     /// No Secret went back to an older code.
     pub fn order(&mut self, run: &Run<'_>) {
         // A Secret that was set back is repaired under the old record.
-        if !has(run.story, |deed| {
+        if !has(&self.story, |deed| {
             matches!(deed, Deed::RestoreSecret(_) | Deed::DeleteSecret(_))
         }) {
             let is_again = run.stage.judge.has_gone_back();
@@ -60,14 +67,12 @@ impl Verdict {
                 "the outcome of a rotation was written after that of a later one".into()
             });
         }
-        if may_go_back(run.story) {
-            return;
-        }
         let ledger = run.stage.cloud.with(|cloud| cloud.ledger().clone());
-        for (_, name) in run.story.setting.names() {
-            let written = run.stage.judge.written(name);
+        for name in run.stage.judge.secrets() {
+            let written = run.stage.judge.written(&name);
             let ranks = written.iter().map(|code| ledger.age_rank(&run.stage.app, code));
-            self.must(NeverOlder, ranks.is_sorted(), || {
+            let is_in_order = ranks.is_sorted() || may_go_back(&self.story, &name);
+            self.must(NeverOlder, is_in_order, || {
                 format!("Secret {name} went back to an older code")
             });
         }
@@ -80,14 +85,14 @@ impl Verdict {
             let Some(reason) = rotation(&run.stage, name).and_then(|object| stalled(&object)) else {
                 continue;
             };
-            let is_allowed = may_stop(run.story, &reason);
+            let is_allowed = may_stop(&self.story, &run.stage, &reason);
             self.must(AskedInNeed, is_allowed, || format!("{name} stopped for {reason}"));
             if is_allowed && reason == "CapacityExhausted" {
                 make_place(&run.stage);
                 is_answered = true;
             } else if is_allowed && reason != "Conflict" {
                 run.stage.note(0, || format!("a person answers {reason} of {name}"));
-                answer(&run.stage, run.story, which);
+                answer(&run.stage, &self.story, which);
                 is_answered = true;
             }
         }
@@ -106,12 +111,13 @@ impl Verdict {
         let ledger = run.stage.cloud.with(|cloud| cloud.ledger().clone());
         let app = &run.stage.app;
         let changes = ledger.acts_applied(app, Cause::Reset) + ledger.acts_applied(app, Cause::Add);
-        let most = most_changes(run.story, run.stage.time.truth().duration_since(self.began).as_hours());
+        let hours = run.stage.time.truth().duration_since(self.began).as_hours();
+        let most = most_changes(&self.story, hours) + run.stage.judge.excused_changes();
         self.must(OneChangeForOneReason, changes <= most, || {
             format!("{changes} changes where {most} can have reasons")
         });
-        if !may_take_strangers(run.story) {
-            let strangers: Vec<String> = strangers(&run.stage, run.story);
+        if !run.stage.judge.is_met_by_stranger() {
+            let strangers: Vec<String> = strangers(&run.stage, &self.story);
             let taken = run.stage.judge.rotated().iter().any(|code| strangers.contains(code));
             self.must(OnlyOurs, !taken, || {
                 "a stranger's code was taken for the outcome of a rotation".into()
@@ -123,12 +129,17 @@ impl Verdict {
 
     /// Only codes that the Secrets held before are ever deleted, and those that are left have a reason.
     fn end_of_codes(&mut self, run: &Run<'_>) {
-        let (stage, story) = (&run.stage, run.story);
+        let (stage, story) = (&run.stage, &self.story.clone());
         let ledger = stage.cloud.with(|cloud| cloud.ledger().clone());
         let names = || (0..NAMES.len()).map(|which| secret_of(stage, which));
         let ever = ledger.codes_ever(&stage.app);
+        let is_made = |code: &String| {
+            let mut made = ledger.effects.iter().filter(|effect| effect.code == *code);
+            made.any(|effect| matches!(effect.cause, Cause::Add | Cause::Reset) && effect.change == Change::Made)
+        };
         let is_ours = |code: &String| {
-            let written = names().any(|name| stage.judge.written(&name).contains(code));
+            let secrets = stage.judge.secrets();
+            let written = is_made(code) || secrets.iter().any(|name| stage.judge.written(name).contains(code));
             // A person may name any code.
             let is_adopted = NAMES.iter().any(|name| {
                 let object = rotation(stage, name).unwrap_or_default();
@@ -137,14 +148,14 @@ impl Verdict {
             written || is_adopted || ever.iter().take(story.setting.codes).any(|first| first == code)
         };
         let gone = |effect: &&Effect| effect.cause == Cause::Delete && effect.app == stage.app;
-        let is_named = may_go_back(story);
+        let is_named = has(story, |deed| matches!(deed, Deed::Reseed(_) | Deed::SeedRetiring(_)));
         let mut gone = ledger.effects.iter().filter(gone);
         let is_strangers = gone.any(|effect| !is_named && !is_ours(&effect.code));
         self.must(OnlyOurs, !is_strangers, || {
             "a code was deleted that was never ours".into()
         });
         // Two operators do not see each other's marks in time.
-        let is_alone = story.setting.operators == 1 && !has(story, |deed| matches!(deed, Deed::Restart(_)));
+        let is_alone = !has_several_operators(story);
         self.must(LeftToOthers, !is_alone || !stage.judge.has_taken(), || {
             "a code was deleted that another resource held".into()
         });
@@ -160,7 +171,7 @@ impl Verdict {
 
     fn end_of(&mut self, run: &Run<'_>, name: &str, object: &Value) {
         if let Some(reason) = stalled(object) {
-            let is_allowed = reason == "Conflict" && may_stop(run.story, &reason);
+            let is_allowed = reason == "Conflict" && may_stop(&self.story, &run.stage, &reason);
             self.must(AskedInNeed, is_allowed, || {
                 format!("{name} is stopped for {reason} in the end")
             });
@@ -195,9 +206,8 @@ impl Verdict {
         self.must(NoEditLost, is_up_to_date(object), || {
             format!("a change of {name} was lost: {status}")
         });
-        self.must(ComesToRest, is_closed(run.story, object), || {
-            format!("a rotation of {name} is still open")
-        });
+        let is_closed = is_closed(&self.story, object);
+        self.must(ComesToRest, is_closed, || format!("a rotation of {name} is still open"));
     }
 
     /// What stands on the Secret besides the code is what spec says, and no more.
@@ -248,8 +258,15 @@ impl Verdict {
         let after = Self::level(run);
         let is_scheduled = run.story.setting.is_scheduled;
         let changes = after.changes - before.changes;
-        self.must(NothingAgain, changes == 0 || is_scheduled, || {
-            "rotated again without a reason".into()
+        // Silence is shorter than the time between two firings.
+        let most = if is_scheduled { run.story.setting.resources } else { 0 };
+        let most = if run.story.setting.grace.is_some() {
+            2 * most
+        } else {
+            most
+        };
+        self.must(NothingAgain, changes <= most, || {
+            format!("{changes} changes where {most} have a reason")
         });
         let writes = after.writes - before.writes;
         let hours = usize::try_from(after.time.duration_since(before.time).as_hours()).unwrap_or_default();
@@ -384,8 +401,14 @@ fn is_half(kind: &FaultKind) -> bool {
     matches!(kind, FaultKind::HalfReset { .. })
 }
 
+/// A list that lags by less than the settle window is read once more before anything is believed.
 fn is_stale(kind: &FaultKind) -> bool {
-    matches!(kind, FaultKind::Stale { .. })
+    matches!(
+        kind,
+        FaultKind::Stale {
+            lag: Lag::OneChange | Lag::Frozen
+        }
+    )
 }
 
 /// An addition cannot be told from another one, and is what an app without codes or a half reset needs.
@@ -426,26 +449,42 @@ fn may_leave(story: &Story) -> bool {
                 | Deed::RollBack(_)
                 | Deed::DeleteWorkload(_)
                 | Deed::MakeWorkload(_)
+                | Deed::Withdraw(_)
+                | Deed::Retarget(_)
+                | Deed::Dress(..)
+                | Deed::Lag(_)
+                | Deed::Revoke(_)
+                | Deed::Blind { .. }
+                | Deed::Repeat
         )
     };
-    has(story, |deed| !is_harmless(deed)) || story.faults().any(excuses)
+    has(story, |deed| !is_harmless(deed)) || story.faults().any(|fault| excuses(story, fault))
 }
 
-fn may_stop(story: &Story, reason: &str) -> bool {
+fn may_stop(story: &Story, stage: &Stage, reason: &str) -> bool {
     let setting = &story.setting;
     let has_strangers = has(story, |deed| matches!(deed, Deed::StrangerAdds));
     match reason {
         // Nothing says which code to start from.
         "AppCodeAmbiguous" => {
             let is_unnamed = setting.named == Named::No || has(story, |deed| matches!(deed, Deed::RemakePlain(_)));
-            let has_more = has_strangers || has_fault(story, |kind| is_half(kind) || may_double(kind));
+            let is_forgotten = has(story, |deed| matches!(deed, Deed::WipeStatus(_)))
+                && has(story, |deed| matches!(deed, Deed::Retarget(_)));
+            let has_more = has_strangers
+                || (is_forgotten && is_beside(story))
+                || (setting.resources > 1 && is_beside(story))
+                || has_fault(story, |kind| is_half(kind) || may_double(kind));
             is_unnamed && (setting.codes > 1 || has_more)
         }
         // The Secret was taken away, set back or overwritten in the middle of a rotation, or the code was taken away:
         // documented limits.
         // Or both resources name one code, and the other one has replaced it.
+        // Or the only one who knew what became of the seed did not know the new target in time, or nobody did.
         "CodeNotListed" => {
-            setting.codes < setting.resources
+            let is_moved = has(story, |deed| matches!(deed, Deed::Retarget(_)));
+            let is_forgotten = has(story, |deed| matches!(deed, Deed::WipeStatus(_))) || has_several_operators(story);
+            (is_moved && is_forgotten)
+                || setting.codes < setting.resources
                 || has(story, |deed| {
                     matches!(
                         deed,
@@ -458,12 +497,14 @@ fn may_stop(story: &Story, reason: &str) -> bool {
                     )
                 })
         }
-        // A stranger's code beside ours, or two of ours.
+        // A stranger's code beside ours, two of ours, or one that nobody knows of any more.
         "AmbiguousOutcome" => {
-            has_strangers || (may_add(story) && has_fault(story, |kind| may_double(kind) || is_stale(kind)))
+            let is_untold = stage.judge.excused_changes() > 0;
+            let may_be_two = is_untold || has_fault(story, |kind| may_double(kind) || is_stale(kind));
+            stage.judge.is_met_by_stranger() || (may_add(story) && may_be_two) || may_entangle(story)
         }
         // Strangers, doubled calls and other resources may take every place.
-        "CapacityExhausted" => is_beside(story) && setting.codes + setting.resources > 2,
+        "CapacityExhausted" => stage.judge.most_live() >= CAPACITY,
         // The older of two resources keeps the code.
         "Conflict" => {
             let is_shared =
@@ -472,6 +513,19 @@ fn may_stop(story: &Story, reason: &str) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether two operators can have begun rotations of two resources at once, whose old codes are both gone.
+fn may_entangle(story: &Story) -> bool {
+    let is_lost = |fault: &Fault| fault.at.contains(&Operation::Reset);
+    story.setting.resources > 1 && has_several_operators(story) && story.faults().any(is_lost)
+}
+
+/// Whether another operator works while one has not come back yet.
+fn has_several_operators(story: &Story) -> bool {
+    story.setting.operators > 1
+        || has(story, |deed| matches!(deed, Deed::Restart(_)))
+        || story.strikes().any(|strike| matches!(strike, Strike::Lapse(..)))
 }
 
 /// Whether a fault may bring a second effect about.
@@ -499,9 +553,6 @@ fn most_changes(story: &Story, hours: i64) -> usize {
         Deed::Trigger(..) | Deed::Request(..) | Deed::Reseed(_) | Deed::SeedRetiring(_) | Deed::StrangerDeletes(_) => {
             true
         }
-        // A Secret that goes before status shows its rotation takes along which trigger that one has used up; between the two
-        // the code is tried and workloads are restarted.
-        Deed::DeleteSecret(_) => setting.is_restarting || setting.is_verified,
         // What was emptied in both places was never there.
         Deed::WipeStatus(_) => starts_by_change && is_secret_lost,
         Deed::MakeResource(_) | Deed::RemakeResource(_) | Deed::RemakePlain(_) => starts_by_change,
@@ -512,7 +563,7 @@ fn most_changes(story: &Story, hours: i64) -> usize {
         .events
         .iter()
         .map(|event| match &event.what {
-            super::story::What::Strike(crate::support::script::Strike::Cloud(fault)) if excuses(fault) => event.times,
+            What::Strike(Strike::Cloud(fault)) if excuses(story, fault) => event.times,
             _ => 0,
         })
         .sum();
@@ -525,24 +576,21 @@ fn most_changes(story: &Story, hours: i64) -> usize {
     first + usize::from(setting.is_settled) + asked + excused + scheduled
 }
 
-/// Whether a fault may cost one change more.
-fn excuses(fault: &Fault) -> bool {
-    is_half(&fault.kind)
-        || may_double(&fault.kind)
-        || matches!(
-            fault.kind,
-            FaultKind::Stale {
-                lag: Lag::OneChange | Lag::Frozen
-            }
-        )
-}
-
-/// A half reset, or an added code whose answer is lost, together with a stranger's code: a documented limit.
-fn may_take_strangers(story: &Story) -> bool {
-    may_add(story)
+/// Whether a fault may cost one change more. A reset that comes twice, or late, finds its code gone; an addition does not, and
+/// is not seen where the list does not show it.
+fn excuses(story: &Story, fault: &Fault) -> bool {
+    let strikes = |operation| fault.at.contains(&operation);
+    match &fault.kind {
+        kind if is_half(kind) => true,
+        kind if may_double(kind) => strikes(Operation::Add),
+        kind => is_stale(kind) && may_add(story),
+    }
 }
 
 /// A person may name an older code.
-fn may_go_back(story: &Story) -> bool {
-    has(story, |deed| matches!(deed, Deed::Reseed(_) | Deed::SeedRetiring(_)))
+fn may_go_back(story: &Story, secret: &str) -> bool {
+    has(story, |deed| match deed {
+        Deed::Reseed(which) | Deed::SeedRetiring(which) => secret.starts_with(NAMES[*which]),
+        _ => false,
+    })
 }

@@ -29,6 +29,8 @@ pub const DAEMON_SETS: &str = "daemonsets";
 pub struct Asked {
     /// Who asks.
     pub by: ProcessId,
+    /// When it was sent, in true time.
+    pub sent_at: Timestamp,
     pub verb: Verb,
     pub resource: &'static str,
     pub namespace: String,
@@ -81,6 +83,7 @@ impl Asked {
         };
         Self {
             by: 0,
+            sent_at: Timestamp::MIN,
             verb,
             resource,
             namespace: namespace.to_owned(),

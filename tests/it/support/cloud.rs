@@ -59,7 +59,9 @@ impl Struck {
                 self.stage.cloud.with(|cloud| cloud.inject(fault.clone()));
             }
         }
-        self.stage.judge.sent(&self.stage, operation, code.map(AppCode::expose));
+        self.stage
+            .judge
+            .sent(&self.stage, self.process, operation, code.map(AppCode::expose));
         strikes
     }
 
@@ -89,6 +91,9 @@ impl AppCodes for Struck {
     async fn show_app(&self, target: &Target) -> Result<App, CloudError> {
         let strikes = self.enter(Operation::Show, None).await;
         let answer = self.inner.show_app(target).await;
+        if answer.is_ok() {
+            self.stage.judge.has_read(self.process);
+        }
         self.leave(&strikes, &answer).await;
         answer
     }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use appcode_operator::ids::{AppId, Fingerprint};
-use cloud_simulator::Operation;
+use cloud_simulator::{Cause, Operation};
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
@@ -20,6 +20,9 @@ use super::stage::code_of;
 
 const APP: &str = "appcode.dev/app";
 const INTENT: &str = "appcode.dev/intent";
+const RESOURCE: &str = "appcode.dev/resource";
+const NUMBER: &str = "appcode.dev/rotation-number";
+const PREVIOUS: &str = "appcode.dev/previous-fingerprint";
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 /// What must not be and was.
@@ -36,10 +39,20 @@ struct Inner {
     /// Secrets that a person has broken: until the operator writes a code again, a dead code there is not its fault.
     broken: Vec<String>,
     is_blind: bool,
+    /// Changes that are made again since somebody has taken the only record of them.
+    excused_changes: usize,
+    /// Whether a stranger's code appeared between a reading and the end of a change that rests on it.
+    is_met_by_stranger: bool,
     /// Attempts that were marked on a Secret, by rotation and number.
     marks: BTreeSet<(String, u64)>,
     /// Changes that were sent to the cloud.
     sent: usize,
+    /// Codes that calls were sent to end, each with who sent it and when.
+    condemned: Vec<(String, ProcessId, u64)>,
+    /// When each process last read the app.
+    read: BTreeMap<ProcessId, u64>,
+    /// Goes on with each call that is sent or answered; the order of the two above.
+    moment: u64,
     /// Rotations whose code was written, each with its code.
     rotated: Vec<(String, String)>,
     /// The rotation that each write of a code named as the last one, by Secret.
@@ -55,6 +68,17 @@ struct Inner {
     forged: BTreeSet<String>,
     /// The most codes that the stage's app had at a time.
     most_live: usize,
+}
+
+impl Inner {
+    /// Whether another process has sent a call to end this code since this one last read the app. Without a Lease both may
+    /// work on one resource, and what one says is as true as its reading.
+    fn is_outrun(&self, process: ProcessId, code: &Option<String>) -> bool {
+        let read = self.read.get(&process);
+        self.condemned.iter().any(|(condemned, by, at)| {
+            code.as_ref() == Some(condemned) && *by != process && read.is_some_and(|read| read < at)
+        })
+    }
 }
 
 impl Judge {
@@ -108,6 +132,39 @@ impl Judge {
         self.inner.lock().unwrap().is_blind = true;
     }
 
+    /// The number of the rotation that an operator has written on a Secret.
+    pub fn number_on(&self, secret: &Value) -> Option<i64> {
+        self.true_intent(secret)?["number"].as_i64()
+    }
+
+    /// A person takes away what tells that a change was made, or is under way.
+    pub fn excuse_change(&self) {
+        self.inner.lock().unwrap().excused_changes += 1;
+    }
+
+    /// Changes that are made again since somebody has taken the only record of them.
+    pub fn excused_changes(&self) -> usize {
+        self.inner.lock().unwrap().excused_changes
+    }
+
+    /// A stranger has added a code: while a change is open nothing may tell it from what that one makes.
+    pub fn note_stranger(&self, stage: &Stage) {
+        if stage.api.objects(SECRETS).iter().any(|secret| self.has_open(secret)) {
+            self.inner.lock().unwrap().is_met_by_stranger = true;
+        }
+    }
+
+    /// Whether a stranger's code appeared between a reading and the end of a change that rests on it.
+    pub fn is_met_by_stranger(&self) -> bool {
+        self.inner.lock().unwrap().is_met_by_stranger
+    }
+
+    /// Names of the Secrets that the operator wrote codes into.
+    pub fn secrets(&self) -> BTreeSet<String> {
+        let inner = self.inner.lock().unwrap();
+        inner.written.iter().map(|(name, _)| name.clone()).collect()
+    }
+
     /// A person has changed a grace period: when it is over cannot be told from outside any more.
     pub fn excuse_grace(&self) {
         self.inner.lock().unwrap().handovers.is_grace_unknown = true;
@@ -133,8 +190,16 @@ impl Judge {
         self.inner.lock().unwrap().handovers.worked(code);
     }
 
+    /// A process has read the app.
+    pub fn has_read(&self, process: ProcessId) {
+        let mut inner = self.inner.lock().unwrap();
+        inner.moment += 1;
+        let moment = inner.moment;
+        inner.read.insert(process, moment);
+    }
+
     /// A call is sent to the cloud: one that changes the app has a mark of its own. `code`: the one that it names.
-    pub fn sent(&self, stage: &Stage, operation: Operation, code: Option<&str>) {
+    pub fn sent(&self, stage: &Stage, process: ProcessId, operation: Operation, code: Option<&str>) {
         if !matches!(operation, Operation::Reset | Operation::Add | Operation::Delete) {
             return;
         }
@@ -143,6 +208,11 @@ impl Judge {
         let changes_nothing = operation == Operation::Delete && code.is_some_and(is_gone);
         let mut inner = self.inner.lock().unwrap();
         inner.sent += usize::from(!changes_nothing);
+        inner.moment += 1;
+        let moment = inner.moment;
+        inner
+            .condemned
+            .extend(code.map(|code| (code.to_owned(), process, moment)));
         let is_marked = inner.sent <= inner.marks.len();
         let code = code.filter(|_| operation == Operation::Delete && !inner.is_blind);
         let wrong = code.and_then(|code| inner.handovers.deleted(stage, code));
@@ -185,11 +255,16 @@ impl Judge {
     }
 
     /// Takes down the attempt that a write to a Secret marks.
-    fn note_mark(&self, asked: &Asked) {
+    fn note_mark(&self, stage: &Stage, asked: &Asked) {
         let is_mark = |intent: &Value| is_open(intent) || intent["step"] == "Retiring";
         let Some(intent) = self.true_intent(&asked.body).filter(is_mark) else {
             return;
         };
+        let known = intent["known"].as_array().cloned().unwrap_or_default();
+        let is_unseen = |code: &String| !known.contains(&json!(print_of(stage, code).to_string()));
+        if is_open(&intent) && strangers(stage).iter().any(is_unseen) {
+            self.inner.lock().unwrap().is_met_by_stranger = true;
+        }
         let id = rotation_id(&intent);
         let attempt = intent["attempt"].as_u64().unwrap_or_default();
         self.inner.lock().unwrap().marks.insert((id, attempt));
@@ -204,10 +279,8 @@ impl Judge {
 
     /// A request before it is handled: what it carries and where it goes.
     pub fn hear(&self, stage: &Stage, asked: &Asked) {
-        let is_look = asked.resource == ROTATIONS && asked.verb == Verb::Get;
         let is_blind = self.inner.lock().unwrap().is_blind;
-        let named = if is_look && !is_blind { named(stage) } else { Vec::new() };
-        let before = self.inner.lock().unwrap().just_named.insert(asked.by, named);
+        let before = self.inner.lock().unwrap().just_named.remove(&asked.by);
         if !asked.verb.is_write() {
             return;
         }
@@ -274,13 +347,23 @@ impl Judge {
         }
     }
 
+    /// What a request was answered with.
+    pub fn shown(&self, stage: &Stage, asked: &Asked, answer: &Value) {
+        let is_look = asked.resource == ROTATIONS && asked.verb == Verb::Get;
+        let mut inner = self.inner.lock().unwrap();
+        if is_look && !inner.is_blind {
+            let named = named(stage).into_iter().chain(named_by(answer)).collect();
+            inner.just_named.insert(asked.by, named);
+        }
+    }
+
     /// A request after it was handled.
     pub fn answered(&self, stage: &Stage, asked: &Asked, code: u16) {
         if code >= 300 {
             return;
         }
         if asked.resource == SECRETS {
-            self.note_mark(asked);
+            self.note_mark(stage, asked);
         }
         let mut inner = self.inner.lock().unwrap();
         let wrong = inner.handovers.done(stage, asked).filter(|_| !inner.is_blind);
@@ -317,8 +400,14 @@ impl Judge {
             {
                 inner.rotated.push((id.to_owned(), code));
             }
-            inner.written.extend(written.map(|code| (asked.name.clone(), code)));
-            inner.broken.retain(|name| *name != asked.name);
+            let written: Vec<String> = written.collect();
+            // A code that a person deletes while it is written is not the operator's fault.
+            let live = stage.live();
+            if inner.is_blind || written.iter().any(|code| live.contains(code)) {
+                inner.broken.retain(|name| *name != asked.name);
+            }
+            let written = written.into_iter().map(|code| (asked.name.clone(), code));
+            inner.written.extend(written);
         }
         if asked.resource == ROTATIONS && asked.verb == Verb::PutStatus {
             let conditions = asked.body["status"]["conditions"]
@@ -332,9 +421,11 @@ impl Judge {
             let code = secret.and_then(|secret| code_of(&secret, key));
             let app = asked.body["status"]["app"]["appId"].as_str().unwrap_or_default();
             let live = stage.cloud.with(|cloud| cloud.live_codes(app));
-            let is_broken = self.inner.lock().unwrap().broken.iter().any(|broken| broken == name);
-            let is_blind = self.inner.lock().unwrap().is_blind;
-            if is_ready && !is_broken && !is_blind && code.is_none_or(|code| !live.contains(&code)) {
+            let inner = self.inner.lock().unwrap();
+            let is_excused =
+                inner.is_blind || inner.broken.iter().any(|broken| broken == name) || inner.is_outrun(asked.by, &code);
+            drop(inner);
+            if is_ready && !is_excused && code.is_none_or(|code| !live.contains(&code)) {
                 self.accuse(
                     Invariant::NoCodeLost.broken("Ready=True was written although the Secret holds no live code"),
                 );
@@ -357,7 +448,7 @@ impl Judge {
             return;
         }
         for rotation in stage.api.objects(ROTATIONS) {
-            let (name, key) = place(&rotation);
+            let (name, key) = holder(stage, &rotation);
             let namespace = rotation["metadata"]["namespace"].as_str().unwrap_or_default();
             let Some(secret) = stage.api.object(SECRETS, namespace, &name) else {
                 continue;
@@ -372,7 +463,7 @@ impl Judge {
             let is_live = stage.cloud.with(|cloud| cloud.live_codes(app).contains(&code));
             let is_broken = self.inner.lock().unwrap().broken.contains(&name);
             let is_open = self.true_intent(&secret).is_some_and(|intent| is_open_reset(&intent));
-            if !is_live && !is_broken && !is_open {
+            if !is_live && !is_broken && !is_open && !is_claimed_by_older(stage, &rotation, &code) {
                 self.accuse(
                     Invariant::NoCodeLost.broken(format!("Secret {name} held a dead code and no reset was open")),
                 );
@@ -381,17 +472,77 @@ impl Judge {
     }
 }
 
+/// The Secret and the key that hold a resource's code now: those that spec names once its rotations go on there, though
+/// status does not say so yet. What it had before is left as it is.
+fn holder(stage: &Stage, rotation: &Value) -> (String, String) {
+    let (meta, target) = (&rotation["metadata"], &rotation["spec"]["target"]);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (namespace, own) = (text(&meta["namespace"]), text(&meta["name"]));
+    let name = target["name"].as_str().unwrap_or(&own);
+    let secret = stage.api.object(SECRETS, &namespace, name).unwrap_or_default();
+    let annotations = &secret["metadata"]["annotations"];
+    let written = annotations[NUMBER].as_str().and_then(|number| number.parse().ok());
+    let begun = intent_of(&secret).and_then(|intent| intent["number"].as_i64());
+    let is_ahead = written.max(begun) > rotation["status"]["rotationNumber"].as_i64();
+    if is_ahead && annotations[RESOURCE] == format!("{namespace}/{own}") {
+        return (name.to_owned(), target["key"].as_str().unwrap_or("appCode").to_owned());
+    }
+    place(rotation)
+}
+
+/// Whether an older resource has replaced a code, or one that is gone: of several that name one code the oldest acts, if
+/// late, and the code of the others dies with it.
+fn is_claimed_by_older(stage: &Stage, rotation: &Value, code: &str) -> bool {
+    let age = |rotation: &Value| {
+        let meta = &rotation["metadata"];
+        let text = |field: &str| meta[field].as_str().unwrap_or_default().to_owned();
+        (text("creationTimestamp"), text("uid"))
+    };
+    let print = print_of(stage, code).to_string();
+    let mut others = stage.api.objects(ROTATIONS).into_iter();
+    others.any(|other| {
+        let namespace = other["metadata"]["namespace"].as_str().unwrap_or_default();
+        let secret = stage
+            .api
+            .object(SECRETS, namespace, &place(&other).0)
+            .unwrap_or_default();
+        let intent = intent_of(&secret).unwrap_or_default();
+        // One that was begun in the name of a resource that is gone by now.
+        let is_of_former = !intent["uid"].is_null() && intent["uid"] != other["metadata"]["uid"];
+        let has_replaced = secret["metadata"]["annotations"][PREVIOUS] == print || intent["base"] == print;
+        let is_other = other["metadata"]["name"] != rotation["metadata"]["name"];
+        is_other && has_replaced && (is_of_former || age(&other) < age(rotation))
+    })
+}
+
 /// Namespace and name of every Secret that a resource names now, in spec or status.
 fn named(stage: &Stage) -> Vec<(String, String)> {
-    let names = stage.api.map_objects(ROTATIONS, |rotation| {
-        let meta = &rotation["metadata"];
-        let wanted = rotation["spec"]["target"]["name"].as_str().or(meta["name"].as_str());
-        let former = rotation["status"]["target"]["name"].as_str();
-        let namespace = meta["namespace"].as_str().unwrap_or_default();
-        let place = |name: &str| (namespace.to_owned(), name.to_owned());
-        [wanted.map(place), former.map(place)]
-    });
-    names.into_iter().flatten().flatten().collect()
+    stage
+        .api
+        .map_objects(ROTATIONS, named_by)
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// The same of one resource.
+fn named_by(rotation: &Value) -> Vec<(String, String)> {
+    let meta = &rotation["metadata"];
+    let wanted = rotation["spec"]["target"]["name"].as_str().or(meta["name"].as_str());
+    let former = rotation["status"]["target"]["name"].as_str();
+    let namespace = meta["namespace"].as_str().unwrap_or_default();
+    let place = |name: &str| (namespace.to_owned(), name.to_owned());
+    wanted.into_iter().chain(former).map(place).collect()
+}
+
+/// Listed codes that the operator did not make.
+fn strangers(stage: &Stage) -> Vec<String> {
+    let live = stage.live();
+    stage.cloud.with(|cloud| {
+        let effects = cloud.ledger().effects.iter();
+        let made = effects.filter(|effect| effect.cause == Cause::Admin && live.contains(&effect.code));
+        made.map(|effect| effect.code.clone()).collect()
+    })
 }
 
 /// The intent on a Secret, or in a patch of one.

@@ -112,6 +112,8 @@ pub enum Strike {
     Act(Moment, Act),
     /// The process stands still for so long, as one does that is starved or whose machine sleeps.
     Pause(Moment, Duration),
+    /// The process stands still for so long and loses its Lease by that: another one leads when it goes on.
+    Lapse(Moment, Duration),
     /// The process is asked to end: it starts nothing any more, carries through what it has begun, and another one starts.
     Stop(Moment),
     /// Another process leads from now on.
@@ -126,7 +128,10 @@ impl Strike {
             (Self::Api(..), Call::Api { verb, .. }) => *verb != Verb::Watch,
             (Self::Cloud(fault), Call::Cloud(operation)) => fault.at.is_empty() || fault.at.contains(operation),
             (Self::Probe(_), Call::Probe)
-            | (Self::Crash(_) | Self::Act(..) | Self::Pause(..) | Self::Stop(_) | Self::Takeover(..), _) => true,
+            | (
+                Self::Crash(_) | Self::Act(..) | Self::Pause(..) | Self::Lapse(..) | Self::Stop(_) | Self::Takeover(..),
+                _,
+            ) => true,
             (Self::Api(..) | Self::Cloud(_) | Self::Probe(_), _) => false,
         }
     }

@@ -64,6 +64,8 @@ pub struct Stage {
     stopping: Mutex<BTreeSet<ProcessId>>,
     /// Who stands still while another process leads.
     pub relay: Relay,
+    /// Who has lost its Lease since this was last asked.
+    pub lapsed: Mutex<Vec<ProcessId>>,
     /// What the watches of the processes do.
     pub sight: Sight,
     /// What happens once it can.
@@ -125,6 +127,7 @@ impl Stage {
             processes: Mutex::default(),
             stopping: Mutex::default(),
             relay: Relay::default(),
+            lapsed: Mutex::default(),
             sight: Sight::default(),
             later: Mutex::default(),
         });
@@ -149,6 +152,10 @@ impl Stage {
                 Strike::Stop(moment) if *moment == now => self.ask_to_end(process),
                 Strike::Takeover(moment, takeover) if *moment == now => {
                     self.relay.stand_still(process, *takeover, self.script.len()).await;
+                }
+                Strike::Lapse(moment, time) if *moment == now => {
+                    self.lapsed.lock().unwrap().push(process);
+                    self.gate.pass(process, Some(self.time.truth() + *time)).await;
                 }
                 Strike::Pause(moment, time) if *moment == now => {
                     self.gate.pass(process, Some(self.time.truth() + *time)).await;
@@ -215,6 +222,7 @@ impl Stage {
         self.note(process, || {
             format!("{} {} {}", asked.call(), asked.body, told(&strikes))
         });
+        asked.sent_at = self.time.truth();
         self.strike(process, &strikes, Moment::Before).await;
         let fault = strikes.iter().find_map(|strike| match strike {
             Strike::Api(moment, fault) => Some((*moment, *fault)),
@@ -223,7 +231,9 @@ impl Stage {
         let answer = match fault {
             Some((Moment::Before, ApiFault::Stale)) => {
                 self.judge.hear(self, &asked);
-                Some(self.api.handle_stale(&asked))
+                let answer = self.api.handle_stale(&asked);
+                self.judge.shown(self, &asked, &answer.1);
+                Some(answer)
             }
             Some((Moment::Before, _)) => None,
             _ => {
@@ -248,6 +258,7 @@ impl Stage {
     pub fn handle(&self, asked: &Asked) -> Answer {
         self.judge.hear(self, asked);
         let (code, body) = self.api.handle(asked, self.time.truth());
+        self.judge.shown(self, asked, &body);
         self.judge.answered(self, asked, code);
         (code, body)
     }

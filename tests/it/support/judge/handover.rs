@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::{code_at, intent_of, place, print_of};
+use super::{code_at, holder, intent_of, print_of};
 use crate::support::Stage;
 use crate::support::api_server::{Asked, DAEMON_SETS, DEPLOYMENTS, ROTATIONS, SECRETS, STATEFUL_SETS};
 use crate::support::invariant::{Broken, Invariant};
@@ -15,6 +15,7 @@ use crate::support::workloads::{is_rolled_out, plural, target};
 
 const RESOURCE: &str = "appcode.dev/resource";
 const FINGERPRINT: &str = "appcode.dev/fingerprint";
+const ADOPTED: &str = "appcode.dev/adopted-fingerprint";
 const MARKER: &str = "rotation.appcode.dev/";
 /// Times on the Secret have no fractions.
 const ROUNDING: SignedDuration = SignedDuration::from_secs(2);
@@ -77,7 +78,14 @@ impl Handovers {
         }
         if new["step"] == "Distributed" && !was(&["Distributed", "Retiring"]) {
             let code = code_at(&asked.body, &rotation).or_else(|| code_at(&present, &rotation));
-            return self.undistributed(stage, &rotation, &new, code.as_deref());
+            // What a person names is not what the rotation made.
+            let answer = text(&asked.body["metadata"]["annotations"][ADOPTED]);
+            let is_named = code
+                .as_ref()
+                .is_some_and(|code| print_of(stage, code).to_string() == answer);
+            return self
+                .undistributed(stage, &rotation, &new, code.as_deref())
+                .filter(|_| !is_named);
         }
         None
     }
@@ -119,7 +127,8 @@ impl Handovers {
         let id = text(&intent["rotationId"]);
         self.begun.insert(id.clone());
         if matches!(intent["step"].as_str(), Some("Distributed" | "Retiring")) {
-            self.distributed.entry(id.clone()).or_insert(stage.time.truth());
+            // What is long on its way was decided on before that.
+            self.distributed.entry(id.clone()).or_insert(asked.sent_at);
         }
         if intent["step"] == "Retiring" {
             self.retiring.insert(text(&intent["base"]), (asked.name.clone(), id));
@@ -141,7 +150,9 @@ impl Handovers {
             appcode_operator::workload::marker(name) == *marker
         };
         let rotation = stage.api.objects(ROTATIONS).into_iter().find(of)?;
-        let secret = stage.api.object(SECRETS, &asked.namespace, &place(&rotation).0)?;
+        let secret = stage
+            .api
+            .object(SECRETS, &asked.namespace, &holder(stage, &rotation).0)?;
         let intent = intent_of(&secret)?;
         // A rotation that began between the last look and the restart restarts it once more.
         let is_present = intent["rotationId"] == *id || !self.begun.contains(&text(id));
@@ -177,7 +188,7 @@ impl Handovers {
         for rotation in stage.api.objects(ROTATIONS) {
             let secret = stage
                 .api
-                .object(SECRETS, NAMESPACE, &place(&rotation).0)
+                .object(SECRETS, NAMESPACE, &holder(stage, &rotation).0)
                 .unwrap_or_default();
             let intent = intent_of(&secret).unwrap_or_default();
             if intent["rotationId"] == id {
@@ -186,7 +197,8 @@ impl Handovers {
             }
             let is_held =
                 code_at(&secret, &rotation).as_deref() == Some(code) || (retires(&intent) && intent["base"] == print);
-            if secret["metadata"]["name"] != name && is_held {
+            // A Secret that this rotation was begun on, and that its resource has left since, is no other one's.
+            if secret["metadata"]["name"] != name && intent["rotationId"] != id && is_held {
                 self.taken.push(code.to_owned());
             }
         }
