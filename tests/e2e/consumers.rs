@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use cloud_simulator::Simulator;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::{Api, Client};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::cloud::Cloud;
 use crate::player::{Moment, Watcher};
 
 /// Pause of a consumer between two calls.
@@ -72,7 +72,7 @@ impl Source {
 struct Shop {
     secrets: Api<Secret>,
     http: reqwest::Client,
-    cloud: Simulator,
+    cloud: Cloud,
     service: String,
     calls: Arc<Mutex<Vec<Call>>>,
 }
@@ -138,7 +138,7 @@ impl Drop for Consumers {
 
 impl Consumers {
     /// Consumers that call `service`.
-    pub fn of(client: Client, namespace: &str, cloud: &Simulator, service: &str) -> Self {
+    pub fn of(client: Client, namespace: &str, cloud: &Cloud, service: &str) -> Self {
         let shop = Shop {
             secrets: Api::namespaced(client, namespace),
             http: reqwest::Client::builder().no_proxy().build().expect("a client is made"),
