@@ -188,6 +188,18 @@ impl Strike {
     fn is_survived(&self) -> bool {
         *self != strike(Deed::Rotate(Strategy::Overlap), Step::Make, Way::Late)
     }
+
+    /// The same where another operator goes on before anything arrives: late, or never if it must not be late.
+    #[must_use]
+    pub fn after_another(self) -> Self {
+        let way = if self.way == Way::Soon { Way::Late } else { self.way };
+        let late = Self { way, ..self };
+        if late.is_survived() {
+            late
+        } else {
+            Self { way: Way::Lost, ..self }
+        }
+    }
 }
 
 impl Step {

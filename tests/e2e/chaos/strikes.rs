@@ -76,12 +76,18 @@ impl Fleet {
     /// Lets the first operator come to a point and stops it there. The other one goes on, and further than that. Then what
     /// was on its way arrives or is lost, and the first one goes on from where it was.
     pub async fn hand_over_at(&mut self, strike: Strike, first: &Replica, other: &Replica) {
+        let strike = strike.after_another();
         other.signal("STOP");
         let (target, trap) = self.spring(strike, first).await;
         first.signal("STOP");
         other.signal("CONT");
         self.go_on(strike.deed, &target).await;
-        self.end(trap, strike.way != Way::Lost);
+        let arrives = match strike.way {
+            Way::Lost => false,
+            Way::Soon | Way::Late => true,
+            Way::Landed => self.random.random(),
+        };
+        self.end(trap, arrives);
         first.signal("CONT");
         self.pause(SOON).await;
     }
