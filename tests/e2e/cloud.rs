@@ -1,5 +1,5 @@
 //! The simulated cloud, as a program of its own: the operator calls its API, and tests arrange, strike and judge at its
-//! admin interface. Nothing of it is in the tests' process.
+//! admin interface. Nothing of it is in the tests' process, and its clock is this machine's.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use cloud_simulator::wire::encode;
 use cloud_simulator::{App, Behaviour, Fault, FaultId, Ledger, NewApp, RequestEntry, Service, TemporaryKey, User};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -117,12 +117,6 @@ fn first_object(output: impl Read) -> Value {
 
 /// Who there is, and what the cloud is like.
 impl Cloud {
-    /// The cloud's time, which is this machine's.
-    #[allow(clippy::unused_self, reason = "the time is the cloud's")]
-    pub fn now(&self) -> Timestamp {
-        Timestamp::now()
-    }
-
     /// Makes an account, a project and a user at once. Returns the user and the project's id.
     pub fn add_tenant(&self, name: &str) -> (User, String) {
         let made: Value = self.post("/tenants", &json!({"name": name}));

@@ -79,12 +79,6 @@ impl Stage {
         Self::before(Cloud::start(), program, flags).await
     }
 
-    /// The same with a cloud that runs already.
-    pub async fn before(cloud: Cloud, program: &Path, flags: &[&str]) -> Self {
-        let (user, project) = cloud.add_tenant("tenant");
-        Self::on(cloud, user, project, program, flags, false).await
-    }
-
     /// The same with nothing installed.
     pub async fn bare(program: &Path) -> Self {
         let cloud = Cloud::start();
@@ -98,6 +92,12 @@ impl Stage {
         let cloud = Cloud::start();
         let (user, project) = cloud.add_tenant("tenant");
         Self::on(cloud, user, project, program, flags, true).await
+    }
+
+    /// What [`Stage::set`] sets, with a cloud that runs already.
+    pub async fn before(cloud: Cloud, program: &Path, flags: &[&str]) -> Self {
+        let (user, project) = cloud.add_tenant("tenant");
+        Self::on(cloud, user, project, program, flags, false).await
     }
 
     /// Another cluster that uses the same cloud, with an operator of its own.
