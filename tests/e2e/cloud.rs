@@ -185,8 +185,8 @@ impl Cloud {
 /// Apps and codes.
 impl Cloud {
     /// Makes an app.
-    pub fn create_app(&self, new: NewApp) -> App {
-        self.post("/apps", &new)
+    pub fn create_app(&self, new: &NewApp) -> App {
+        self.post("/apps", new)
     }
 
     /// Adds a code as somebody else would: the given one or a new one. `None` if there is no such app.

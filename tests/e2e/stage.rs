@@ -420,7 +420,7 @@ impl Stage {
     /// An app with `codes` codes.
     pub fn app(&self, codes: usize) -> App {
         self.cloud
-            .create_app(NewApp::of(&self.user.user_id, &self.project).codes(codes))
+            .create_app(&NewApp::of(&self.user.user_id, &self.project).codes(codes))
     }
 
     /// A resource for `app`, with more fields of spec.

@@ -172,7 +172,7 @@ pub fn strikes(seed: Option<u64>) -> Vec<Strike> {
         .iter()
         .flat_map(|(deed, steps)| steps.iter().map(|step| (*deed, *step)));
     let all = points.flat_map(|(deed, step)| WAYS.map(|way| strike(deed, step, way)));
-    let mut all: Vec<Strike> = all.filter(Strike::is_survived).collect();
+    let mut all: Vec<Strike> = all.filter(|strike| strike.is_survived()).collect();
     if let Some(seed) = seed {
         all.shuffle(&mut StdRng::seed_from_u64(seed));
     } else {
@@ -185,8 +185,8 @@ pub fn strikes(seed: Option<u64>) -> Vec<Strike> {
 impl Strike {
     /// An added code is not bound to the one before: where it comes so late that it was given up, there are two new codes,
     /// which is a documented limit.
-    fn is_survived(&self) -> bool {
-        *self != strike(Deed::Rotate(Strategy::Overlap), Step::Make, Way::Late)
+    fn is_survived(self) -> bool {
+        self != strike(Deed::Rotate(Strategy::Overlap), Step::Make, Way::Late)
     }
 
     /// The same where another operator goes on before anything arrives: late, or never if it must not be late.

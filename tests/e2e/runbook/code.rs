@@ -150,7 +150,7 @@ pub async fn masked(mut case: Case) {
 
 pub async fn not_addressable(mut case: Case) {
     let (user, project) = (&case.suite().stage.user.user_id, &case.suite().stage.project);
-    let app = case.cloud().create_app(NewApp::of(user, project).code("one/two"));
+    let app = case.cloud().create_app(&NewApp::of(user, project).code("one/two"));
     case.start_ready(&app, json!({})).await;
     case.request_rotation("now").await;
     case.stops(&[&app.app_id, "no URL can name it"], "spec.appCodeFrom")
