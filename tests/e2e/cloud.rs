@@ -227,7 +227,8 @@ impl Cloud {
 
     /// The requests that a fault struck.
     pub fn struck_by(&self, fault: FaultId) -> Vec<RequestEntry> {
-        self.get(&format!("/faults/{}/requests", fault.0)).unwrap_or_default()
+        let struck = self.get(&format!("/faults/{}/requests", fault.0));
+        struck.expect("the program is of this build: `make build` makes it")
     }
 
     /// What happened so far.
