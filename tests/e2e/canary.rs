@@ -188,7 +188,7 @@ impl Stage {
     fn odd_app(&self) -> App {
         let code = "Aa+_!@#$%-=Bb1".repeat(6);
         self.cloud
-            .create_app(NewApp::of(&self.user.user_id, &self.project).code(&code))
+            .create_app(&NewApp::of(&self.user.user_id, &self.project).code(&code))
     }
 
     fn secret(&self, name: &str, data: &Value) {

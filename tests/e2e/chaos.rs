@@ -1,16 +1,19 @@
-//! Programs are killed, stopped and cut off at bad moments, while every resource is rotated all the time.
+//! Programs are killed, stopped and cut off at bad moments, while every resource is rotated all the time. All of them are
+//! real, and so are the API server and its store; the cloud is the simulator's program.
 //!
 //! The judge is the cloud's ledger and the Secrets, never the operator: once it is left alone, every request was
 //! answered by exactly one reset, every live code is in its Secret, and no Secret ever went back to an older code.
 //!
 //! The sizes are short by default; `make e2e-chaos` sets longer ones. `CHAOS_SEED` repeats the choice of moments, but
-//! not to the byte what real programs do at them.
+//! not to the byte what real programs do at them. Another seed has a short run strike other points.
 
 mod fleet;
 mod gate;
 mod history;
+mod members;
 mod outages;
 mod points;
+mod strikes;
 mod traffic;
 pub mod wire;
 
@@ -18,26 +21,14 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use self::fleet::{Fleet, Member, SETTLE_WINDOW, Strategy};
-use self::points::{CODE_SENT, FATES, FEW_POINTS, POINTS};
+use self::fleet::{Fleet, SETTLE_WINDOW};
+use self::members::TARGETS;
+use self::points::{FIRST, strikes};
 use self::wire::{Mode, Wire};
 
 /// A size by its variable.
-fn size(variable: &str, default: u32) -> u32 {
+fn size(variable: &str, default: usize) -> usize {
     std::env::var(variable).map_or(default, |size| size.parse().expect("a size is a number"))
-}
-
-fn count(variable: &str, default: u32) -> usize {
-    size(variable, default).try_into().unwrap()
-}
-
-/// Resources of each strategy that are rotated for one purpose at a time; the others are rotated all the time.
-const TARGETS: usize = 2;
-
-/// One of them, for a purpose of this number.
-fn target(fleet: &Fleet, strategy: Strategy, number: usize) -> Member {
-    let mut fitting = fleet.members.iter().filter(|member| member.strategy == strategy);
-    fitting.nth(number % TARGETS).unwrap().clone()
 }
 
 /// A short Lease, and a time after which it has run out.
@@ -49,7 +40,7 @@ const JUDGED_EVERY: usize = 50;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kills_at_random_moments_lose_no_code_and_cost_no_reset() {
-    let kills = count("CHAOS_KILLS", 10);
+    let kills = size("CHAOS_KILLS", 10);
     let mut fleet = Fleet::gather("random kills").await;
     let mut traffic = fleet.traffic();
     for kill in 1..=kills {
@@ -73,16 +64,16 @@ async fn kills_at_random_moments_lose_no_code_and_cost_no_reset() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_at_every_point_of_a_rotation_loses_no_code_and_costs_no_reset() {
-    let kills = count("CHAOS_POINTS", FEW_POINTS);
+    let kills = size("CHAOS_POINTS", FIRST.len());
     let mut fleet = Fleet::gather("kills at points").await;
     let mut replica = fleet.replica("killed").await;
     replica.start(&fleet);
     let traffic = fleet.traffic_but(2 * TARGETS);
-    for (kill, (strategy, point)) in POINTS.into_iter().cycle().take(kills).enumerate() {
-        let target = target(&fleet, strategy, kill);
-        // Their numbers have no common factor, so three rounds have all pairs.
-        let fate = FATES[kill % FATES.len()];
-        fleet.kill_at(point, &target, &mut replica, fate).await;
+    let all = strikes(fleet.given);
+    println!("chaos, kills at points: {kills} of {}", all.len());
+    for (kill, strike) in all.into_iter().cycle().take(kills).enumerate() {
+        println!("chaos, kill {}: {strike:?}", kill + 1);
+        fleet.kill_at(strike, &mut replica).await;
     }
     drop(traffic);
     fleet.judge(kills).await;
@@ -91,7 +82,7 @@ async fn a_kill_at_every_point_of_a_rotation_loses_no_code_and_costs_no_reset() 
 /// Two that both lead, as two that a Lease has not kept apart: only the `resourceVersion` of each write does, as it must.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_operators_that_are_stopped_in_turns_lose_no_code_and_cost_no_reset() {
-    let hand_overs = count("CHAOS_HAND_OVERS", 6);
+    let hand_overs = size("CHAOS_HAND_OVERS", 6);
     let mut fleet = Fleet::gather("hand-overs").await;
     let mut two = [fleet.replica("one").await, fleet.replica("two").await];
     for replica in &mut two {
@@ -100,7 +91,7 @@ async fn two_operators_that_are_stopped_in_turns_lose_no_code_and_cost_no_reset(
     let traffic = fleet.traffic_but(2 * TARGETS);
     // Every second one is at a point of a rotation. The first is the worst: one has a code in memory that the other one
     // finds too.
-    let mut points = POINTS.into_iter().cycle().skip(CODE_SENT);
+    let mut points = strikes(fleet.given).into_iter().cycle();
     for hand_over in 0..hand_overs {
         let chosen = fleet.random.random_range(0..2);
         let (first, other) = (&two[chosen], &two[1 - chosen]);
@@ -111,9 +102,7 @@ async fn two_operators_that_are_stopped_in_turns_lose_no_code_and_cost_no_reset(
             fleet.pause(SETTLE_WINDOW).await;
             first.signal("CONT");
         } else {
-            let (strategy, point) = points.next().unwrap();
-            let target = target(&fleet, strategy, hand_over / 2);
-            fleet.hand_over_at(point, &target, first, other).await;
+            fleet.hand_over_at(points.next().unwrap(), first, other).await;
         }
     }
     drop(traffic);
@@ -135,7 +124,7 @@ enum End {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_operators_that_hand_a_lease_over_in_every_way_lose_no_code_and_cost_no_reset() {
-    let hand_overs = count("CHAOS_LEASES", 8);
+    let hand_overs = size("CHAOS_LEASES", 8);
     let mut fleet = Fleet::gather_with("leases", &[LEASE]).await;
     let server = fleet.stage.plane.url().trim_start_matches("https://").parse().unwrap();
     let mut pair = Vec::new();
@@ -178,13 +167,13 @@ async fn two_operators_that_hand_a_lease_over_in_every_way_lose_no_code_and_cost
 
 #[tokio::test(flavor = "multi_thread")]
 async fn outages_of_the_server_its_store_the_network_and_the_cloud_lose_no_code_and_cost_no_reset() {
-    let outage = Duration::from_secs(size("CHAOS_OUTAGE_SECONDS", 6).into());
+    let outage = Duration::from_secs(size("CHAOS_OUTAGE_SECONDS", 6).try_into().unwrap());
     let mut fleet = Fleet::gather("outages").await;
     let server = fleet.stage.plane.url().trim_start_matches("https://").parse().unwrap();
     let wire = Wire::to(server).await.unwrap();
     let kubeconfig = fleet.kubeconfig_by("wired", &format!("https://{}", wire.address()));
     let _operator = fleet.stage.run_operator(&kubeconfig);
-    for round in 1..=count("CHAOS_OUTAGES", 1) {
+    for round in 1..=size("CHAOS_OUTAGES", 1) {
         println!("chaos, outages: round {round}");
         fleet.without_store_past_and_server(&wire, outage).await;
         for mode in [Mode::BlackHole, Mode::Freeze] {

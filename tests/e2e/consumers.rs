@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use cloud_simulator::Simulator;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::{Api, Client};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::cloud::Cloud;
 use crate::player::{Moment, Watcher};
 
 /// Pause of a consumer between two calls.
@@ -25,7 +25,7 @@ pub struct Call {
     pub by: String,
     /// The code that was sent.
     pub code: String,
-    /// Before it was sent, by the cloud's clock.
+    /// Before it was sent, by this machine's clock, as the cloud's.
     pub at: Timestamp,
     /// After it was answered.
     pub until: Timestamp,
@@ -72,7 +72,7 @@ impl Source {
 struct Shop {
     secrets: Api<Secret>,
     http: reqwest::Client,
-    cloud: Simulator,
+    /// URL of the service.
     service: String,
     calls: Arc<Mutex<Vec<Call>>>,
 }
@@ -91,15 +91,14 @@ impl Shop {
     }
 
     async fn call(&self, by: &str, code: &str) {
-        let at = self.cloud.now();
-        let url = format!("{}/v1/infers/{}", self.cloud.url(), self.service);
-        let request = self.http.post(url).header("X-Apig-AppCode", code).body("{}");
+        let at = Timestamp::now();
+        let request = self.http.post(&self.service).header("X-Apig-AppCode", code).body("{}");
         let status = request.send().await.map_or(0, |answer| answer.status().as_u16());
         let call = Call {
             by: by.to_owned(),
             code: code.to_owned(),
             at,
-            until: self.cloud.now(),
+            until: Timestamp::now(),
             status,
         };
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
@@ -138,12 +137,11 @@ impl Drop for Consumers {
 
 impl Consumers {
     /// Consumers that call `service`.
-    pub fn of(client: Client, namespace: &str, cloud: &Simulator, service: &str) -> Self {
+    pub fn of(client: Client, namespace: &str, cloud: &Cloud, service: &str) -> Self {
         let shop = Shop {
             secrets: Api::namespaced(client, namespace),
             http: reqwest::Client::builder().no_proxy().build().expect("a client is made"),
-            cloud: cloud.clone(),
-            service: service.to_owned(),
+            service: format!("{}/v1/infers/{service}", cloud.url()),
             calls: Arc::default(),
         };
         let (pods, mut told) = mpsc::unbounded_channel::<(Moment, Pod)>();

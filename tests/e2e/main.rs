@@ -14,6 +14,7 @@ mod again;
 mod alerts;
 mod canary;
 mod chaos;
+mod cloud;
 mod consumers;
 mod crash;
 mod deployed;

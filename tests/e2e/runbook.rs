@@ -20,7 +20,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use appcode_operator::api::Reason;
-use cloud_simulator::{App, Options, Simulator, User};
+use cloud_simulator::{App, User};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
@@ -32,6 +32,7 @@ use self::own::Own;
 use self::page::Block;
 use self::seen::Seen;
 use crate::FLAGS;
+use crate::cloud::Cloud;
 use crate::stage::{FIRST_WITH_FOLDERS, Operator, Stage};
 
 /// The budget that a case can use up.
@@ -45,7 +46,7 @@ struct Suite {
     _operator: Operator,
     stage: Stage,
     /// Another region, where the tenant has the same credentials and no app.
-    elsewhere: Simulator,
+    elsewhere: Cloud,
     client: kube::Client,
     seen: Seen,
     blocks: Vec<Block>,
@@ -69,7 +70,7 @@ impl Suite {
     async fn start() -> Self {
         let own_flags = ["--daily-budget", "--log"];
         let is_other = |flag: &&str| !own_flags.iter().any(|own| flag.starts_with(own));
-        let elsewhere = Simulator::start(Options::default()).await.unwrap();
+        let elsewhere = Cloud::start();
         elsewhere.add_tenant("tenant"); // the first draws of the same seed
         let endpoint = format!("--allow-endpoint={0}={0}", elsewhere.url());
         let more = [BUDGET, &endpoint, "--log=debug"]; // so many at once have too much to trace
@@ -122,10 +123,8 @@ impl Suite {
     fn changes(&self, app: &str) -> usize {
         use cloud_simulator::Operation::{Add, Delete, DeleteApp, Reset, ResetSecret};
         let is_change = |operation| [Add, Delete, DeleteApp, Reset, ResetSecret].contains(&operation);
-        self.stage.cloud.with(|cloud| {
-            let calls = cloud.ledger().about(app);
-            calls.filter(|entry| is_change(entry.operation)).count()
-        })
+        let ledger = self.stage.cloud.ledger();
+        ledger.about(app).filter(|entry| is_change(entry.operation)).count()
     }
 }
 

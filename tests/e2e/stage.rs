@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cloud_simulator::{App, NewApp, Simulator, User};
+use cloud_simulator::{App, NewApp, User};
 use control_plane::{ControlPlane, Identity, Options};
 use kube::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 
+use crate::cloud::Cloud;
 use crate::deployed::Deployed;
 
 /// The operator's identity, as `deploy/` names it.
@@ -31,7 +32,7 @@ pub struct Stage {
     /// The control plane.
     pub plane: ControlPlane,
     /// The cloud.
-    pub cloud: Simulator,
+    pub cloud: Cloud,
     /// The IAM user that creates apps.
     pub user: User,
     /// The user's project.
@@ -75,18 +76,12 @@ impl Stage {
     /// Starts the control plane and the cloud, and installs the operator's manifests; the program itself starts with
     /// [`Stage::start_operator`].
     pub async fn set(program: &Path, flags: &[&str]) -> Self {
-        let cloud = Simulator::start(cloud_simulator::Options::default())
-            .await
-            .expect("the cloud starts");
-        let (user, project) = cloud.add_tenant("tenant");
-        Self::on(cloud, user, project, program, flags, false).await
+        Self::before(Cloud::start(), program, flags).await
     }
 
     /// The same with nothing installed.
     pub async fn bare(program: &Path) -> Self {
-        let cloud = Simulator::start(cloud_simulator::Options::default())
-            .await
-            .expect("the cloud starts");
+        let cloud = Cloud::start();
         let (user, project) = cloud.add_tenant("tenant");
         Self::empty(cloud, user, project, program, &[], false).await
     }
@@ -94,11 +89,15 @@ impl Stage {
     /// The same with Kubernetes' own controllers: workloads get pods, namespaces end, garbage is collected. See
     /// [`Player`](crate::player::Player) for what makes the pods ready.
     pub async fn set_with_controllers(program: &Path, flags: &[&str]) -> Self {
-        let cloud = Simulator::start(cloud_simulator::Options::default())
-            .await
-            .expect("the cloud starts");
+        let cloud = Cloud::start();
         let (user, project) = cloud.add_tenant("tenant");
         Self::on(cloud, user, project, program, flags, true).await
+    }
+
+    /// What [`Stage::set`] sets, with a cloud that runs already.
+    pub async fn before(cloud: Cloud, program: &Path, flags: &[&str]) -> Self {
+        let (user, project) = cloud.add_tenant("tenant");
+        Self::on(cloud, user, project, program, flags, false).await
     }
 
     /// Another cluster that uses the same cloud, with an operator of its own.
@@ -110,7 +109,7 @@ impl Stage {
     }
 
     async fn on(
-        cloud: Simulator,
+        cloud: Cloud,
         user: User,
         project: String,
         program: &Path,
@@ -123,7 +122,7 @@ impl Stage {
     }
 
     async fn empty(
-        cloud: Simulator,
+        cloud: Cloud,
         user: User,
         project: String,
         program: &Path,
@@ -421,7 +420,7 @@ impl Stage {
     /// An app with `codes` codes.
     pub fn app(&self, codes: usize) -> App {
         self.cloud
-            .create_app(NewApp::of(&self.user.user_id, &self.project).codes(codes))
+            .create_app(&NewApp::of(&self.user.user_id, &self.project).codes(codes))
     }
 
     /// A resource for `app`, with more fields of spec.

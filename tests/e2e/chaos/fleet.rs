@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use cloud_simulator::{Cause, Ledger, Operation};
+use appcode_operator::ids::{AppId, Fingerprint};
+use cloud_simulator::{Cause, Ledger};
 use k8s_openapi::ByteString;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
@@ -14,24 +15,13 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use super::history::History;
+use super::members::{Member, NAMESPACE, Strategy, make_members};
 use super::traffic::{Asker, Kept, Traffic};
+use super::wire::Wire;
+use crate::cloud::Cloud;
 use crate::condition;
 use crate::stage::Stage;
 
-/// Where all resources are.
-pub const NAMESPACE: &str = "a";
-/// How many codes each app has, and how they are rotated; each code has a resource. Resources of one app are in each
-/// other's way. The first two of each strategy are rotated for one purpose at a time in some runs.
-const APPS: [(usize, Strategy); 8] = [
-    (1, Strategy::Reset),
-    (1, Strategy::Reset),
-    (1, Strategy::Overlap),
-    (1, Strategy::Overlap),
-    (1, Strategy::Overlap),
-    (1, Strategy::Reset),
-    (2, Strategy::Reset),
-    (2, Strategy::Reset),
-];
 /// Longer than the operator's longest back-off, which a long outage of the cloud leads to.
 const PATIENCE: Duration = Duration::from_secs(20 * 60);
 
@@ -47,49 +37,8 @@ const FLAGS: &[&str] = &[
     "--caller-rate=50",
     "--total-rate=200",
 ];
-/// Shorter than the pause between two rotations.
-const GRACE: &str = "1s";
 /// The settle window of [`FLAGS`].
 pub const SETTLE_WINDOW: Duration = Duration::from_secs(4);
-
-/// How a code is replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strategy {
-    /// By one call.
-    Reset,
-    /// By one that adds a code, and by another one, after a workload is restarted and a grace period is over, that deletes
-    /// the code before.
-    Overlap,
-}
-
-impl Strategy {
-    /// The call that makes the new code.
-    pub fn operation(self) -> Operation {
-        match self {
-            Self::Reset => Operation::Reset,
-            Self::Overlap => Operation::Add,
-        }
-    }
-
-    /// What the ledger has for that call.
-    fn cause(self) -> Cause {
-        match self {
-            Self::Reset => Cause::Reset,
-            Self::Overlap => Cause::Add,
-        }
-    }
-}
-
-/// A resource and the app that it rotates a code of. Its Secret has its name, and so has its workload.
-#[derive(Clone, Debug)]
-pub struct Member {
-    /// Its name.
-    pub name: String,
-    /// How it replaces its code.
-    pub strategy: Strategy,
-    /// The id of its app.
-    pub app: String,
-}
 
 /// What the Secrets of one app say.
 struct App {
@@ -102,12 +51,16 @@ struct App {
 pub struct Fleet {
     /// Where it plays.
     pub stage: Stage,
-    /// Every resource.
+    /// The way to the cloud.
+    pub wire: Wire,
+    /// Every resource, those included that were deleted: their Secrets stay.
     pub members: Vec<Member>,
     /// Decides what happens when. It repeats these choices, not what the programs do meanwhile.
     pub random: StdRng,
     /// Who asks for rotations.
     pub asker: Asker,
+    /// The seed that was asked for, if one was.
+    pub given: Option<u64>,
     history: History,
     seed: u64,
     title: &'static str,
@@ -122,24 +75,32 @@ impl Fleet {
 
     /// The same with other flags about the lead.
     pub async fn gather_with(title: &'static str, lead: &[&str]) -> Self {
-        let seed = std::env::var("CHAOS_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().expect("a number"));
+        let given = std::env::var("CHAOS_SEED").ok();
+        let given = given.map(|seed| seed.parse().expect("a number"));
+        let seed = given.unwrap_or_else(rand::random);
         println!("chaos, {title}: CHAOS_SEED={seed}");
-        let flags = [FLAGS, lead].concat();
-        let mut stage = Stage::set(Path::new(env!("CARGO_BIN_EXE_appcode-operator")), &flags).await;
+        let cloud = Cloud::start();
+        let wire = Wire::to(cloud.address()).await.unwrap();
+        let endpoint = url_by(&wire);
+        let allowed = format!("--allow-endpoint={endpoint}={endpoint}");
+        let flags = [FLAGS, lead, &[allowed.as_str()]].concat();
+        let mut stage = Stage::before(cloud, Path::new(env!("CARGO_BIN_EXE_appcode-operator")), &flags).await;
         stage.namespace(NAMESPACE);
         stage.allow_restarts();
-        let members = make_members(&stage);
+        let members = make_members(&stage, &endpoint);
         let client = client(stage.plane.admin_kubeconfig()).await;
         stage.start_operator();
         for member in &members {
             stage.until_ready(NAMESPACE, &member.name, &member.app).await;
         }
         stage.end_operator("KILL");
-        let asker = Asker::new(&client, NAMESPACE, &stage.cloud);
+        let asker = Asker::new(&client, NAMESPACE);
         let history = History::of(Api::namespaced(client.clone(), NAMESPACE));
         Self {
             stage,
+            wire,
             members,
+            given,
             random: StdRng::seed_from_u64(seed),
             asker,
             history,
@@ -163,6 +124,16 @@ impl Fleet {
     pub async fn pause(&mut self, most: Duration) {
         let share: f64 = self.random.random();
         sleep(most.mul_f64(share)).await;
+    }
+
+    /// Where operators reach the cloud.
+    pub fn endpoint(&self) -> String {
+        url_by(&self.wire)
+    }
+
+    /// What the Secret of a resource says now.
+    pub async fn kept(&self, name: &str) -> Kept {
+        self.asker.kept().await.remove(name).unwrap_or_default()
     }
 
     /// The certificate authority of the API server, as PEM.
@@ -208,13 +179,31 @@ impl Fleet {
             }
         }
         if unrest.is_empty() {
-            let all = self.stage.kubectl(&["get", "acr", "-n", NAMESPACE, "-o", "json"]);
-            let all: Value = serde_json::from_str(&all).unwrap();
-            let all = all["items"].as_array().unwrap().iter();
-            let unready = all.filter(|one| condition(&one["status"], "Ready") != "True");
-            unrest.extend(unready.map(|one| format!("{}: {}", one["metadata"]["name"], one["status"])));
+            unrest = self.untold(&kept);
         }
         unrest
+    }
+
+    /// What resources do not say as it is, and which a finalizer still holds.
+    fn untold(&self, kept: &BTreeMap<String, Kept>) -> Vec<String> {
+        let all = self.stage.kubectl(&["get", "acr", "-n", NAMESPACE, "-o", "json"]);
+        let all: Value = serde_json::from_str(&all).unwrap();
+        let mut untold = Vec::new();
+        for one in all["items"].as_array().unwrap() {
+            let (meta, status) = (&one["metadata"], &one["status"]);
+            let mut members = self.members.iter();
+            let member = members.find(|member| meta["name"] == *member.name).unwrap();
+            let code = kept[&member.name].code.as_deref().unwrap_or_default();
+            let fingerprint = Fingerprint::of(&AppId::parse(&*member.app).unwrap(), code).short();
+            let shown = if member.is_shown() { json!(code) } else { Value::Null };
+            let is_told = condition(status, "Ready") == "True"
+                && status["current"]["fingerprint"] == *fingerprint
+                && status["appCode"] == shown;
+            if !is_told || !meta["finalizers"].is_null() {
+                untold.push(format!("{}, {}: {status}", member.name, meta["finalizers"]));
+            }
+        }
+        untold
     }
 
     /// Waits for something that must come.
@@ -249,7 +238,10 @@ impl Fleet {
         let kept = self.asker.kept().await;
         let mut apps: BTreeMap<&str, App> = BTreeMap::new();
         let mut seen = 0;
-        for Member { name, app, strategy } in &self.members {
+        for Member {
+            name, app, strategy, ..
+        } in &self.members
+        {
             let code = kept[name].code.clone().unwrap();
             let codes = self.history.codes_until(name, &code);
             let codes = self.within(&format!("the watch sees the code of {name}"), codes).await;
@@ -324,39 +316,8 @@ impl Fleet {
     }
 }
 
-fn make_members(stage: &Stage) -> Vec<Member> {
-    let mut members = Vec::new();
-    for (number, (codes, strategy)) in APPS.into_iter().enumerate() {
-        let app = stage.app(codes);
-        for (place, code) in app.codes.iter().enumerate() {
-            let name = format!("app-{number}-code-{place}");
-            let mut spec = json!({"appCode": code, "initialRotation": "WhenDue"});
-            if strategy == Strategy::Overlap {
-                stage.apply(&workload(&name));
-                spec["strategy"] = json!("Overlap");
-                // Nobody rolls anything out here.
-                spec["overlap"] = json!({"gracePeriod": GRACE, "waitForRollout": false});
-                spec["restartTargets"] = json!([{"kind": "Deployment", "name": name}]);
-            }
-            stage.apply(&stage.rotation(NAMESPACE, &name, &app.app_id, &spec));
-            let app = app.app_id.clone();
-            members.push(Member { name, strategy, app });
-        }
-    }
-    members
-}
-
-/// Something to restart.
-fn workload(name: &str) -> Value {
-    let labels = json!({"app": name});
-    let containers = json!([{"name": "shop", "image": "shop"}]);
-    json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": NAMESPACE},
-        "spec": {
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": {"containers": containers}},
-        },
-    })
+fn url_by(wire: &Wire) -> String {
+    format!("http://{}", wire.address())
 }
 
 async fn client(kubeconfig: &Path) -> Client {

@@ -47,13 +47,16 @@ impl Fleet {
         self.judge(0).await;
     }
 
-    /// The cloud closes every connection. Then it works for a moment and fails for a moment, before or after its work.
+    /// The cloud closes every connection, and then it answers none. Then it works for a moment and fails for a moment,
+    /// before or after its work.
     pub async fn without_cloud(&mut self, time: Duration) {
         let traffic = self.traffic();
         self.pause(LEAD).await;
-        let down = self.stage.cloud.inject(Fault::cut_before());
-        sleep(time).await;
-        self.stage.cloud.clear(down);
+        for mode in [Mode::Cut, Mode::BlackHole] {
+            self.wire.set(mode);
+            sleep(time / 2).await;
+        }
+        self.wire.set(Mode::Pass);
         let start = Instant::now();
         while start.elapsed() < time {
             self.pause(FLAP).await;

@@ -1,276 +1,251 @@
-//! Points of a rotation at which the program is killed, each seen from outside: in the requests that the gate sees, or
-//! in the cloud's ledger.
+//! Every point at which the program is killed, and in which way, each seen from outside: in the requests that the gate
+//! sees, or in the cloud's ledger.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
-use cloud_simulator::{Answered, Fault, FaultId, LostAnswer, Operation, RequestEntry};
+use cloud_simulator::Operation;
 use http::Method;
-use rand::RngExt;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 use serde_json::Value;
 
-use super::fleet::{Fleet, Member, NAMESPACE, Strategy};
-use super::gate::{Gate, Hold, Seen, When};
+use super::gate::Seen;
+use super::members::{Member, NAMESPACE, Strategy};
 use super::traffic::INTENT;
-use crate::stage::Operator;
 
-/// The next operator has begun its work by then, or has not.
-const SOON: Duration = Duration::from_secs(2);
+/// What brings the operator to a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// A rotation is asked for.
+    Rotate(Strategy),
+    /// The same of a resource whose status shows the code itself, which a `Reset` replaces.
+    RotateShown,
+    /// A new resource is made, which takes the code over that its app has.
+    Begin,
+    /// The same of one whose status shows the code itself.
+    BeginShown,
+    /// A new resource is made, which begins with a `Reset`.
+    BeginByRotation,
+    /// A new resource is made, which takes over a Secret that somebody else made.
+    Adopt,
+    /// A resource with `Overlap` is deleted while the code before is still to be retired.
+    Leave,
+}
 
-/// A write of a rotation, in the order in which they come.
+/// A write on the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Write {
+    /// The finalizer onto the resource.
+    Hold,
+    /// The Secret of a new resource.
+    Create,
     /// The intent on the Secret.
     Intent,
-    /// The code into the Secret.
+    /// The status that tells of a rotation before its call.
+    Mirror,
+    /// The code that the app has already into the Secret.
+    TakeOver,
+    /// The new code into the Secret.
     Code,
     /// The mark of a restart on a workload.
     Restart,
+    /// The status that first tells of a code that was taken over.
+    Told,
     /// The status that tells of the new code.
     Status,
     /// The mark of a deletion on the Secret.
     Retiring,
     /// The end of the code before, on the Secret.
     Retired,
+    /// The finalizer off the resource.
+    Release,
     /// The status that tells of that end.
     End,
 }
 
-/// A point of a rotation.
+/// A request of the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Point {
-    /// A write was sent and the server has not got it.
-    Sent(Write),
-    /// A write is done and its answer is on its way.
-    Written(Write),
-    /// The call that makes a code was sent and nothing is done.
-    CallSent,
-    /// That call is done and its answer is on its way.
-    CallDone,
-    /// The call that deletes the code before was sent and nothing is done.
-    DeleteSent,
-    /// That call is done and its answer is on its way.
-    DeleteDone,
+pub enum Step {
+    /// To the API server.
+    Write(Write),
+    /// To the cloud: the call that makes the new code.
+    Make,
+    /// To the cloud: the call that deletes the code before.
+    Delete,
 }
 
-/// All of them, by the strategy of the rotation. A short run comes as far as [`FEW_POINTS`].
-pub const POINTS: [(Strategy, Point); 20] = [
-    (Strategy::Reset, Point::Written(Write::Intent)),
-    (Strategy::Reset, Point::Sent(Write::Code)),
-    (Strategy::Overlap, Point::CallDone),
-    (Strategy::Overlap, Point::Sent(Write::Restart)),
-    (Strategy::Overlap, Point::Written(Write::Retiring)),
-    (Strategy::Reset, Point::CallDone),
-    (Strategy::Overlap, Point::DeleteDone),
-    (Strategy::Overlap, Point::Sent(Write::End)),
-    (Strategy::Overlap, Point::Sent(Write::Code)),
-    (Strategy::Reset, Point::Sent(Write::Status)),
-    (Strategy::Overlap, Point::CallSent),
-    (Strategy::Reset, Point::Sent(Write::Intent)),
-    (Strategy::Overlap, Point::Written(Write::Code)),
-    (Strategy::Reset, Point::CallSent),
-    (Strategy::Overlap, Point::Written(Write::Restart)),
-    (Strategy::Reset, Point::Written(Write::Code)),
-    (Strategy::Overlap, Point::DeleteSent),
-    (Strategy::Reset, Point::Written(Write::Status)),
-    (Strategy::Overlap, Point::Sent(Write::Retired)),
-    (Strategy::Overlap, Point::Sent(Write::Status)),
-];
-
-/// Points of a short run.
-pub const FEW_POINTS: u32 = 8;
-
-/// What becomes of what was on its way when its sender was killed.
+/// What becomes of a request whose sender is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum Way {
     /// It never arrives.
     Lost,
     /// It arrives while the next operator is at work.
     Soon,
-    /// It arrives after the next operator has rotated the code once more.
+    /// It arrives after the next operator has rotated the code once more, or is done with the resource.
     Late,
+    /// It was done before, and only the answer is lost.
+    Landed,
 }
 
-/// All of them. They are paired with points in turns; the first round has [`Fate::Late`] at [`CODE_SENT`], the worst of
-/// all.
-pub const FATES: [Fate; 3] = [Fate::Soon, Fate::Late, Fate::Lost];
+const WAYS: [Way; 4] = [Way::Lost, Way::Soon, Way::Late, Way::Landed];
 
-/// The place in [`POINTS`] of the one where a code is in the cloud and in memory only.
-pub const CODE_SENT: usize = 1;
+/// The steps of each deed at which its resource is struck, in the order in which they come. Those that a new resource shares
+/// with an old one stand there once.
+const STEPS: [(Deed, &[Step]); 8] = [
+    (
+        Deed::Rotate(Strategy::Reset),
+        &[
+            Step::Write(Write::Intent),
+            Step::Make,
+            Step::Write(Write::Code),
+            Step::Write(Write::Status),
+        ],
+    ),
+    (
+        Deed::Rotate(Strategy::Overlap),
+        &[
+            Step::Write(Write::Hold),
+            Step::Write(Write::Intent),
+            Step::Write(Write::Mirror),
+            Step::Make,
+            Step::Write(Write::Code),
+            Step::Write(Write::Restart),
+            Step::Write(Write::Status),
+            Step::Write(Write::Retiring),
+            Step::Delete,
+            Step::Write(Write::Retired),
+            Step::Write(Write::Release),
+            Step::Write(Write::End),
+        ],
+    ),
+    (Deed::RotateShown, &[Step::Write(Write::Status)]),
+    (
+        Deed::Begin,
+        &[
+            Step::Write(Write::Create),
+            Step::Write(Write::TakeOver),
+            Step::Write(Write::Told),
+        ],
+    ),
+    (Deed::BeginShown, &[Step::Write(Write::Told)]),
+    (Deed::BeginByRotation, &[Step::Write(Write::Create)]),
+    (Deed::Adopt, &[Step::Write(Write::TakeOver), Step::Write(Write::Told)]),
+    (Deed::Leave, &[Step::Delete, Step::Write(Write::Release)]),
+];
 
-/// What holds a rotation at a point.
-enum Trap {
-    Gate(Hold),
-    Cloud(FaultId),
+/// A point and what becomes of the request that is under way there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Strike {
+    /// What brings the operator there.
+    pub deed: Deed,
+    /// Its request.
+    pub step: Step,
+    /// What becomes of that.
+    pub way: Way,
 }
 
-/// An operator with a gate of its own.
-pub struct Replica {
-    gate: Gate,
-    kubeconfig: PathBuf,
-    operator: Option<Operator>,
+/// Those of a short run. The first is the worst of all: the code is in the cloud and in memory only, and the write that
+/// would have saved it comes after the next one.
+pub const FIRST: [Strike; 10] = [
+    strike(Deed::Rotate(Strategy::Reset), Step::Write(Write::Code), Way::Late),
+    strike(Deed::Begin, Step::Write(Write::Create), Way::Late),
+    strike(Deed::Rotate(Strategy::Overlap), Step::Make, Way::Landed),
+    strike(Deed::Adopt, Step::Write(Write::TakeOver), Way::Lost),
+    strike(Deed::Rotate(Strategy::Overlap), Step::Write(Write::Hold), Way::Late),
+    strike(Deed::RotateShown, Step::Write(Write::Status), Way::Soon),
+    strike(Deed::Leave, Step::Write(Write::Release), Way::Lost),
+    strike(Deed::Rotate(Strategy::Overlap), Step::Delete, Way::Soon),
+    strike(Deed::BeginByRotation, Step::Write(Write::Create), Way::Landed),
+    strike(
+        Deed::Rotate(Strategy::Overlap),
+        Step::Write(Write::Release),
+        Way::Landed,
+    ),
+];
+
+const fn strike(deed: Deed, step: Step, way: Way) -> Strike {
+    Strike { deed, step, way }
 }
 
-impl Replica {
-    /// Lets its operator run.
-    pub fn start(&mut self, fleet: &Fleet) {
-        self.operator = Some(fleet.stage.run_operator(&self.kubeconfig));
+/// Every strike once: in an order that `seed` chooses, or the few of a short run first.
+pub fn strikes(seed: Option<u64>) -> Vec<Strike> {
+    let points = STEPS
+        .iter()
+        .flat_map(|(deed, steps)| steps.iter().map(|step| (*deed, *step)));
+    let all = points.flat_map(|(deed, step)| WAYS.map(|way| strike(deed, step, way)));
+    let mut all: Vec<Strike> = all.filter(|strike| strike.is_survived()).collect();
+    if let Some(seed) = seed {
+        all.shuffle(&mut StdRng::seed_from_u64(seed));
+    } else {
+        let place = |strike: &Strike| FIRST.iter().position(|first| first == strike);
+        all.sort_by_key(|strike| place(strike).unwrap_or(FIRST.len()));
     }
-
-    /// Sends its operator a signal.
-    pub fn signal(&self, signal: &str) {
-        self.operator.as_ref().expect("it runs").signal(signal);
-    }
-
-    fn kill(&mut self) {
-        self.signal("KILL");
-        assert_eq!(self.operator.take().and_then(Operator::wait), None);
-    }
+    all
 }
 
-impl Fleet {
-    /// An operator behind a gate, not yet started.
-    pub async fn replica(&self, name: &str) -> Replica {
-        let gate = Gate::to(self.stage.plane.url(), &self.authority()).await.unwrap();
-        let kubeconfig = self.kubeconfig_by(name, &format!("http://{}", gate.address()));
-        Replica {
-            gate,
-            kubeconfig,
-            operator: None,
-        }
+impl Strike {
+    /// An added code is not bound to the one before: where it comes so late that it was given up, there are two new codes,
+    /// which is a documented limit.
+    fn is_survived(self) -> bool {
+        self != strike(Deed::Rotate(Strategy::Overlap), Step::Make, Way::Late)
     }
 
-    /// Lets a rotation of `target` come to `point` and kills the operator there.
-    pub async fn kill_at(&mut self, point: Point, target: &Member, replica: &mut Replica, fate: Fate) {
-        let fate = if may_come_late(point, target) { fate } else { Fate::Soon };
-        let trap = self.spring(point, target, replica).await;
-        replica.kill();
-        replica.start(self);
-        match fate {
-            Fate::Lost => drop(trap),
-            Fate::Soon => {
-                self.pause(SOON).await;
-                self.let_go(trap);
-                self.pause(SOON).await;
-            }
-            Fate::Late => {
-                self.rotate_once_more(target).await;
-                self.let_go(trap);
-            }
-        }
-    }
-
-    /// Lets a rotation of `target` come to `point` and stops its operator there. The other one goes on and rotates the
-    /// code once more. Then what was on its way is lost or arrives, and the first one goes on from where it was.
-    pub async fn hand_over_at(&mut self, point: Point, target: &Member, first: &Replica, other: &Replica) {
-        other.signal("STOP");
-        let trap = self.spring(point, target, first).await;
-        first.signal("STOP");
-        other.signal("CONT");
-        self.rotate_once_more(target).await;
-        if self.random.random() && may_come_late(point, target) {
-            self.let_go(trap);
+    /// The same where another operator goes on before anything arrives: late, or never if it must not be late.
+    #[must_use]
+    pub fn after_another(self) -> Self {
+        let way = if self.way == Way::Soon { Way::Late } else { self.way };
+        let late = Self { way, ..self };
+        if late.is_survived() {
+            late
         } else {
-            drop(trap);
+            Self { way: Way::Lost, ..self }
         }
-        first.signal("CONT");
-        self.pause(SOON).await;
-    }
-
-    /// Asks for a rotation of `target` and waits until it is held at `point`.
-    async fn spring(&self, point: Point, target: &Member, replica: &Replica) -> Trap {
-        let handled = self.handled(&target.name).await;
-        let mut trap = self.set_trap(point, target, &replica.gate, handled + 1);
-        let is_asked = self.asker.ask_after(&target.name, handled).await;
-        assert!(is_asked, "the server is there");
-        match &mut trap {
-            Trap::Gate(hold) => self.within(&format!("{point:?}"), hold.caught()).await,
-            Trap::Cloud(fault) => self.until_struck(*fault).await,
-        }
-        trap
-    }
-
-    fn let_go(&self, trap: Trap) {
-        match trap {
-            Trap::Gate(hold) => hold.let_go(),
-            Trap::Cloud(fault) => drop(self.stage.cloud.release(fault)),
-        }
-    }
-
-    async fn rotate_once_more(&self, target: &Member) {
-        let handled = self.handled(&target.name).await;
-        let is_asked = self.asker.ask_after(&target.name, handled).await;
-        assert!(is_asked, "the server is there");
-        self.handled(&target.name).await;
-    }
-
-    /// The number of the last request for `name`, once it is handled and nothing of it is left to do.
-    async fn handled(&self, name: &str) -> usize {
-        let handled = async {
-            loop {
-                let kept = self.asker.kept().await;
-                match kept.get(name) {
-                    Some(kept) if kept.handled == self.asker.asked(name) && kept.is_over => return kept.handled,
-                    _ => tokio::time::sleep(Duration::from_millis(100)).await,
-                }
-            }
-        };
-        self.within(&format!("the last request of {name} is handled"), handled)
-            .await
-    }
-
-    fn set_trap(&self, point: Point, target: &Member, gate: &Gate, request: usize) -> Trap {
-        let makes = target.strategy.operation();
-        let (fault, operation) = match point {
-            Point::Sent(write) => return Trap::Gate(gate.hold(When::Before, write.of(target, request))),
-            Point::Written(write) => return Trap::Gate(gate.hold(When::After, write.of(target, request))),
-            Point::CallSent => (Fault::late(None, LostAnswer::Hang), makes),
-            Point::CallDone => (Fault::hold(), makes),
-            Point::DeleteSent => (Fault::late(None, LostAnswer::Hang), Operation::Delete),
-            Point::DeleteDone => (Fault::hold(), Operation::Delete),
-        };
-        let fault = fault.at(operation).app(&target.app).once();
-        Trap::Cloud(self.stage.cloud.inject(fault))
-    }
-
-    /// Waits until a call has come to the fault. The client waits too: for the work to be done, or for the answer.
-    async fn until_struck(&self, fault: FaultId) {
-        let waits = |entry: &RequestEntry| entry.faults.contains(&fault) && entry.answered == Answered::Held;
-        let struck = self.stage.cloud.until(|ledger| ledger.requests.iter().any(waits));
-        self.within("a call comes to the fault", struck).await;
     }
 }
 
-/// Whether what was on its way to `point` may arrive after another rotation. An added code is not bound to the one before:
-/// where it comes so late that it was given up, there are two new codes, which is a documented limit.
-fn may_come_late(point: Point, target: &Member) -> bool {
-    point != Point::CallSent || target.strategy == Strategy::Reset
+impl Step {
+    /// The call on the cloud for a member that is rotated so; none for a write.
+    pub fn operation(self, strategy: Strategy) -> Option<Operation> {
+        match self {
+            Self::Write(_) => None,
+            Self::Make => Some(strategy.operation()),
+            Self::Delete => Some(Operation::Delete),
+        }
+    }
 }
 
 impl Write {
-    /// Whether a request is this write, for a rotation that was asked for by this request.
-    fn of(self, target: &Member, request: usize) -> impl Fn(&Seen<'_>) -> bool + Send + 'static {
-        let secret = format!("/api/v1/namespaces/{NAMESPACE}/secrets/{}", target.name);
-        let kind = "apis/appcode.dev/v1alpha1";
-        let status = format!("/{kind}/namespaces/{NAMESPACE}/appcoderotations/{}/status", target.name);
-        let workload = format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{}", target.name);
+    /// Whether a request is this write, for a rotation that was asked for by the request of this number.
+    pub fn of(self, target: &Member, request: usize) -> impl Fn(&Seen<'_>) -> bool + Send + 'static {
+        let name = target.name.clone();
+        let secrets = format!("/api/v1/namespaces/{NAMESPACE}/secrets");
+        let secret = format!("{secrets}/{name}");
+        let resource = format!("/apis/appcode.dev/v1alpha1/namespaces/{NAMESPACE}/appcoderotations/{name}");
+        let workload = format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{name}");
         let request = request.to_string();
         move |seen| {
             let body: Value = serde_json::from_slice(seen.body).unwrap_or_default();
-            let record = &body["metadata"]["annotations"];
-            let is_patch = *seen.method == Method::PATCH && seen.path == secret;
-            let is_put = *seen.method == Method::PUT && seen.path == status;
-            let is_told = is_put && body["status"]["lastHandledRequest"] == *request;
-            let intent = intent_of(record);
+            let is = |method, path: &str| *seen.method == method && seen.path == path;
+            let (meta, status) = (&body["metadata"], &body["status"]);
+            let is_patch = is(Method::PATCH, &secret);
+            let is_put = is(Method::PUT, &format!("{resource}/status"));
+            let is_told = is_put && status["lastHandledRequest"] == *request;
+            let intent = intent_of(&meta["annotations"]);
             let comes_to = |step: &str| is_patch && intent["consumed"]["request"] == *request && intent["step"] == step;
+            let finalizers = || meta["finalizers"].as_array().filter(|_| is(Method::PATCH, &resource));
             match self {
+                Self::Hold => finalizers().is_some_and(|all| !all.is_empty()),
+                Self::Create => is(Method::POST, &secrets) && meta["name"] == *name,
                 Self::Intent => comes_to("Started"),
+                Self::Mirror => is_put && !is_told && status["rotation"]["step"] == "Started",
+                Self::TakeOver => is_patch && body.get("data").is_some() && intent.is_null(),
                 Self::Code => comes_to("Persisted") && body.get("data").is_some(),
-                Self::Restart => *seen.method == Method::PATCH && seen.path == workload,
+                Self::Restart => is(Method::PATCH, &workload),
+                Self::Told => is_put && !status["current"].is_null(),
+                Self::Status => is_told,
                 Self::Retiring => comes_to("Retiring"),
                 Self::Retired => comes_to("Retired"),
-                Self::Status => is_told,
-                Self::End => is_told && body["status"]["rotation"].is_null(),
+                Self::Release => finalizers().is_some_and(Vec::is_empty),
+                Self::End => is_told && status["rotation"].is_null(),
             }
         }
     }

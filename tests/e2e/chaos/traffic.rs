@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use appcode_operator::api::{AppCodeRotation, ROTATE_REQUESTED_AT};
-use cloud_simulator::Simulator;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ListParams, Patch, PatchParams};
@@ -43,14 +42,12 @@ pub struct Asker {
     asked: Arc<Mutex<BTreeMap<String, usize>>>,
     /// When the last look began that still found each code in a Secret.
     found: Arc<Mutex<BTreeMap<String, Timestamp>>>,
-    cloud: Simulator,
 }
 
 impl Asker {
     /// One that has asked for nothing yet.
-    pub fn new(client: &Client, namespace: &str, cloud: &Simulator) -> Self {
+    pub fn new(client: &Client, namespace: &str) -> Self {
         Self {
-            cloud: cloud.clone(),
             found: Arc::default(),
             rotations: Api::namespaced(client.clone(), namespace),
             secrets: Api::namespaced(client.clone(), namespace),
@@ -63,14 +60,14 @@ impl Asker {
         self.asked.lock().unwrap().get(name).copied().unwrap_or(0)
     }
 
-    /// When the last look began, by the cloud's clock, that found this code in a Secret.
+    /// When the last look began, by this machine's clock as the cloud's, that found this code in a Secret.
     pub fn last_found(&self, code: &str) -> Option<Timestamp> {
         self.found.lock().unwrap().get(code).copied()
     }
 
     /// What the Secrets say now; nothing while the server does not answer.
     pub async fn kept(&self) -> BTreeMap<String, Kept> {
-        let began = self.cloud.now();
+        let began = Timestamp::now();
         let params = ListParams::default().labels("app.kubernetes.io/managed-by=appcode-operator");
         let Ok(Ok(secrets)) = timeout(ANSWER, self.secrets.list(&params)).await else {
             return BTreeMap::new();
@@ -94,8 +91,24 @@ impl Asker {
     /// which it is not known whether it arrived is made again.
     pub async fn ask_after(&self, name: &str, handled: usize) -> bool {
         // It counts before it is sent: what has no answer may have arrived.
-        self.asked.lock().unwrap().insert(name.to_owned(), handled + 1);
+        self.count(name, handled + 1);
         self.remind(name).await
+    }
+
+    /// From now on the request of this number is the last one for a resource.
+    pub fn count(&self, name: &str, request: usize) {
+        self.asked.lock().unwrap().insert(name.to_owned(), request);
+    }
+
+    /// Whether a finalizer holds a resource, or may.
+    pub async fn is_held(&self, name: &str) -> bool {
+        let found = self.rotations.get(name).await;
+        found.map_or(true, |found| !found.finalizers().is_empty())
+    }
+
+    /// Whether there is such a resource, or may be.
+    pub async fn is_there(&self, name: &str) -> bool {
+        !matches!(self.rotations.get_opt(name).await, Ok(None))
     }
 
     /// Makes sure that the last request has arrived.

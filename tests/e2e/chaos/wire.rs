@@ -1,4 +1,4 @@
-//! A TCP proxy in front of the API server that loses, holds up and cuts connections. It knows nothing of what they
+//! A TCP proxy in front of the API server or the cloud that loses, holds up and cuts connections. It knows nothing of what they
 //! carry.
 
 use std::io;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use appcode_operator::api::{AppCodeRotation, AppCodeRotationStatus, ConditionType, Reason};
 use appcode_operator::remedy;
-use cloud_simulator::{App, Simulator, User};
+use cloud_simulator::{App, User};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{Patch, PatchParams, PostParams};
@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 
 use super::page::{self, Block};
 use super::{Suite, root};
+use crate::cloud::Cloud;
 use crate::player::Player;
 use crate::stage::PATIENCE;
 
@@ -76,7 +77,7 @@ impl Case {
         &self.namespace
     }
 
-    pub fn cloud(&self) -> &Simulator {
+    pub fn cloud(&self) -> &Cloud {
         &self.suite.stage.cloud
     }
 

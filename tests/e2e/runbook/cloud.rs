@@ -162,7 +162,7 @@ pub async fn another_region(mut case: Case) {
 pub async fn another_gateway(mut case: Case) {
     let (user, project) = (&case.suite().stage.user.user_id, &case.suite().stage.project);
     let on_roma = NewApp::of(user, project).codes(1).on(AppType::Apic);
-    let wrong = case.cloud().create_app(on_roma);
+    let wrong = case.cloud().create_app(&on_roma);
     stopped(&case, &wrong, json!({}), &[&wrong.app_id, "gateway"], "spec.appId").await;
     let app = case.app(1);
     case.word("APP_ID", &app.app_id);
@@ -191,7 +191,7 @@ pub async fn another_app(mut case: Case) {
     let (user, project) = (&case.suite().stage.user.user_id, &case.suite().stage.project);
     let app = case
         .cloud()
-        .create_app(NewApp::of(user, project).codes(1).name("meant"));
+        .create_app(&NewApp::of(user, project).codes(1).name("meant"));
     let wrong = case.app(1);
     let more = json!({"appName": "meant"});
     stopped(

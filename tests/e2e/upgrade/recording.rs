@@ -174,7 +174,7 @@ impl Recording {
             let new = NewApp::of(&stage.user.user_id, &stage.project).id(&app.id);
             stage
                 .cloud
-                .create_app(app.codes.iter().fold(new, |new, code| new.code(code)));
+                .create_app(&app.codes.iter().fold(new, |new, code| new.code(code)));
         }
         let by = Timestamp::now().duration_since(self.state.recorded_at);
         let shown = |value: &Value| {

@@ -54,6 +54,7 @@ PUT    /_admin/services/{id}/apps/{app}
 GET    /_admin/faults
 POST   /_admin/faults             {kind, at: [\"reset\"], app, times, skip, ...}
 DELETE /_admin/faults                                       and /{id}
+GET    /_admin/faults/{id}/requests                         those that it struck
 POST   /_admin/faults/{id}/release
 GET    /_admin/ledger
 GET    /_admin/ledger/{app}                                 {resetsApplied, codesEver, liveCodes}
@@ -98,6 +99,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
             get(ledger::faults).post(ledger::inject).delete(ledger::clear_all),
         )
         .route("/faults/{fault}", delete(ledger::clear))
+        .route("/faults/{fault}/requests", get(ledger::struck))
         .route("/faults/{fault}/release", post(ledger::release))
         .route("/ledger", get(ledger::ledger))
         .route("/ledger/{app}", get(ledger::of_app))

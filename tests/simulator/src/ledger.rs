@@ -127,6 +127,11 @@ impl Ledger {
             .filter(move |entry| entry.app.as_deref() == Some(app))
     }
 
+    /// The requests that a fault struck.
+    pub fn struck_by(&self, fault: FaultId) -> impl Iterator<Item = &RequestEntry> {
+        self.requests.iter().filter(move |entry| entry.faults.contains(&fault))
+    }
+
     /// How many resets of an app did something, half ones included.
     pub fn resets_applied(&self, app: &str) -> usize {
         self.acts_applied(app, Cause::Reset)

@@ -25,6 +25,10 @@ pub(super) async fn clear(State(shared): Cloud, Path(fault): Path<u64>) -> Resul
     done(shared.with(|cloud| cloud.clear(FaultId(fault))), "fault")
 }
 
+pub(super) async fn struck(State(shared): Cloud, Path(fault): Path<u64>) -> Result {
+    shown(&shared.look(|cloud| cloud.ledger().struck_by(FaultId(fault)).cloned().collect::<Vec<_>>()))
+}
+
 pub(super) async fn release(State(shared): Cloud, Path(fault): Path<u64>) -> Result {
     let now = shared.clock.now();
     Ok(Json(

@@ -86,6 +86,9 @@ async fn orders_faults_and_reads_the_ledger_over_http() {
     let ledger: Ledger = serde_json::from_value(seen.body).unwrap();
     assert_eq!(ledger, bench.sim.ledger());
     assert_eq!(ledger.requests[0].faults[0].0, id);
+    bench.show().await;
+    let struck = ask(&bench.sim, "GET", &format!("/faults/{id}/requests"), &Value::Null).await;
+    assert_eq!(struck.body, json!([ledger.requests[0]]));
     assert_eq!(ledger.requests[0].error_code.as_deref(), Some("ModelArts.3927"));
 
     let hold = ask(
