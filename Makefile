@@ -36,7 +36,7 @@ e2e: assets ## Only the tests on the real control plane
 	cargo test --locked --test e2e
 
 # Sizes of the long form; the tests of `make test` have short ones. There are 103 points and ways to be killed at one.
-CHAOS := CHAOS_KILLS=300 CHAOS_POINTS=103 CHAOS_HAND_OVERS=50 CHAOS_OUTAGES=1 CHAOS_OUTAGE_SECONDS=120 CHAOS_LEASES=16
+CHAOS := CHAOS_KILLS=300 CHAOS_POINTS=103 CHAOS_HAND_OVERS=50 CHAOS_OUTAGES=1 CHAOS_OUTAGE_SECONDS=120 CHAOS_LEASES=100
 
 e2e-chaos: assets ## Hundreds of kills, hand-overs and long outages, in about half an hour
 	env $(CHAOS) cargo test --locked --test e2e chaos:: -- --nocapture

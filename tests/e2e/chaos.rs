@@ -17,23 +17,26 @@ mod strikes;
 mod traffic;
 pub mod wire;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
 use rand::RngExt;
 
 use self::fleet::{Fleet, SETTLE_WINDOW};
 use self::members::TARGETS;
 use self::points::{FIRST, strikes};
 use self::wire::{Mode, Wire};
+use crate::stage::{NAMESPACE, Operator, Stage};
 
 /// A size by its variable.
 fn size(variable: &str, default: usize) -> usize {
     std::env::var(variable).map_or(default, |size| size.parse().expect("a size is a number"))
 }
 
-/// A short Lease, and a time after which it has run out.
+/// A short Lease.
 const LEASE: &str = "--lease-duration=3s";
-const PAST_LEASE: Duration = Duration::from_secs(5);
 
 /// How often a long run is judged on its way.
 const JUDGED_EVERY: usize = 50;
@@ -122,43 +125,82 @@ enum End {
     Blocked,
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn two_operators_that_hand_a_lease_over_in_every_way_lose_no_code_and_cost_no_reset() {
-    let hand_overs = size("CHAOS_LEASES", 8);
-    let mut fleet = Fleet::gather_with("leases", &[LEASE]).await;
-    let server = fleet.stage.plane.url().trim_start_matches("https://").parse().unwrap();
-    let mut pair = Vec::new();
-    for name in ["one", "two"] {
+/// In turns. The one that goes on as if nothing had been is the worst.
+const ENDS: [End; 6] = [End::Stop, End::Term, End::Stop, End::Blocked, End::Stop, End::Kill];
+
+/// One of two operators that share a Lease.
+struct Pod {
+    name: &'static str,
+    wire: Wire,
+    kubeconfig: PathBuf,
+    operator: Option<Operator>,
+}
+
+impl Pod {
+    async fn start(fleet: &Fleet, name: &'static str) -> Self {
+        let server = fleet.stage.plane.url().trim_start_matches("https://").parse().unwrap();
         let wire = Wire::to(server).await.unwrap();
         let kubeconfig = fleet.stage.kubeconfig_by(name, &wire.address().to_string());
-        let operator = Some(fleet.stage.run_operator(&kubeconfig));
-        pair.push((wire, kubeconfig, operator));
+        let operator = Some(fleet.stage.run_pod(name, &kubeconfig));
+        Self {
+            name,
+            wire,
+            kubeconfig,
+            operator,
+        }
     }
+
+    fn signal(&self, signal: &str) {
+        self.operator.as_ref().unwrap().signal(signal);
+    }
+
+    fn is_named_by(&self, holder: &str) -> bool {
+        holder.starts_with(self.name)
+    }
+}
+
+/// Who holds the Lease, once it is somebody else than `other`.
+async fn holder(leases: &Api<Lease>, other: Option<&Pod>) -> String {
+    let is_awaited = |holder: &str| !holder.is_empty() && other.is_none_or(|pod| !pod.is_named_by(holder));
+    for _ in 0..1_200 {
+        let lease = leases.get_opt("appcode-operator").await.expect("the Lease can be read");
+        let holder = lease.and_then(|lease| lease.spec?.holder_identity).unwrap_or_default();
+        if is_awaited(&holder) {
+            return holder;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("nobody else takes the Lease");
+}
+
+/// Each time the one that leads is struck, and comes back only once the other one leads.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_operators_that_hand_a_lease_over_in_every_way_lose_no_code_and_cost_no_reset() {
+    let hand_overs = size("CHAOS_LEASES", ENDS.len());
+    let mut fleet = Fleet::gather_with("leases", &[LEASE]).await;
+    let client = Stage::client(fleet.stage.plane.admin_kubeconfig()).await;
+    let leases: Api<Lease> = Api::namespaced(client, NAMESPACE);
+    let mut pods = [Pod::start(&fleet, "one").await, Pod::start(&fleet, "two").await];
     let traffic = fleet.traffic();
-    for hand_over in 0..hand_overs {
+    for end in ENDS.into_iter().cycle().take(hand_overs) {
         fleet.pause(Duration::from_secs(3)).await;
-        let end = [End::Stop, End::Term, End::Blocked, End::Kill][hand_over % 4];
-        // One of both leads; half of the time it is the other one that is struck.
-        let (wire, kubeconfig, operator) = &mut pair[hand_over / 4 % 2];
+        let leader = holder(&leases, None).await;
+        let pod = pods.iter_mut().find(|pod| pod.is_named_by(&leader)).unwrap();
+        match end {
+            End::Term => pod.signal("TERM"),
+            End::Kill => pod.signal("KILL"),
+            End::Stop => pod.signal("STOP"),
+            End::Blocked => pod.wire.set(Mode::Freeze),
+        }
+        let next = holder(&leases, Some(pod)).await;
+        println!("chaos, leases: {end:?} hands over from {leader} to {next}");
         match end {
             End::Term | End::Kill => {
-                let running = operator.take().unwrap();
-                running.signal(if matches!(end, End::Term) { "TERM" } else { "KILL" });
-                running.wait();
-                fleet.pause(Duration::from_secs(2)).await;
-                *operator = Some(fleet.stage.run_operator(kubeconfig));
+                pod.operator.take().unwrap().wait();
+                pod.operator = Some(fleet.stage.run_pod(pod.name, &pod.kubeconfig));
             }
-            End::Stop => {
-                let running = operator.as_ref().unwrap();
-                running.signal("STOP");
-                tokio::time::sleep(PAST_LEASE).await;
-                running.signal("CONT");
-            }
-            End::Blocked => {
-                wire.set(Mode::Freeze);
-                tokio::time::sleep(PAST_LEASE).await;
-                wire.set(Mode::Pass);
-            }
+            End::Stop => pod.signal("CONT"),
+            End::Blocked => pod.wire.set(Mode::Pass),
         }
     }
     drop(traffic);

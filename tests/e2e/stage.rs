@@ -17,7 +17,7 @@ use crate::cloud::Cloud;
 use crate::deployed::Deployed;
 
 /// The operator's identity, as `deploy/` names it.
-const NAMESPACE: &str = "appcode-system";
+pub const NAMESPACE: &str = "appcode-system";
 const ACCOUNT: &str = "appcode-operator";
 /// Bound on anything that is waited for; far above what it takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(240);
@@ -243,13 +243,22 @@ impl Stage {
             let name = |flag: &str| flag.split('=').next().map(str::to_owned);
             !more.iter().any(|other| name(other) == name(flag))
         };
-        let mut command = Command::new("setpriv"); // so that it ends with us, however we end
-        command
-            .args(["--pdeathsig", "KILL"])
-            .arg(&self.program)
-            .args(self.flags.iter().filter(is_given))
-            .args(more);
+        let mut command = self.command();
+        command.args(self.flags.iter().filter(is_given)).args(more);
         self.spawn(command.env("KUBECONFIG", kubeconfig))
+    }
+
+    /// Runs the operator's program as the pod of this name.
+    pub fn run_pod(&self, name: &str, kubeconfig: &Path) -> Operator {
+        let mut command = self.command();
+        command.args(&self.flags).env("POD_NAME", name);
+        self.spawn(command.env("KUBECONFIG", kubeconfig))
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("setpriv"); // so that it ends with us, however we end
+        command.args(["--pdeathsig", "KILL"]).arg(&self.program);
+        command
     }
 
     /// The operator's kubeconfig with another way to the server: `https` by the same authority.
