@@ -3,11 +3,12 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := test
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+CORPUS ?= $(TARGET)/fuzz-corpus
 # Everything is built by one cargo call, so that every program and test shares one set of dependencies.
 BUILD := cargo build --locked --workspace --all-targets
 RUN_TESTS := $(shell command -v cargo-nextest >/dev/null && echo 'cargo nextest run --locked --workspace --no-fail-fast' || echo 'cargo test --locked --workspace')
 
-.PHONY: build assets demo test soak soak-stories soak-hour fuzz mutants fmt lint deny doc bench bench-idle image generate e2e e2e-chaos clean
+.PHONY: build assets demo test soak soak-stories soak-hour fuzz fuzz-coverage mutants fmt lint deny doc bench bench-idle image generate e2e e2e-chaos clean
 
 build: ## Compile everything
 	$(BUILD)
@@ -44,6 +45,15 @@ e2e-chaos: assets ## Hundreds of kills, hand-overs and long outages, in about ha
 # Only the operator itself is optimised for it, with all checks left in, so that the dependencies of the tests serve as they are.
 fuzz: ## CASES=1000000 random cases of each fuzz target, on any toolchain; FUZZ_SEED=1 chooses others
 	FUZZ_CASES=$(or $(CASES),1000000) cargo test --locked --config profile.dev.package.appcode-operator.opt-level=2 --test fuzz -- --nocapture
+
+# The stable toolchain instruments; only sanitizers need a nightly one, and they look for what safe code cannot do.
+fuzz-coverage: ## RUNS=1000000 cases of each of TARGETS="answer url", led by coverage (cargo-fuzz, a C++ compiler); CORPUS= keeps inputs
+	for target in $(or $(TARGETS),answer intent record schedule scrub template url); do \
+		mkdir -p $(abspath $(CORPUS))/$$target; \
+		CARGO_TARGET_DIR=$(abspath $(TARGET)) cargo fuzz run --sanitizer none --release --debug-assertions $$target \
+			$(abspath $(CORPUS))/$$target fuzz/seeds/$$target -- -runs=$(or $(RUNS),1000000) -timeout=10 -rss_limit_mb=1024 \
+			-artifact_prefix=$(abspath $(CORPUS))/$$target- -print_final_stats=1 $(FUZZ_OPTIONS); \
+	done
 
 # Few cases, always the same and not shrunk: a mutant that only chance would find is one that a table should find.
 MUTANTS := PROPTEST_CASES=100 PROPTEST_RNG_SEED=1 PROPTEST_MAX_SHRINK_ITERS=0

@@ -18,6 +18,10 @@ const MARK: char = '…';
 const LOOK: usize = 16 * 1024;
 const SHOW: usize = 12 * 1024;
 
+/// As many escapes are looked at in one text for all secrets, whatever either of them is: with escapes within escapes there
+/// are more ways to read a text than time. What is left of the text then goes unread.
+const STEPS: usize = 1 << 16;
+
 /// Shortest run of a code's alphabet that is taken for a code, a key or a hash.
 const RUN: usize = 32;
 
@@ -39,15 +43,20 @@ pub fn scrub(text: &str, secrets: &[&str]) -> String {
         decoded,
         raw,
     ];
+    let mut steps = STEPS;
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
         for form in base64_forms(secret.as_bytes()) {
             for view in &views {
                 hide_all(view, &form, &mut hidden);
             }
         }
-        for form in [secret.as_bytes(), one_line(secret).as_bytes()] {
+        let line = one_line(secret);
+        for form in [Some(*secret), Some(line.as_str()).filter(|line| line != secret)]
+            .into_iter()
+            .flatten()
+        {
             for at in 0..text.len() {
-                if let Some(end) = spelled(text.as_bytes(), at, form) {
+                if let Some(end) = spelled(text.as_bytes(), at, form.as_bytes(), &mut steps) {
                     hidden
                         .iter_mut()
                         .take(end)
@@ -140,15 +149,19 @@ fn hide_code_segments(view: &[Unit], hidden: &mut [bool]) {
             .eq(LEAD.iter().copied())
         {
             let end = tail.iter().position(|unit| is_end(unit.byte)).unwrap_or(tail.len());
-            hide(tail.get(..end).unwrap_or(tail), hidden);
+            let (segment, after) = tail.split_at(end);
+            hide(segment, hidden);
+            rest = after; // where more of them begin in a segment, they end with it
+        } else {
+            rest = rest.get(1..).unwrap_or(&[]);
         }
-        rest = rest.get(1..).unwrap_or(&[]);
     }
 }
 
 fn hide_urls(text: &[u8], hidden: &mut [bool]) {
+    let mut done = 0;
     for (at, window) in text.windows(3).enumerate() {
-        if window == b"://" {
+        if at >= done && window == b"://" {
             let is_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
             let scheme = text.iter().take(at).rev().take_while(|byte| is_scheme(byte)).count();
             let rest = text.iter().skip(at).take_while(|byte| !is_end(**byte)).count();
@@ -157,6 +170,7 @@ fn hide_urls(text: &[u8], hidden: &mut [bool]) {
                 .take(at + rest)
                 .skip(at - scheme)
                 .for_each(|is_hidden| *is_hidden = true);
+            done = at + rest; // where more of them begin in one, they end with it
         }
     }
 }
@@ -277,6 +291,32 @@ mod tests {
             );
             assert!(!scrub(&text, &[secret.trim()]).contains("p w"), "{shift}");
         }
+    }
+
+    #[test]
+    fn what_could_be_read_in_too_many_ways_goes_unread() {
+        for (sign, ways) in [("\\", 8000), ("%", 8000), ("\\u005c", 1000), ("%25", 2000)] {
+            let secret = sign.repeat(500);
+            let text = format!("before {} after", sign.repeat(ways));
+            assert_eq!(scrub(&text, &[&secret]), "before …", "{sign}");
+            assert_eq!(scrub("before after", &[&secret]), "before after");
+        }
+        let out = scrub(&format!("before {} after", "x".repeat(8000)), &[&"x".repeat(500)]);
+        assert_eq!(out, "before … after");
+        // Usual secrets are looked for to the end, in a text that is all escapes too.
+        let text = format!("\\\"{}% word {CODE}", "%2F\\/".repeat(2000));
+        let out = scrub(&text, &["password", CODE, "K%\\+/=="]);
+        assert!(out.contains(" word …"), "{out}");
+    }
+
+    #[test]
+    fn of_segments_and_urls_in_one_another_the_whole_goes() {
+        assert_eq!(scrub("x app-code/a/App-Code/b c", &[]), "x app-code/… c");
+        assert_eq!(
+            scrub("x app-code/ app-code/b app-code/", &[]),
+            "x app-code/ app-code/… app-code/"
+        );
+        assert_eq!(scrub("x ://://a://b c://d e", &[]), "x … … e");
     }
 
     #[test]

@@ -20,6 +20,10 @@ use super::{App, AppCode, AppType, Echo, Target};
 /// Longest name of an unknown kind of gateway that is kept.
 const TYPE_LENGTH: usize = 64;
 
+/// Most codes that are read from a list. An app holds five; what lists more than this is not believed to be whole, and
+/// no work is done for each of ten thousand.
+const MOST_CODES: usize = 64;
+
 /// A token's life where the answer does not tell: the service's documented 24 hours.
 const DEFAULT_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -162,8 +166,8 @@ pub fn parse_app(body: &[u8], target: &Target) -> Result<App, &'static str> {
     for value in fields.app_codes.unwrap_or_default() {
         match value.text().map(AppCode::parse) {
             Some(Ok(code)) if codes.iter().any(|known| known.expose() == code.expose()) => {}
-            Some(Ok(code)) => codes.push(code),
-            Some(Err(_)) | None => masked = true,
+            Some(Ok(code)) if codes.len() < MOST_CODES => codes.push(code),
+            Some(_) | None => masked = true,
         }
     }
     Ok(App {
@@ -326,6 +330,15 @@ mod tests {
             let app = parse(&json!({"app": {"app_codes": list}})).unwrap();
             assert!(app.masked, "{list}");
             assert_eq!(codes(&app), ["a"]);
+        }
+    }
+
+    #[test]
+    fn a_list_that_no_app_can_have_is_incomplete() {
+        for (listed, read) in [(64, 64), (65, 64), (10_000, 64)] {
+            let list: Vec<String> = (0..listed).map(|number| format!("code-{number}")).collect();
+            let app = parse(&json!({"app": {"app_codes": list}})).unwrap();
+            assert_eq!((codes(&app).len(), app.masked), (read, listed > 64), "{listed}");
         }
     }
 

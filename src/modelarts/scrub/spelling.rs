@@ -49,18 +49,32 @@ pub(super) fn percent_decoded(units: &[Unit]) -> Vec<Unit> {
 /// Where `secret` ends if it stands at `at` of `text`, however each of its characters is spelled.
 ///
 /// Character by character, since a text as a whole cannot be decoded: what stands before the secret may look like the
-/// start of an escape and swallow its first letters.
-pub(super) fn spelled(text: &[u8], at: usize, secret: &[u8]) -> Option<usize> {
+/// start of an escape and swallow its first letters. Each escape costs one of `steps`; when there are none left, all of the
+/// text from `at` on is taken for the secret.
+pub(super) fn spelled(text: &[u8], at: usize, secret: &[u8], steps: &mut usize) -> Option<usize> {
     let starts = |byte: &u8| secret.first() == Some(byte) || ESCAPES.contains(byte);
     text.get(at).filter(|byte| starts(byte))?;
     let mut open = vec![(at, secret)];
     let mut seen = HashSet::new();
     let mut end = None;
-    while let Some((at, rest)) = open.pop() {
+    'paths: while let Some((mut at, mut rest)) = open.pop() {
+        // What is no escape has one reading.
+        while let (Some(byte), [first, more @ ..]) = (text.get(at), rest)
+            && !ESCAPES.contains(byte)
+        {
+            if byte != first {
+                continue 'paths;
+            }
+            (at, rest) = (at + 1, more);
+        }
         if rest.is_empty() {
             end = end.max(Some(at));
             continue;
         }
+        let Some(left) = steps.checked_sub(1) else {
+            return Some(text.len());
+        };
+        *steps = left;
         for (bytes, next) in readings(text, at, LAYERS) {
             if let Some(rest) = rest.strip_prefix(bytes.as_slice())
                 && seen.insert((next, rest.len()))
