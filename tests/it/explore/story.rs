@@ -129,6 +129,14 @@ impl Story {
         went.events.retain(|event| event.times > 0);
         let late = hits.iter().filter_map(|hit| self.landing(hit));
         went.events.extend(late);
+        // What is under way meanwhile lands late as well.
+        let long = |event: &&Event| matches!(event.what, What::Deed(_, Deed::Pass(seconds)) if seconds >= 120);
+        if let Some(event) = self.events.iter().find(long).filter(|_| self.setting.operators > 1) {
+            went.events.push(Event {
+                what: What::Strike(Strike::Cloud(late_addition(Duration::from_secs(3_600)))),
+                ..event.clone()
+            });
+        }
         went
     }
 
@@ -311,6 +319,11 @@ impl Event {
         };
         Self { at, what, times }
     }
+}
+
+/// An addition whose answer is lost and that is made only after so long.
+fn late_addition(after: Duration) -> Fault {
+    Fault::late(Some(after), LostAnswer::Cut).at(Operation::Add)
 }
 
 fn api_fault(random: &mut StdRng) -> ApiFault {

@@ -118,7 +118,8 @@ impl Verdict {
         });
         if !run.stage.judge.is_met_by_stranger() {
             let strangers: Vec<String> = strangers(&run.stage, &self.story);
-            let taken = run.stage.judge.rotated().iter().any(|code| strangers.contains(code));
+            let is_taken = |code: &String| strangers.contains(code) && !run.stage.judge.is_named(code);
+            let taken = run.stage.judge.rotated().iter().any(is_taken);
             self.must(OnlyOurs, !taken, || {
                 "a stranger's code was taken for the outcome of a rotation".into()
             });
@@ -324,8 +325,14 @@ fn is_up_to_date(object: &Value) -> bool {
 /// Whether status shows no open rotation. One for which nobody asks any more is not repeated, and stays open until the next
 /// one takes its place.
 fn is_closed(story: &Story, object: &Value) -> bool {
-    let is_left = |deed: &Deed| matches!(deed, Deed::Withdraw(_) | Deed::RemakeResource(_) | Deed::RemakePlain(_));
-    object["status"]["rotation"].is_null() || has(story, is_left)
+    let is_left = |deed: &Deed| {
+        matches!(
+            deed,
+            Deed::Withdraw(_) | Deed::RemakeResource(_) | Deed::RemakePlain(_) | Deed::Reseed(_)
+        )
+    };
+    let rotation = &object["status"]["rotation"];
+    rotation.is_null() || (rotation["step"] == "Started" && has(story, is_left))
 }
 
 /// Whether every resource is ready, or waits for a person.
@@ -338,7 +345,11 @@ pub fn is_at_rest(stage: &Stage, story: &Story) -> bool {
                 && is_up_to_date(object)
                 && is_closed(story, object))
     };
-    stage.api.objects(ROTATIONS).iter().all(is_at_rest)
+    let all = stage.api.objects(ROTATIONS);
+    // One that waits for the outcome of another one's rotation waits for the person who is asked about that.
+    let is_asked = all.iter().any(|object| stalled(object).is_some());
+    let is_waiting = |object: &Value| is_asked && condition(object, "Reconciling")["reason"] == "Waiting";
+    all.iter().all(|object| is_at_rest(object) || is_waiting(object))
 }
 
 /// Codes that nobody of ours made and that were not there at first.
@@ -385,6 +396,13 @@ fn answer(stage: &Stage, story: &Story, which: usize) {
     });
     let print = print_of(stage, &code).to_string();
     stage.annotate(NAMES[which], ADOPT_FINGERPRINT, &print);
+    stage.judge.note_named(code);
+    // A seed that is gone would be the next question.
+    if has(story, |deed| matches!(deed, Deed::SeedRetiring(_) | Deed::Reseed(_))) {
+        stage.edit_rotation(NAMES[which], |object| {
+            object["spec"].as_object_mut().unwrap().remove("appCode");
+        });
+    }
 }
 
 // ── what the content of a story allows ─────────────────────────────────────────────────────────────────────────────
@@ -469,7 +487,7 @@ fn may_stop(story: &Story, stage: &Stage, reason: &str) -> bool {
         "AppCodeAmbiguous" => {
             let is_unnamed = setting.named == Named::No || has(story, |deed| matches!(deed, Deed::RemakePlain(_)));
             let is_forgotten = has(story, |deed| matches!(deed, Deed::WipeStatus(_)))
-                && has(story, |deed| matches!(deed, Deed::Retarget(_)));
+                && has(story, |deed| matches!(deed, Deed::Retarget(_) | Deed::DeleteSecret(_)));
             let has_more = has_strangers
                 || (is_forgotten && is_beside(story))
                 || (setting.resources > 1 && is_beside(story))
@@ -482,7 +500,9 @@ fn may_stop(story: &Story, stage: &Stage, reason: &str) -> bool {
         // Or the only one who knew what became of the seed did not know the new target in time, or nobody did.
         "CodeNotListed" => {
             let is_moved = has(story, |deed| matches!(deed, Deed::Retarget(_)));
-            let is_forgotten = has(story, |deed| matches!(deed, Deed::WipeStatus(_))) || has_several_operators(story);
+            let is_killed = story.strikes().any(|strike| matches!(strike, Strike::Crash(_)));
+            let is_wiped = has(story, |deed| matches!(deed, Deed::WipeStatus(_)));
+            let is_forgotten = is_wiped || is_killed || has_several_operators(story);
             (is_moved && is_forgotten)
                 || setting.codes < setting.resources
                 || has(story, |deed| {
@@ -517,8 +537,8 @@ fn may_stop(story: &Story, stage: &Stage, reason: &str) -> bool {
 
 /// Whether two operators can have begun rotations of two resources at once, whose old codes are both gone.
 fn may_entangle(story: &Story) -> bool {
-    let is_lost = |fault: &Fault| fault.at.contains(&Operation::Reset);
-    story.setting.resources > 1 && has_several_operators(story) && story.faults().any(is_lost)
+    let is_hurt = story.strikes().next().is_some();
+    story.setting.resources > 1 && has_several_operators(story) && is_hurt
 }
 
 /// Whether another operator works while one has not come back yet.
@@ -555,6 +575,11 @@ fn most_changes(story: &Story, hours: i64) -> usize {
         }
         // What was emptied in both places was never there.
         Deed::WipeStatus(_) => starts_by_change && is_secret_lost,
+        // The new Secret begins anew where nothing tells of the first one yet.
+        Deed::Retarget(_) => {
+            let is_killed = story.strikes().any(|strike| matches!(strike, Strike::Crash(_)));
+            starts_by_change && (is_killed || has_several_operators(story))
+        }
         Deed::MakeResource(_) | Deed::RemakeResource(_) | Deed::RemakePlain(_) => starts_by_change,
         _ => false,
     };
@@ -583,6 +608,10 @@ fn excuses(story: &Story, fault: &Fault) -> bool {
     match &fault.kind {
         kind if is_half(kind) => true,
         kind if may_double(kind) => strikes(Operation::Add),
+        // Who is told that the credentials are bad holds up nobody else, who then takes the code for the app's own.
+        FaultKind::StatusAfter(reply) if matches!(reply.status, 401 | 403) => {
+            strikes(Operation::Reset) && story.setting.resources > story.setting.codes
+        }
         kind => is_stale(kind) && may_add(story),
     }
 }

@@ -43,6 +43,10 @@ struct Inner {
     excused_changes: usize,
     /// Whether a stranger's code appeared between a reading and the end of a change that rests on it.
     is_met_by_stranger: bool,
+    /// Codes that people have named.
+    named: BTreeSet<String>,
+    /// Whether two operators may have begun rotations of one code for two resources.
+    are_rivals_allowed: bool,
     /// Attempts that were marked on a Secret, by rotation and number.
     marks: BTreeSet<(String, u64)>,
     /// Changes that were sent to the cloud.
@@ -152,6 +156,21 @@ impl Judge {
         if stage.api.objects(SECRETS).iter().any(|secret| self.has_open(secret)) {
             self.inner.lock().unwrap().is_met_by_stranger = true;
         }
+    }
+
+    /// A person names a code for a resource, whoever made it.
+    pub fn note_named(&self, code: String) {
+        self.inner.lock().unwrap().named.insert(code);
+    }
+
+    /// Whether a person has named a code.
+    pub fn is_named(&self, code: &str) -> bool {
+        self.inner.lock().unwrap().named.contains(code)
+    }
+
+    /// Nothing keeps two operators from beginning rotations of one code for two resources.
+    pub fn allow_rivals(&self) {
+        self.inner.lock().unwrap().are_rivals_allowed = true;
     }
 
     /// Whether a stranger's code appeared between a reading and the end of a change that rests on it.
@@ -284,8 +303,13 @@ impl Judge {
         if !asked.verb.is_write() {
             return;
         }
-        let wrong = self.inner.lock().unwrap().handovers.hear(stage, asked);
-        if let Some(wrong) = wrong.filter(|_| !is_blind) {
+        let mut inner = self.inner.lock().unwrap();
+        let is_broken = !inner.broken.is_empty();
+        let wrong = inner.handovers.hear(stage, asked);
+        drop(inner);
+        // Which code a Secret holds that somebody has just changed no operator can know.
+        let is_excused = |wrong: &Broken| is_broken && wrong.invariant == Invariant::TriedFirst;
+        if let Some(wrong) = wrong.filter(|wrong| !is_blind && !is_excused(wrong)) {
             self.accuse(wrong);
         }
         let mut body = asked.body.clone();
@@ -366,7 +390,11 @@ impl Judge {
             self.note_mark(stage, asked);
         }
         let mut inner = self.inner.lock().unwrap();
-        let wrong = inner.handovers.done(stage, asked).filter(|_| !inner.is_blind);
+        let is_broken = !inner.broken.is_empty();
+        // Which code a Secret holds that somebody has just changed no operator can know.
+        let is_excused = |wrong: &Broken| is_broken && wrong.invariant == Invariant::TriedFirst;
+        let wrong = inner.handovers.done(stage, asked);
+        let wrong = wrong.filter(|wrong| !inner.is_blind && !is_excused(wrong));
         drop(inner);
         if let Some(wrong) = wrong {
             self.accuse(wrong);
@@ -433,6 +461,33 @@ impl Judge {
         }
     }
 
+    /// Whether another resource has replaced a code rightly: of several that name one code the oldest acts whose credentials
+    /// are taken, if late, and the code of the others dies with it.
+    fn is_claimed(&self, stage: &Stage, rotation: &Value, code: &str) -> bool {
+        let age = |rotation: &Value| {
+            let meta = &rotation["metadata"];
+            let text = |field: &str| meta[field].as_str().unwrap_or_default().to_owned();
+            (text("creationTimestamp"), text("uid"))
+        };
+        let are_rivals_allowed = self.inner.lock().unwrap().are_rivals_allowed;
+        let mut conditions = rotation["status"]["conditions"].as_array().into_iter().flatten();
+        let is_refused = conditions.any(|it| it["type"] == "Authorized" && it["status"] == "False");
+        let print = print_of(stage, code).to_string();
+        stage.api.objects(ROTATIONS).iter().any(|other| {
+            let namespace = other["metadata"]["namespace"].as_str().unwrap_or_default();
+            let secret = stage
+                .api
+                .object(SECRETS, namespace, &place(other).0)
+                .unwrap_or_default();
+            let intent = intent_of(&secret).unwrap_or_default();
+            // One that was begun in the name of a resource that is gone by now.
+            let is_of_former = !intent["uid"].is_null() && intent["uid"] != other["metadata"]["uid"];
+            let has_replaced = secret["metadata"]["annotations"][PREVIOUS] == print || intent["base"] == print;
+            let may_replace = is_of_former || is_refused || are_rivals_allowed || age(other) < age(rotation);
+            other["metadata"]["name"] != rotation["metadata"]["name"] && has_replaced && may_replace
+        })
+    }
+
     /// I1 at this instant: the code in the Secret of each resource is live, or an open reset stands on it. A code that
     /// another one is put beside lives on in any case.
     pub fn look(&self, stage: &Stage) {
@@ -463,7 +518,7 @@ impl Judge {
             let is_live = stage.cloud.with(|cloud| cloud.live_codes(app).contains(&code));
             let is_broken = self.inner.lock().unwrap().broken.contains(&name);
             let is_open = self.true_intent(&secret).is_some_and(|intent| is_open_reset(&intent));
-            if !is_live && !is_broken && !is_open && !is_claimed_by_older(stage, &rotation, &code) {
+            if !is_live && !is_broken && !is_open && !self.is_claimed(stage, &rotation, &code) {
                 self.accuse(
                     Invariant::NoCodeLost.broken(format!("Secret {name} held a dead code and no reset was open")),
                 );
@@ -488,31 +543,6 @@ fn holder(stage: &Stage, rotation: &Value) -> (String, String) {
         return (name.to_owned(), target["key"].as_str().unwrap_or("appCode").to_owned());
     }
     place(rotation)
-}
-
-/// Whether an older resource has replaced a code, or one that is gone: of several that name one code the oldest acts, if
-/// late, and the code of the others dies with it.
-fn is_claimed_by_older(stage: &Stage, rotation: &Value, code: &str) -> bool {
-    let age = |rotation: &Value| {
-        let meta = &rotation["metadata"];
-        let text = |field: &str| meta[field].as_str().unwrap_or_default().to_owned();
-        (text("creationTimestamp"), text("uid"))
-    };
-    let print = print_of(stage, code).to_string();
-    let mut others = stage.api.objects(ROTATIONS).into_iter();
-    others.any(|other| {
-        let namespace = other["metadata"]["namespace"].as_str().unwrap_or_default();
-        let secret = stage
-            .api
-            .object(SECRETS, namespace, &place(&other).0)
-            .unwrap_or_default();
-        let intent = intent_of(&secret).unwrap_or_default();
-        // One that was begun in the name of a resource that is gone by now.
-        let is_of_former = !intent["uid"].is_null() && intent["uid"] != other["metadata"]["uid"];
-        let has_replaced = secret["metadata"]["annotations"][PREVIOUS] == print || intent["base"] == print;
-        let is_other = other["metadata"]["name"] != rotation["metadata"]["name"];
-        is_other && has_replaced && (is_of_former || age(&other) < age(rotation))
-    })
 }
 
 /// Namespace and name of every Secret that a resource names now, in spec or status.
