@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 
 use super::expected::{End, Expected};
 use super::scenario::{Scenario, Transport};
+use crate::explore::people::secret_of;
 use crate::support::api_server::{ROTATIONS, SECRETS};
 use crate::support::judge::{leaks, readable};
 use crate::support::script::{ApiFault, Call, Strike};
@@ -87,6 +88,7 @@ impl Case {
             within,
             looks,
             calls: most_calls,
+            strangers,
         } = &self.expected;
         let calls = world.stage.script.calls();
         must(
@@ -118,7 +120,7 @@ impl Case {
             format!("I2: {} changes", world.mutations()),
         );
         must(is_in_order(world), "I3: the Secret went back to an older code".into());
-        let limit = self.scenario.codes() + changes.end();
+        let limit = self.scenario.codes() + changes.end() + strangers;
         must(
             world.stage.judge.most_live() <= limit,
             format!("P2: {} codes at a time", world.stage.judge.most_live()),
@@ -153,6 +155,11 @@ impl Case {
     }
 }
 
+/// The code in the Secret that the resource names by now.
+fn code(world: &World) -> Option<String> {
+    world.stage.code_in(&secret_of(&world.stage, 0))
+}
+
 fn check_end(world: &World, end: &End, must: &mut impl FnMut(bool, String)) {
     let live = world.live();
     if end.is_gone {
@@ -176,7 +183,7 @@ fn check_end(world: &World, end: &End, must: &mut impl FnMut(bool, String)) {
     let status = world.status();
     let (ready, reason, message) = world.condition(ConditionType::Ready);
     must(ready == "True", format!("I4: Ready={ready} {reason}: {message}"));
-    let code = world.code();
+    let code = code(world);
     must(
         code.as_ref().is_some_and(|code| live.contains(code)),
         "I1: the Secret holds no live code".into(),
@@ -205,14 +212,19 @@ fn check_end(world: &World, end: &End, must: &mut impl FnMut(bool, String)) {
 
 /// Who waits for a person has lost nothing, and says for what.
 fn check_stopped(world: &World, must: &mut impl FnMut(bool, String)) {
-    let (code, live) = (world.code(), world.live());
+    let (name, live) = (secret_of(&world.stage, 0), world.live());
+    let code = world.stage.code_in(&name);
     // A Secret that a person has broken is theirs to mend.
-    if !world.stage.judge.is_broken(NAME) {
+    if !world.stage.judge.is_broken(&name) {
+        let is_open = world
+            .stage
+            .secret(&name)
+            .is_some_and(|secret| world.stage.judge.has_open(&secret));
         must(
-            code.as_ref().is_none_or(|code| live.contains(code)),
+            is_open || code.as_ref().is_none_or(|code| live.contains(code)),
             "I1: the Secret of a stopped one holds a code that is not live".into(),
         );
-        let written = world.stage.judge.written(NAME);
+        let written = world.stage.judge.written(&name);
         must(
             written.last().is_none_or(|last| Some(last) == code.as_ref()),
             "I1: a stopped one has lost the code that it wrote last".into(),
