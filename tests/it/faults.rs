@@ -7,6 +7,7 @@
 //! tells the truth. Beyond single faults, `pairs` strikes a run twice and `lasting` strikes every call of a kind for hours.
 
 mod acts;
+mod alike;
 mod case;
 mod cloud;
 mod cluster;
@@ -15,6 +16,7 @@ mod lasting;
 mod late;
 mod pairs;
 mod people;
+mod plants;
 mod replicas;
 mod scenario;
 mod sign_in;
@@ -92,7 +94,7 @@ impl Struck<'_> {
 
     /// All that can strike it, each with what that may cost.
     fn all(&self) -> Strikes {
-        let of_call: [fn(&Call) -> Strikes; 2] = [cloud::strikes, cloud::tries];
+        let of_call: [fn(&Call) -> Strikes; 3] = [cloud::strikes, cloud::unsent, cloud::tries];
         let of_run: [fn(&Struck<'_>) -> Strikes; 15] = [
             cluster::strikes,
             cluster::ends,

@@ -1,5 +1,6 @@
 //! One run: a prepared world, what strikes it, and what must have come of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use appcode_operator::api::{ConditionType, Phase};
@@ -11,10 +12,11 @@ use super::scenario::{Scenario, Transport};
 use crate::explore::people::secret_of;
 use crate::support::api_server::{ROTATIONS, SECRETS};
 use crate::support::judge::{leaks, readable};
+use crate::support::process::Make;
 use crate::support::script::{ApiFault, Call, Strike};
 use crate::support::stage::{NAME, NAMESPACE};
 use crate::support::world::Trace;
-use crate::support::{World, alone};
+use crate::support::{Stage, World, alone};
 
 /// How long a call may take where one hangs for ever.
 const SHORT_DEADLINE: Duration = Duration::from_millis(250);
@@ -28,10 +30,33 @@ pub struct Case {
     pub expected: Expected,
 }
 
+/// Changes how an operator works once its world is prepared.
+pub type Change<'a> = &'a dyn Fn(&Arc<Stage>, &mut Make);
+
+/// The world before a run, with another operator in it if there is a change.
+pub async fn prepared(
+    scenario: Scenario,
+    transport: Transport,
+    deadline: Duration,
+    change: Option<Change<'_>>,
+) -> World {
+    let mut world = scenario.prepare(transport, deadline).await;
+    if let Some(change) = change {
+        change(&world.stage, &mut world.make);
+        world.restart();
+    }
+    world
+}
+
 /// The calls of a run under `strikes`, up to rest.
 pub fn learn(scenario: Scenario, strikes: Vec<(usize, Strike)>) -> Vec<Call> {
+    learn_with(scenario, strikes, None)
+}
+
+/// The same of a changed operator.
+pub fn learn_with(scenario: Scenario, strikes: Vec<(usize, Strike)>, change: Option<Change<'_>>) -> Vec<Call> {
     alone(async {
-        let mut world = scenario.prepare(Transport::Direct, DEADLINE).await;
+        let mut world = prepared(scenario, Transport::Direct, DEADLINE, change).await;
         world.stage.script.begin(strikes);
         world.run_to_rest().await;
         world.stage.script.calls()
@@ -41,6 +66,11 @@ pub fn learn(scenario: Scenario, strikes: Vec<(usize, Strike)>) -> Vec<Call> {
 impl Case {
     /// Runs it. On failure: what is wrong, and how it came to be.
     pub fn run(&self) -> Result<(), String> {
+        self.run_with(None)
+    }
+
+    /// The same of a changed operator.
+    pub fn run_with(&self, change: Option<Change<'_>>) -> Result<(), String> {
         alone(async {
             let hangs = |(_, strike): &(usize, Strike)| matches!(strike, Strike::Api(_, ApiFault::Hang));
             let deadline = if self.strikes.iter().any(hangs) {
@@ -48,7 +78,7 @@ impl Case {
             } else {
                 DEADLINE
             };
-            let mut world = self.scenario.prepare(self.transport, deadline).await;
+            let mut world = prepared(self.scenario, self.transport, deadline, change).await;
             world.stage.script.begin(self.strikes.clone());
             let end = self.expected.end.clone();
             let mut trace = if end.may_wait {
