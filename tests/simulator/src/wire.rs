@@ -30,6 +30,13 @@ pub struct Request {
 }
 
 impl Request {
+    /// Whether it holds this text, in its target, a header or its body.
+    pub fn holds(&self, text: &str) -> bool {
+        let headers = self.headers.iter().flat_map(|(name, value)| [name, value]);
+        let body = String::from_utf8_lossy(&self.body);
+        headers.chain([&self.target]).any(|part| part.contains(text)) || body.contains(text)
+    }
+
     /// A request without headers and body.
     pub fn new(method: &str, target: &str) -> Self {
         Self {
