@@ -209,3 +209,24 @@ impl Refusal {
         Answer::json(self.status, &body)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_found_wherever_a_request_holds_it() {
+        let plain = Request::new("GET", "/v1/apps");
+        assert!(!plain.holds("canary"));
+        let target = Request::new("GET", "/v1/apps?token=canary");
+        let header = Request {
+            headers: vec![("Authorization".into(), "Bearer canary".into())],
+            ..plain.clone()
+        };
+        let body = Request {
+            body: b"\xff{\"token\":\"canary\"}".to_vec(),
+            ..plain
+        };
+        assert!([target, header, body].iter().all(|request| request.holds("canary")));
+    }
+}
