@@ -92,10 +92,10 @@ impl Struck<'_> {
         code.map_or(self.calls.len(), |code| change + code)
     }
 
-    /// All that can strike it, each with what that may cost.
+    /// All that is paired, each with what that may cost.
     fn all(&self) -> Strikes {
         let of_call: [fn(&Call) -> Strikes; 3] = [cloud::strikes, cloud::unsent, cloud::tries];
-        let of_run: [fn(&Struck<'_>) -> Strikes; 15] = [
+        let of_run: [fn(&Struck<'_>) -> Strikes; 14] = [
             cluster::strikes,
             cluster::ends,
             cluster::stale,
@@ -110,7 +110,6 @@ impl Struck<'_> {
             acts::of_clocks,
             acts::of_grace,
             acts::of_workloads,
-            people::strikes,
         ];
         let of_call = of_call.into_iter().flat_map(|list| list(self.call()));
         of_call.chain(of_run.into_iter().flat_map(|list| list(self))).collect()
