@@ -55,6 +55,8 @@ async fn nothing_shows_any_secret(format: &str) {
     let mut stage = stage_with(&[&format!("--log-format={format}")]).await;
     stage.cloud.behave(|behaviour| behaviour.echo_canonical_request = true);
     stage.namespace("a");
+    let identity = stage.operator_token();
+    stage.cloud.with(|cloud| cloud.count_requests_with(&identity));
     let token = stage.cloud.issue_token(&stage.user.user_id, &stage.project);
     answers_are_lost_or_wrong(&stage, &token).await;
     resets_are_quoted(&stage).await;
@@ -76,6 +78,13 @@ async fn nothing_shows_any_secret(format: &str) {
     }
     stage.end_operator("TERM");
 
+    let misdirected = stage.cloud.with(|cloud| cloud.requests_with_unwanted());
+    assert_eq!(
+        misdirected, 0,
+        "requests to the cloud hold the token for the API server"
+    );
+    let requests = stage.cloud.ledger().requests.len();
+    assert!(requests > 20, "the cloud got {requests} requests");
     let mut secrets = stage.cloud.ledger().secrets();
     assert!(
         secrets.len() >= 10,
@@ -86,7 +95,12 @@ async fn nothing_shows_any_secret(format: &str) {
         stage.user.password.clone(),
         token,
         wrong.to_owned(),
+        identity,
     ]);
+    // Every answer about an app tells these of it, and nobody has asked for them.
+    let apps = stage.cloud.with(|cloud| cloud.apps());
+    assert!(apps.len() >= 6, "{} apps", apps.len());
+    secrets.extend(apps.into_iter().flat_map(|app| [app.app_key, app.app_secret]));
     for (place, text) in seen(&stage).into_iter().chain([("metrics", metrics)]) {
         assert!(!text.is_empty());
         for spelling in secrets.iter().flat_map(|secret| spellings(secret)) {
@@ -185,6 +199,13 @@ async fn the_api_server_is_gone_while_a_code_is_saved(stage: &mut Stage) {
 }
 
 impl Stage {
+    /// What the operator shows the API server.
+    fn operator_token(&self) -> String {
+        let text = std::fs::read_to_string(self.operator_kubeconfig()).unwrap();
+        let config: Value = serde_json::from_str(&text).unwrap();
+        config["users"][0]["user"]["token"].as_str().unwrap().to_owned()
+    }
+
     fn odd_app(&self) -> App {
         let code = "Aa+_!@#$%-=Bb1".repeat(6);
         self.cloud

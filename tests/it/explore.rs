@@ -4,11 +4,11 @@
 //! trace. `EXPLORE_SEED=7` plays one seed and shows its trace; `EXPLORE_SEEDS=100000` plays more of them, and
 //! `EXPLORE_FROM` says where to begin. `EXPLORE_FAILURES=20` looks for more than the first few that end badly.
 
-mod bugs;
-mod people;
+pub mod bugs;
+pub mod people;
 mod run;
 mod shrink;
-mod story;
+pub mod story;
 mod verdict;
 
 use std::sync::Mutex;

@@ -1,5 +1,6 @@
 //! One run: a prepared world, what strikes it, and what must have come of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use appcode_operator::api::{ConditionType, Phase};
@@ -8,12 +9,14 @@ use jiff::SignedDuration;
 
 use super::expected::{End, Expected};
 use super::scenario::{Scenario, Transport};
+use crate::explore::people::secret_of;
 use crate::support::api_server::{ROTATIONS, SECRETS};
 use crate::support::judge::{leaks, readable};
+use crate::support::process::Make;
 use crate::support::script::{ApiFault, Call, Strike};
 use crate::support::stage::{NAME, NAMESPACE};
 use crate::support::world::Trace;
-use crate::support::{World, alone};
+use crate::support::{Stage, World, alone};
 
 /// How long a call may take where one hangs for ever.
 const SHORT_DEADLINE: Duration = Duration::from_millis(250);
@@ -27,10 +30,33 @@ pub struct Case {
     pub expected: Expected,
 }
 
+/// Changes how an operator works once its world is prepared.
+pub type Change<'a> = &'a dyn Fn(&Arc<Stage>, &mut Make);
+
+/// The world before a run, with another operator in it if there is a change.
+pub async fn prepared(
+    scenario: Scenario,
+    transport: Transport,
+    deadline: Duration,
+    change: Option<Change<'_>>,
+) -> World {
+    let mut world = scenario.prepare(transport, deadline).await;
+    if let Some(change) = change {
+        change(&world.stage, &mut world.make);
+        world.restart();
+    }
+    world
+}
+
 /// The calls of a run under `strikes`, up to rest.
 pub fn learn(scenario: Scenario, strikes: Vec<(usize, Strike)>) -> Vec<Call> {
+    learn_with(scenario, strikes, None)
+}
+
+/// The same of a changed operator.
+pub fn learn_with(scenario: Scenario, strikes: Vec<(usize, Strike)>, change: Option<Change<'_>>) -> Vec<Call> {
     alone(async {
-        let mut world = scenario.prepare(Transport::Direct, DEADLINE).await;
+        let mut world = prepared(scenario, Transport::Direct, DEADLINE, change).await;
         world.stage.script.begin(strikes);
         world.run_to_rest().await;
         world.stage.script.calls()
@@ -40,6 +66,11 @@ pub fn learn(scenario: Scenario, strikes: Vec<(usize, Strike)>) -> Vec<Call> {
 impl Case {
     /// Runs it. On failure: what is wrong, and how it came to be.
     pub fn run(&self) -> Result<(), String> {
+        self.run_with(None)
+    }
+
+    /// The same of a changed operator.
+    pub fn run_with(&self, change: Option<Change<'_>>) -> Result<(), String> {
         alone(async {
             let hangs = |(_, strike): &(usize, Strike)| matches!(strike, Strike::Api(_, ApiFault::Hang));
             let deadline = if self.strikes.iter().any(hangs) {
@@ -47,7 +78,7 @@ impl Case {
             } else {
                 DEADLINE
             };
-            let mut world = self.scenario.prepare(self.transport, deadline).await;
+            let mut world = prepared(self.scenario, self.transport, deadline, change).await;
             world.stage.script.begin(self.strikes.clone());
             let end = self.expected.end.clone();
             let mut trace = if end.may_wait {
@@ -87,6 +118,7 @@ impl Case {
             within,
             looks,
             calls: most_calls,
+            strangers,
         } = &self.expected;
         let calls = world.stage.script.calls();
         must(
@@ -118,7 +150,7 @@ impl Case {
             format!("I2: {} changes", world.mutations()),
         );
         must(is_in_order(world), "I3: the Secret went back to an older code".into());
-        let limit = self.scenario.codes() + changes.end();
+        let limit = self.scenario.codes() + changes.end() + strangers;
         must(
             world.stage.judge.most_live() <= limit,
             format!("P2: {} codes at a time", world.stage.judge.most_live()),
@@ -153,6 +185,11 @@ impl Case {
     }
 }
 
+/// The code in the Secret that the resource names by now.
+fn code(world: &World) -> Option<String> {
+    world.stage.code_in(&secret_of(&world.stage, 0))
+}
+
 fn check_end(world: &World, end: &End, must: &mut impl FnMut(bool, String)) {
     let live = world.live();
     if end.is_gone {
@@ -176,7 +213,7 @@ fn check_end(world: &World, end: &End, must: &mut impl FnMut(bool, String)) {
     let status = world.status();
     let (ready, reason, message) = world.condition(ConditionType::Ready);
     must(ready == "True", format!("I4: Ready={ready} {reason}: {message}"));
-    let code = world.code();
+    let code = code(world);
     must(
         code.as_ref().is_some_and(|code| live.contains(code)),
         "I1: the Secret holds no live code".into(),
@@ -205,14 +242,19 @@ fn check_end(world: &World, end: &End, must: &mut impl FnMut(bool, String)) {
 
 /// Who waits for a person has lost nothing, and says for what.
 fn check_stopped(world: &World, must: &mut impl FnMut(bool, String)) {
-    let (code, live) = (world.code(), world.live());
+    let (name, live) = (secret_of(&world.stage, 0), world.live());
+    let code = world.stage.code_in(&name);
     // A Secret that a person has broken is theirs to mend.
-    if !world.stage.judge.is_broken(NAME) {
+    if !world.stage.judge.is_broken(&name) {
+        let is_open = world
+            .stage
+            .secret(&name)
+            .is_some_and(|secret| world.stage.judge.has_open(&secret));
         must(
-            code.as_ref().is_none_or(|code| live.contains(code)),
+            is_open || code.as_ref().is_none_or(|code| live.contains(code)),
             "I1: the Secret of a stopped one holds a code that is not live".into(),
         );
-        let written = world.stage.judge.written(NAME);
+        let written = world.stage.judge.written(&name);
         must(
             written.last().is_none_or(|last| Some(last) == code.as_ref()),
             "I1: a stopped one has lost the code that it wrote last".into(),

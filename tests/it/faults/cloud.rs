@@ -8,6 +8,7 @@ use cloud_simulator::{Body, Fault, Half, Lag, LostAnswer, Operation, Reply, Whic
 use super::expected::Toll;
 use super::explore;
 use super::scenario::{Scenario, Transport};
+use crate::support::cloud::NO_CONNECTION;
 use crate::support::script::{Call, Strike};
 
 /// Statuses after which only a slow retry follows.
@@ -64,8 +65,9 @@ pub fn strikes(call: &Call) -> Vec<(Strike, Toll)> {
         faults.push((Fault::duplicate(which), expected));
     }
     if operation != Operation::Show {
-        for lost in [LostAnswer::Cut, LostAnswer::Reply(Reply::from(504))] {
-            for seconds in [1, 30, 110] {
+        let answered = [500, 504].map(|status| LostAnswer::Reply(Reply::from(status)));
+        for lost in [LostAnswer::Cut].into_iter().chain(answered) {
+            for seconds in [1, 60, 110] {
                 faults.push((Fault::late(Some(Duration::from_secs(seconds)), lost.clone()), usual()));
             }
         }
@@ -77,6 +79,15 @@ pub fn strikes(call: &Call) -> Vec<(Strike, Toll)> {
     }
     let strike = |(fault, expected): (Fault, Toll)| (Strike::Cloud(fault.at(operation).once()), expected);
     faults.into_iter().map(strike).collect()
+}
+
+/// The connection is never made: no address, nobody who listens, a certificate that is not theirs.
+pub fn unsent(call: &Call) -> Vec<(Strike, Toll)> {
+    let Call::Cloud(operation) = *call else {
+        return Vec::new();
+    };
+    let fault = Fault::status_before(Reply::from(NO_CONNECTION)).at(operation).once();
+    vec![(Strike::Cloud(fault), Toll::default())]
 }
 
 /// What a try of a code may end as.
@@ -109,6 +120,11 @@ fn a_failing_cloud_costs_no_code_and_no_reset() {
 fn a_failing_cloud_costs_no_code_while_a_new_one_is_distributed_and_the_old_one_retired() {
     let scenarios = [&Scenario::BEYOND[..], &[Scenario::Farewell]].concat();
     explore(&scenarios, Transport::Direct, |struck| strikes(struck.call()));
+}
+
+#[test]
+fn a_connection_that_is_never_made_costs_no_code_and_no_reset() {
+    explore(&Scenario::EVERY, Transport::Direct, |struck| unsent(struck.call()));
 }
 
 #[test]

@@ -52,7 +52,7 @@ pub fn stale(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
     let calls = match struck.scenario {
         scenario if scenario.is_distributed() => 420,
         scenario if scenario.is_beside() => 120,
-        _ => 60,
+        _ => 90,
     };
     let toll = Toll::default().calls(calls);
     let mut strikes = gaps(struck, &lag("all readings lag by five seconds", 5), &toll);

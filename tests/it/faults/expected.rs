@@ -56,6 +56,8 @@ pub struct Toll {
     pub looks: usize,
     /// Calls of any kind more.
     pub calls: usize,
+    /// Codes that somebody else adds.
+    pub strangers: usize,
 }
 
 impl Default for Toll {
@@ -66,6 +68,7 @@ impl Default for Toll {
             within: SHORT,
             looks: 0,
             calls: 0,
+            strangers: 0,
         }
     }
 }
@@ -97,6 +100,10 @@ impl Toll {
 
     pub fn calls(self, calls: usize) -> Self {
         Self { calls, ..self }
+    }
+
+    pub fn strangers(self, strangers: usize) -> Self {
+        Self { strangers, ..self }
     }
 
     /// It may stop for a person.
@@ -134,6 +141,8 @@ pub struct Expected {
     pub looks: usize,
     /// The most calls until then.
     pub calls: usize,
+    /// Codes that somebody else adds.
+    pub strangers: usize,
 }
 
 impl Expected {
@@ -150,6 +159,7 @@ impl Expected {
             within: beyond(scenario),
             looks: 14,
             calls: 140,
+            strangers: 0,
         };
         for toll in tolls {
             least += toll.changes.start();
@@ -158,6 +168,7 @@ impl Expected {
             expected.within += toll.within;
             expected.looks += toll.looks;
             expected.calls += toll.calls;
+            expected.strangers += toll.strangers;
         }
         if expected.end.may_wait {
             expected.calls += 110;

@@ -9,8 +9,9 @@ use cloud_simulator::{Body, Cloud, Fault, Half, Lag, Operation, Reply};
 use jiff::SignedDuration;
 use serde_json::json;
 
-use super::case::{DEADLINE, is_in_order};
+use super::case::{Change, DEADLINE, is_in_order, prepared};
 use super::scenario::{Scenario, Transport};
+use crate::explore::bugs;
 use crate::support::judge::{leaks, readable};
 use crate::support::script::{ApiFault, Call, IsCounted, Moment, Strike, Verb};
 use crate::support::{World, alone};
@@ -169,39 +170,69 @@ fn lasting(world: &World) -> Vec<(Fault, usize)> {
 /// Each lasting fault at every call of `operation`, with `first` as a fault that comes once before.
 fn explore(report: &mut Report, scenario: Scenario, operation: Operation, first: Option<&Fault>, mutations: usize) {
     for number in 0.. {
-        let case = alone(async {
-            let mut world = scenario.prepare(Transport::Direct, DEADLINE).await;
-            let (fault, changes) = lasting(&world).get(number)?.clone();
-            let name = format!("{scenario:?}: {first:?}, and {:?} at every {operation:?}", fault.kind);
-            world.stage.cloud.with(|cloud| {
-                if let Some(first) = first {
-                    cloud.inject(first.clone());
-                }
-                cloud.inject(fault.at(operation))
-            });
-            world.stage.script.begin(Vec::new());
-            world.run_for(SignedDuration::from_hours(CLOUD_HOURS)).await;
-            // The call that `first` strikes is one more, and so is the one that goes well before a deletion.
-            let changes = changes + usize::from(first.is_some() || operation == Operation::Delete);
-            let mut wrong = exceeded(
-                &world,
-                &Most {
-                    changes,
-                    ..OF_THE_CLOUD
-                },
-            );
-            world.stage.cloud.with(Cloud::clear_all);
-            // A change may be paused for four hours, and a resource that was stopped is looked at within the next one.
-            world.run_for(SignedDuration::from_hours(6)).await;
-            wrong.extend(afterwards(&world, mutations..=mutations));
-            if scenario.is_beside() && world.live().len() > 1 {
-                wrong.push("the code before was never retired".into());
-            }
-            Some((name, wrong))
-        });
-        let Some((name, wrong)) = case else { break };
+        let Some((name, wrong)) = try_one(number, scenario, operation, first, mutations, &|_, _| ()) else {
+            break;
+        };
         report.add(&name, &wrong);
     }
+}
+
+/// The lasting fault of a number, if there is one: its name and what is wrong.
+fn try_one(
+    number: usize,
+    scenario: Scenario,
+    operation: Operation,
+    first: Option<&Fault>,
+    mutations: usize,
+    change: Change<'_>,
+) -> Option<(String, Vec<String>)> {
+    alone(async {
+        let mut world = prepared(scenario, Transport::Direct, DEADLINE, Some(change)).await;
+        let (fault, changes) = lasting(&world).get(number)?.clone();
+        let name = format!("{scenario:?}: {first:?}, and {:?} at every {operation:?}", fault.kind);
+        world.stage.cloud.with(|cloud| {
+            if let Some(first) = first {
+                cloud.inject(first.clone());
+            }
+            cloud.inject(fault.at(operation))
+        });
+        world.stage.script.begin(Vec::new());
+        world.run_for(SignedDuration::from_hours(CLOUD_HOURS)).await;
+        // The call that `first` strikes is one more, and so is the one that goes well before a deletion.
+        let changes = changes + usize::from(first.is_some() || operation == Operation::Delete);
+        let mut wrong = exceeded(
+            &world,
+            &Most {
+                changes,
+                ..OF_THE_CLOUD
+            },
+        );
+        world.stage.cloud.with(Cloud::clear_all);
+        // A change may be paused for four hours, and a resource that was stopped is looked at within the next one.
+        world.run_for(SignedDuration::from_hours(6)).await;
+        wrong.extend(afterwards(&world, mutations..=mutations));
+        if scenario.is_beside() && world.live().len() > 1 {
+            wrong.push("the code before was never retired".into());
+        }
+        Some((name, wrong))
+    })
+}
+
+/// Place of a plain 500 among the faults.
+const FAILED: usize = 6;
+
+/// A single fault does not show it, since the reading that comes next tells what became of the call.
+#[test]
+fn a_cloud_that_fails_for_hours_shows_the_planted_bug_that_500_is_taken_for_not_applied() {
+    let bugs = bugs::all();
+    let plant = bugs
+        .iter()
+        .find(|plant| plant.name == "500 is taken for 'not applied'")
+        .unwrap();
+    let run = |change: Change<'_>| try_one(FAILED, Scenario::Trigger, Operation::Reset, None, 1, change).unwrap();
+    let (name, wrong) = run(&|stage, make| plant.set(stage, make));
+    assert!(wrong.iter().any(|wrong| wrong.contains("changes")), "{name}: {wrong:?}");
+    assert_eq!(run(&|_, _| ()).1, Vec::<String>::new());
 }
 
 #[test]

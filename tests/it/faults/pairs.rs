@@ -77,6 +77,7 @@ impl First {
                 scenario,
                 calls: &calls,
                 at,
+                is_first: true,
             };
             firsts.extend(struck.all().into_iter().map(|(strike, toll)| Self {
                 scenario,
@@ -98,6 +99,7 @@ impl First {
                 scenario: self.scenario,
                 calls: &calls,
                 at,
+                is_first: false,
             };
             let mut strikes = struck.all();
             if at == self.at {

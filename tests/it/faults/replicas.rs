@@ -12,12 +12,23 @@ use crate::support::script::{Call, Moment, Strike, Takeover};
 /// Calls of the other process after which the former one goes on: in the middle of its pass, or only once it rests.
 const AFTER: [usize; 2] = [4, usize::MAX];
 
+/// Before a change is in flight, and before it is sent: the answer that lets it be sent comes late.
+fn moments(struck: &Struck<'_>) -> Vec<Moment> {
+    let is_change = |call: &Call| matches!(call, Call::Cloud(Operation::Reset | Operation::Add | Operation::Delete));
+    let next = struck.calls.get(struck.at + 1);
+    if next.is_some_and(is_change) {
+        vec![Moment::Before, Moment::After]
+    } else {
+        struck.gap().to_vec()
+    }
+}
+
 /// Every way of taking over at this call.
 pub fn takeovers(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
     let mut strikes = Vec::new();
     for leads_on in [false, true] {
         for after in AFTER {
-            for moment in struck.gap().iter().copied() {
+            for moment in moments(struck) {
                 let takeover = Takeover { after, leads_on };
                 let toll = Toll::default().looks(14).calls(80);
                 // An addition that lands when it was long believed not to is an effect later than the settle window: it is

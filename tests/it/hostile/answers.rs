@@ -22,7 +22,7 @@ use crate::wire::server::{Reply, Seen, Server};
 const APP: &str = "app-of-the-liar";
 const OTHER: &str = "other";
 /// The Secret with a password, which is traded for tokens.
-const PASSWORD: &str = "password";
+pub(super) const PASSWORD: &str = "password";
 const OLD: &str = "old-canary-0000000000000000000000000000000000000000000000000000-1";
 const TOKEN: &str = "token-canary-000000000000000000000000000000000000000000000000000-3";
 const NEW: &str = "new-canary-0000000000000000000000000000000000000000000000000000-2";

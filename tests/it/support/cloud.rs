@@ -1,10 +1,13 @@
 //! The cloud behind the operator: over HTTP with the real client, or called directly where thousands of runs are made.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use appcode_operator::modelarts::{App, AppCode, AppCodes, AppType, CloudError, CloudErrorKind, Echo, Target};
 use async_trait::async_trait;
 use cloud_simulator::{AppRequest, Call, Cloud, Delivery, Operation, Simulator};
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
 use serde_json::Value;
 
 use super::Stage;
@@ -139,29 +142,61 @@ impl DirectAppCodes {
         let Delivery::Answer(answer) = delivery else {
             return Err(error(CloudErrorKind::UnknownOutcome, None, "no answer"));
         };
-        let retry_after = answer.header("Retry-After").and_then(|value| value.parse().ok());
-        let kind = match answer.status {
-            200 => {
-                return app(&answer.value())
-                    .filter(|_| is_about(&answer.value(), target))
-                    .ok_or_else(|| error(CloudErrorKind::UnknownOutcome, Some(200), "not an app"));
-            }
-            401 => CloudErrorKind::CredentialsRejected,
-            403 => CloudErrorKind::NotAuthorized,
-            404 if is_show => CloudErrorKind::AppNotFound,
-            404 => CloudErrorKind::NotFound,
-            429 => CloudErrorKind::Throttled {
-                retry_after: retry_after
-                    .map(|seconds| std::time::Duration::from_secs(seconds).clamp(SECOND, 900 * SECOND)),
-            },
-            400 => CloudErrorKind::Refused,
-            _ => CloudErrorKind::UnknownOutcome,
-        };
+        if answer.status == NO_CONNECTION {
+            return Err(error(CloudErrorKind::NotSent, None, "no connection"));
+        }
+        if answer.status == 200 {
+            return app(&answer.value())
+                .filter(|_| is_about(&answer.value(), target))
+                .ok_or_else(|| error(CloudErrorKind::UnknownOutcome, Some(200), "not an app"));
+        }
+        let since = answer.header("Date").and_then(date).unwrap_or(now);
+        let wait = answer.header("Retry-After").and_then(|value| retry_after(value, since));
+        let kind = refusal(answer.status, &answer.value(), is_show, wait);
         Err(error(kind, Some(answer.status), "refused"))
     }
 }
 
-const SECOND: std::time::Duration = std::time::Duration::from_secs(1);
+/// Stands for a connection that is never made, as where a name has no address or nobody listens. No cloud answers so.
+pub const NO_CONNECTION: u16 = 599;
+
+/// What a refusal proves; the real client says the same, which a test compares.
+fn refusal(status: u16, body: &Value, is_show: bool, retry_after: Option<Duration>) -> CloudErrorKind {
+    let code = body["error_code"].as_str().unwrap_or_default();
+    let (prefix, number) = code.rsplit_once('.').unwrap_or_default();
+    let is_gateway = ["APIG", "APIGW"].contains(&prefix);
+    let is_locked = is_gateway && number == "0301" && {
+        let message = body["error_msg"].as_str().unwrap_or_default();
+        message.contains("failed to reach the limit")
+    };
+    match status {
+        401 if is_locked => CloudErrorKind::LockedOut {
+            retry_after: Duration::from_secs(330),
+        },
+        401 if ["ModelArts.0207", "ModelArts.0212"].contains(&code) => CloudErrorKind::NotAuthorized,
+        401 => CloudErrorKind::CredentialsRejected,
+        403 if ["ModelArts.0203", "ModelArts.0206"].contains(&code) => CloudErrorKind::CredentialsRejected,
+        403 => CloudErrorKind::NotAuthorized,
+        404 if is_gateway && number == "0101" => CloudErrorKind::Refused,
+        404 if is_show => CloudErrorKind::AppNotFound,
+        404 => CloudErrorKind::NotFound,
+        429 => CloudErrorKind::Throttled { retry_after },
+        400 | 402 | 405 | 406 | 411 | 413 | 414 | 415 | 417 | 422 | 431 | 494 => CloudErrorKind::Refused,
+        _ => CloudErrorKind::UnknownOutcome,
+    }
+}
+
+fn date(text: &str) -> Option<Timestamp> {
+    rfc2822::parse(text).ok().map(|date| date.timestamp())
+}
+
+/// Seconds or a date, from a second to a quarter of an hour.
+fn retry_after(value: &str, since: Timestamp) -> Option<Duration> {
+    let seconds = value.parse().ok().map(Duration::from_secs);
+    let until = || date(value).map(|until| until.duration_since(since));
+    let wait = seconds.or_else(|| Some(Duration::try_from(until()?).unwrap_or_default()))?;
+    Some(wait.clamp(Duration::from_secs(1), Duration::from_secs(900)))
+}
 
 /// The real client takes no answer about another app.
 fn is_about(answer: &Value, target: &Target) -> bool {

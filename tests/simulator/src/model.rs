@@ -51,6 +51,8 @@ pub struct Cloud {
     held: BTreeMap<u64, (FaultId, Answer)>,
     late: Vec<pass::Late>,
     ledger: Ledger,
+    /// Texts that no request should hold, and how many held one.
+    unwanted: (Vec<String>, usize),
 }
 
 impl Cloud {
@@ -68,6 +70,7 @@ impl Cloud {
             held: BTreeMap::new(),
             late: Vec::new(),
             ledger: Ledger::default(),
+            unwanted: (Vec::new(), 0),
         }
     }
 

@@ -30,6 +30,13 @@ pub struct Request {
 }
 
 impl Request {
+    /// Whether it holds this text, in its target, a header or its body.
+    pub fn holds(&self, text: &str) -> bool {
+        let headers = self.headers.iter().flat_map(|(name, value)| [name, value]);
+        let body = String::from_utf8_lossy(&self.body);
+        headers.chain([&self.target]).any(|part| part.contains(text)) || body.contains(text)
+    }
+
     /// A request without headers and body.
     pub fn new(method: &str, target: &str) -> Self {
         Self {
@@ -200,5 +207,26 @@ impl Refusal {
             }
         };
         Answer::json(self.status, &body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_found_wherever_a_request_holds_it() {
+        let plain = Request::new("GET", "/v1/apps");
+        assert!(!plain.holds("canary"));
+        let target = Request::new("GET", "/v1/apps?token=canary");
+        let header = Request {
+            headers: vec![("Authorization".into(), "Bearer canary".into())],
+            ..plain.clone()
+        };
+        let body = Request {
+            body: b"\xff{\"token\":\"canary\"}".to_vec(),
+            ..plain
+        };
+        assert!([target, header, body].iter().all(|request| request.holds("canary")));
     }
 }

@@ -89,9 +89,21 @@ pub(super) struct Late {
 }
 
 impl Cloud {
+    /// Counts the requests over HTTP that hold this text anywhere, from now on.
+    pub fn count_requests_with(&mut self, text: &str) {
+        self.unwanted.0.push(text.to_owned());
+    }
+
+    /// How many requests held a text that was not to come.
+    pub fn requests_with_unwanted(&self) -> usize {
+        self.unwanted.1
+    }
+
     /// Takes a request in: finds out what it asks and who asks, picks the faults that strike it, and writes it down.
     pub fn arrive(&mut self, now: Timestamp, request: &Request) -> Arrival {
         self.advance(now);
+        let (texts, held) = &mut self.unwanted;
+        *held += usize::from(texts.iter().any(|text| request.holds(text)));
         let Routed { operation, app, call } = route(request, &self.behaviour);
         let caller = if operation.is_guarded() {
             self.authenticate(now, request).map(Some)
