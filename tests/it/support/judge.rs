@@ -43,6 +43,8 @@ struct Inner {
     excused_changes: usize,
     /// Whether a stranger's code appeared between a reading and the end of a change that rests on it.
     is_met_by_stranger: bool,
+    /// When a stranger last added a code.
+    visited: Option<u64>,
     /// Codes that people have named.
     named: BTreeSet<String>,
     /// Whether two operators may have begun rotations of one code for two resources.
@@ -55,7 +57,7 @@ struct Inner {
     condemned: Vec<(String, ProcessId, u64)>,
     /// When each process last read the app.
     read: BTreeMap<ProcessId, u64>,
-    /// Goes on with each call that is sent or answered; the order of the two above.
+    /// Goes on with whatever is sent, read or added; the order of those.
     moment: u64,
     /// Rotations whose code was written, each with its code.
     rotated: Vec<(String, String)>,
@@ -153,9 +155,11 @@ impl Judge {
 
     /// A stranger has added a code: while a change is open nothing may tell it from what that one makes.
     pub fn note_stranger(&self, stage: &Stage) {
-        if stage.api.objects(SECRETS).iter().any(|secret| self.has_open(secret)) {
-            self.inner.lock().unwrap().is_met_by_stranger = true;
-        }
+        let is_open = stage.api.objects(SECRETS).iter().any(|secret| self.has_open(secret));
+        let mut inner = self.inner.lock().unwrap();
+        inner.moment += 1;
+        inner.visited = Some(inner.moment);
+        inner.is_met_by_stranger |= is_open;
     }
 
     /// A person names a code for a resource, whoever made it.
@@ -274,19 +278,19 @@ impl Judge {
     }
 
     /// Takes down the attempt that a write to a Secret marks.
-    fn note_mark(&self, stage: &Stage, asked: &Asked) {
+    fn note_mark(&self, asked: &Asked) {
         let is_mark = |intent: &Value| is_open(intent) || intent["step"] == "Retiring";
         let Some(intent) = self.true_intent(&asked.body).filter(is_mark) else {
             return;
         };
-        let known = intent["known"].as_array().cloned().unwrap_or_default();
-        let is_unseen = |code: &String| !known.contains(&json!(print_of(stage, code).to_string()));
-        if is_open(&intent) && strangers(stage).iter().any(is_unseen) {
-            self.inner.lock().unwrap().is_met_by_stranger = true;
-        }
         let id = rotation_id(&intent);
         let attempt = intent["attempt"].as_u64().unwrap_or_default();
-        self.inner.lock().unwrap().marks.insert((id, attempt));
+        let mut inner = self.inner.lock().unwrap();
+        let read = inner.read.get(&asked.by).copied();
+        if is_open(&intent) && inner.visited > read {
+            inner.is_met_by_stranger = true;
+        }
+        inner.marks.insert((id, attempt));
     }
 
     fn accuse(&self, what: Broken) {
@@ -387,7 +391,7 @@ impl Judge {
             return;
         }
         if asked.resource == SECRETS {
-            self.note_mark(stage, asked);
+            self.note_mark(asked);
         }
         let mut inner = self.inner.lock().unwrap();
         let is_broken = !inner.broken.is_empty();
@@ -429,6 +433,14 @@ impl Judge {
                 inner.rotated.push((id.to_owned(), code));
             }
             let written: Vec<String> = written.collect();
+            // Where a reset has had no effect yet, what has appeared is somebody else's.
+            let reset = intent_of(&asked.body).filter(|it| it["call"] == "Reset" && it["step"] == "Persisted");
+            let is_base = |code: &String| {
+                let base = reset.as_ref().map(|intent| &intent["base"]);
+                base.is_some_and(|base| *base == print_of(stage, code).to_string())
+            };
+            let is_taken = !inner.is_blind && stage.live().iter().any(is_base);
+            let is_taken = is_taken && written.iter().any(|code| strangers(stage).contains(code));
             // A code that a person deletes while it is written is not the operator's fault.
             let live = stage.live();
             if inner.is_blind || written.iter().any(|code| live.contains(code)) {
@@ -436,6 +448,11 @@ impl Judge {
             }
             let written = written.into_iter().map(|code| (asked.name.clone(), code));
             inner.written.extend(written);
+            drop(inner);
+            if is_taken {
+                let how = "a stranger's code was taken for the outcome of a reset whose old code was still listed";
+                self.accuse(Invariant::OnlyOurs.broken(how));
+            }
         }
         if asked.resource == ROTATIONS && asked.verb == Verb::PutStatus {
             let conditions = asked.body["status"]["conditions"]
