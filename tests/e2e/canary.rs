@@ -56,7 +56,7 @@ async fn nothing_shows_any_secret(format: &str) {
     stage.cloud.behave(|behaviour| behaviour.echo_canonical_request = true);
     stage.namespace("a");
     let identity = stage.operator_token();
-    stage.cloud.with(|cloud| cloud.count_requests_with(&identity));
+    stage.cloud.count_requests_with(&identity);
     let token = stage.cloud.issue_token(&stage.user.user_id, &stage.project);
     answers_are_lost_or_wrong(&stage, &token).await;
     resets_are_quoted(&stage).await;
@@ -78,7 +78,7 @@ async fn nothing_shows_any_secret(format: &str) {
     }
     stage.end_operator("TERM");
 
-    let misdirected = stage.cloud.with(|cloud| cloud.requests_with_unwanted());
+    let misdirected = stage.cloud.requests_with_unwanted();
     assert_eq!(
         misdirected, 0,
         "requests to the cloud hold the token for the API server"
@@ -98,7 +98,7 @@ async fn nothing_shows_any_secret(format: &str) {
         identity,
     ]);
     // Every answer about an app tells these of it, and nobody has asked for them.
-    let apps = stage.cloud.with(|cloud| cloud.apps());
+    let apps = stage.cloud.apps();
     assert!(apps.len() >= 6, "{} apps", apps.len());
     secrets.extend(apps.into_iter().flat_map(|app| [app.app_key, app.app_secret]));
     for (place, text) in seen(&stage).into_iter().chain([("metrics", metrics)]) {

@@ -189,6 +189,11 @@ impl Cloud {
         self.post("/apps", new)
     }
 
+    /// All apps.
+    pub fn apps(&self) -> Vec<App> {
+        self.get("/apps").expect("there are apps")
+    }
+
     /// Adds a code as somebody else would: the given one or a new one. `None` if there is no such app.
     pub fn add_code(&self, app: &str, code: Option<&str>) -> Option<String> {
         let added: Option<Value> = self.ask("POST", &format!("/apps/{app}/codes"), &json!({"code": code}));
@@ -229,6 +234,19 @@ impl Cloud {
     pub fn struck_by(&self, fault: FaultId) -> Vec<RequestEntry> {
         let struck = self.get(&format!("/faults/{}/requests", fault.0));
         struck.expect("the program is of this build: `make build` makes it")
+    }
+
+    /// From now on counts requests that hold this text.
+    pub fn count_requests_with(&self, unwanted: &str) {
+        self.post::<Value>("/unwanted", &json!({"text": unwanted}));
+    }
+
+    /// How many requests held such a text.
+    pub fn requests_with_unwanted(&self) -> u64 {
+        let counted: Value = self
+            .get("/unwanted")
+            .expect("the program is of this build: `make build` makes it");
+        counted["requests"].as_u64().expect("a number")
     }
 
     /// What happened so far.

@@ -79,11 +79,11 @@ struct Inner {
 impl Inner {
     /// Whether another process has sent a call to end this code since this one last read the app. Without a Lease both may
     /// work on one resource, and what one says is as true as its reading.
-    fn is_outrun(&self, process: ProcessId, code: &Option<String>) -> bool {
+    fn is_outrun(&self, process: ProcessId, code: Option<&String>) -> bool {
         let read = self.read.get(&process);
-        self.condemned.iter().any(|(condemned, by, at)| {
-            code.as_ref() == Some(condemned) && *by != process && read.is_some_and(|read| read < at)
-        })
+        self.condemned
+            .iter()
+            .any(|(condemned, by, at)| code == Some(condemned) && *by != process && read.is_some_and(|read| read < at))
     }
 }
 
@@ -467,8 +467,9 @@ impl Judge {
             let app = asked.body["status"]["app"]["appId"].as_str().unwrap_or_default();
             let live = stage.cloud.with(|cloud| cloud.live_codes(app));
             let inner = self.inner.lock().unwrap();
-            let is_excused =
-                inner.is_blind || inner.broken.iter().any(|broken| broken == name) || inner.is_outrun(asked.by, &code);
+            let is_excused = inner.is_blind
+                || inner.broken.iter().any(|broken| broken == name)
+                || inner.is_outrun(asked.by, code.as_ref());
             drop(inner);
             if is_ready && !is_excused && code.is_none_or(|code| !live.contains(&code)) {
                 self.accuse(

@@ -56,6 +56,8 @@ POST   /_admin/faults             {kind, at: [\"reset\"], app, times, skip, ...}
 DELETE /_admin/faults                                       and /{id}
 GET    /_admin/faults/{id}/requests                         those that it struck
 POST   /_admin/faults/{id}/release
+POST   /_admin/unwanted           {text}                    counts requests that hold it
+GET    /_admin/unwanted                                     {requests}
 GET    /_admin/ledger
 GET    /_admin/ledger/{app}                                 {resetsApplied, codesEver, liveCodes}
 GET    /_admin/behaviour
@@ -101,6 +103,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/faults/{fault}", delete(ledger::clear))
         .route("/faults/{fault}/requests", get(ledger::struck))
         .route("/faults/{fault}/release", post(ledger::release))
+        .route("/unwanted", get(ledger::unwanted).post(ledger::count))
         .route("/ledger", get(ledger::ledger))
         .route("/ledger/{app}", get(ledger::of_app))
         .route("/behaviour", get(behaviour).patch(change_behaviour))

@@ -1,6 +1,7 @@
 //! Faults to order and what happened.
 
 use axum::extract::{Path, State};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Cloud, Given, Json, Result, done, shown};
@@ -34,6 +35,21 @@ pub(super) async fn release(State(shared): Cloud, Path(fault): Path<u64>) -> Res
     Ok(Json(
         json!({"released": shared.with(|cloud| cloud.release(now, FaultId(fault)))}),
     ))
+}
+
+#[derive(Deserialize)]
+pub(super) struct Unwanted {
+    text: String,
+}
+
+pub(super) async fn count(State(shared): Cloud, Given(unwanted): Given<Unwanted>) -> Result {
+    shared.with(|cloud| cloud.count_requests_with(&unwanted.text));
+    done(true, "text")
+}
+
+pub(super) async fn unwanted(State(shared): Cloud) -> Result {
+    let requests = shared.look(crate::model::Cloud::requests_with_unwanted);
+    Ok(Json(json!({"requests": requests})))
 }
 
 pub(super) async fn ledger(State(shared): Cloud) -> Result {
