@@ -1,6 +1,8 @@
 //! What people and other programs do in a story.
 
-use std::fmt;
+mod rights;
+mod words;
+
 use std::time::Duration;
 
 use appcode_operator::api::ROTATE_REQUESTED_AT;
@@ -11,11 +13,12 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use serde_json::{Value, json};
 
+use self::rights::Right;
+pub use self::rights::give_rights;
 use super::story::{Named, Setting};
 use crate::support::Stage;
 use crate::support::api_server::{ROTATIONS, SECRETS};
 use crate::support::prober::INFERENCE_HOST;
-use crate::support::script::Verb;
 use crate::support::stage::{CREDENTIALS, NAME, NAMESPACE};
 use crate::support::workloads::target;
 
@@ -88,47 +91,6 @@ pub enum Deed {
     /// The watches tell once more what they told last.
     Repeat,
 }
-
-/// A right of the operators.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Right {
-    ReadResources,
-    ReadSecrets,
-    CreateSecrets,
-    WriteSecrets,
-    WriteStatus,
-}
-
-impl Right {
-    const ALL: [Self; 5] = [
-        Self::ReadResources,
-        Self::ReadSecrets,
-        Self::CreateSecrets,
-        Self::WriteSecrets,
-        Self::WriteStatus,
-    ];
-
-    fn set(self, stage: &Stage, is_revoked: bool) {
-        let (resource, verb) = match self {
-            Self::ReadResources => (ROTATIONS, Verb::Get),
-            Self::ReadSecrets => (SECRETS, Verb::Get),
-            Self::CreateSecrets => (SECRETS, Verb::Create),
-            Self::WriteSecrets => (SECRETS, Verb::Patch),
-            Self::WriteStatus => (ROTATIONS, Verb::PutStatus),
-        };
-        stage.api.revoke(resource, verb, is_revoked);
-    }
-}
-
-/// Gives every right back.
-pub fn give_rights(stage: &Stage) {
-    for right in Right::ALL {
-        right.set(stage, false);
-    }
-}
-
-/// How long a right is lost.
-const REVOKED: SignedDuration = SignedDuration::from_mins(10);
 
 /// What spec says of the Secret besides the code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -315,7 +277,13 @@ impl Deed {
             }
             Self::GiveCredentials => give_credentials(stage),
             Self::Jump(hours) => stage.time.set_skew(SignedDuration::from_hours(hours)),
-            Self::Pass(seconds) => stage.time.advance(Duration::from_secs(seconds)),
+            Self::Pass(seconds) => {
+                // A grace period counts from when a code was seen to be in place, which may be told only after this time.
+                if stage.judge.is_anything_open(stage) {
+                    stage.judge.excuse_grace();
+                }
+                stage.time.advance(Duration::from_secs(seconds));
+            }
             Self::Restart(_) => {}
             Self::Grace(which, seconds) => set_grace(stage, which, seconds),
             Self::Strategy(which, is_overlap) => edit(stage, which, |object| {
@@ -339,17 +307,7 @@ impl Deed {
             Self::MakeWorkload(at) => make_workload(stage, at),
             Self::Dress(which, dress) => edit(stage, which, |object| dress.edit(&mut object["spec"]["target"])),
             Self::Lag(seconds) => stage.api.lag(Duration::from_secs(seconds)),
-            Self::Revoke(right) => {
-                let end = stage.time.truth() + REVOKED;
-                right.set(stage, true);
-                stage.later(move |stage| {
-                    let is_over = stage.time.truth() >= end;
-                    if is_over {
-                        right.set(stage, false);
-                    }
-                    is_over
-                });
-            }
+            Self::Revoke(right) => right.take_away(stage),
             Self::Blind { seconds, is_cut } => {
                 let (now, time) = (stage.time.truth(), Duration::from_secs(seconds));
                 if is_cut {
@@ -592,8 +550,11 @@ fn forge(stage: &Stage, which: usize, forgery: Forgery) {
     let name = secret_of(stage, which);
     let Some(code) = stage.code_in(&name) else { return };
     let print = |code: &str| Fingerprint::of(&AppId::parse(stage.app.clone()).unwrap(), code).to_string();
-    // What is under way is known from the intent: whoever overwrites an open one takes that knowledge away.
-    if forgery == Forgery::Code || stage.judge.has_open(&stage.secret(&name).unwrap_or_default()) {
+    // What is under way is known from the intent: whoever overwrites an open one takes that knowledge away, and the call may
+    // land at any time.
+    if stage.judge.has_open(&stage.secret(&name).unwrap_or_default()) {
+        stage.judge.excuse_for_good(&name);
+    } else if forgery == Forgery::Code {
         stage.judge.excuse(&name);
     }
     if forgery != Forgery::Code {
@@ -625,70 +586,4 @@ fn intent(stage: &Stage, base: &str, forgery: Forgery) -> Value {
         "trigger": "Target", "consumed": {}, "strategy": "Reset", "step": "Started", "app": app, "base": base,
         "call": "Reset", "known": [base], "attempt": 1, "startedAt": time, "markedAt": time,
     })
-}
-
-impl fmt::Display for Deed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::DeleteResource(which) => write!(f, "resource {} is deleted", NAMES[*which]),
-            Self::MakeResource(which) => write!(f, "resource {} is made again if it is gone", NAMES[*which]),
-            Self::RemakeResource(which) => write!(f, "resource {} is deleted and made again", NAMES[*which]),
-            Self::RemakePlain(which) => write!(
-                f,
-                "resource {} is deleted and made again with a plain spec",
-                NAMES[*which]
-            ),
-            Self::DeleteSecret(which) => write!(f, "the Secret of {} is deleted", NAMES[*which]),
-            Self::EditSecret(which) => write!(f, "the code in the Secret of {} is overwritten", NAMES[*which]),
-            Self::RestoreSecret(which) => write!(f, "the Secret of {} is restored from a backup", NAMES[*which]),
-            Self::Label(which) => write!(f, "a label of {} is edited", NAMES[*which]),
-            Self::Trigger(which, value) => write!(f, "the trigger of {} is set to {value}", NAMES[*which]),
-            Self::Withdraw(which) => write!(f, "the trigger of {} is taken away", NAMES[*which]),
-            Self::Request(which, value) => write!(f, "a rotation of {} is requested as {value}", NAMES[*which]),
-            Self::Suspend(which) => write!(f, "{} is suspended", NAMES[*which]),
-            Self::Resume(which) => write!(f, "{} is resumed", NAMES[*which]),
-            Self::Reseed(which) => write!(f, "spec of {} names the youngest code", NAMES[*which]),
-            Self::Retarget(which) => write!(f, "spec of {} names another Secret", NAMES[*which]),
-            Self::WipeStatus(which) => write!(f, "the status of {} is emptied", NAMES[*which]),
-            Self::StrangerAdds => write!(f, "a stranger adds a code to the app"),
-            Self::StrangerDeletes(which) => write!(f, "a stranger deletes the code in the Secret of {}", NAMES[*which]),
-            Self::Forge(which, Forgery::Code) => write!(f, "a code is forged on the Secret of {}", NAMES[*which]),
-            Self::Forge(which, forgery) => {
-                write!(
-                    f,
-                    "an intent for another {forgery:?} is forged on the Secret of {}",
-                    NAMES[*which]
-                )
-            }
-            Self::TakeCredentials => write!(f, "the credentials are deleted"),
-            Self::GiveCredentials => write!(f, "the credentials are given again"),
-            Self::Jump(hours) => write!(f, "the clocks of the operators jump to {hours} hours off"),
-            Self::Pass(seconds) => write!(f, "{seconds} seconds pass"),
-            Self::Restart(place) => write!(f, "operator {place} is told to end and another one starts"),
-            Self::Grace(which, seconds) => {
-                write!(f, "the grace period of {} is set to {seconds} seconds", NAMES[*which])
-            }
-            Self::Strategy(which, is_overlap) => {
-                let strategy = if *is_overlap { "Overlap" } else { "Reset" };
-                write!(f, "the strategy of {} is set to {strategy}", NAMES[*which])
-            }
-            Self::SeedRetiring(which) => {
-                write!(
-                    f,
-                    "spec of {} names the code that another resource replaced",
-                    NAMES[*which]
-                )
-            }
-            Self::PauseWorkload(at) => write!(f, "{} is paused", WORKLOADS[*at]),
-            Self::RollBack(at) => write!(f, "{} is rolled back", WORKLOADS[*at]),
-            Self::DeleteWorkload(at) => write!(f, "{} is deleted", WORKLOADS[*at]),
-            Self::MakeWorkload(at) => write!(f, "{} is made again if it is gone", WORKLOADS[*at]),
-            Self::Dress(which, dress) => write!(f, "spec.target of {} is edited: {dress:?}", NAMES[*which]),
-            Self::Lag(seconds) => write!(f, "readings show what was for {seconds} seconds"),
-            Self::Revoke(right) => write!(f, "the right to {right:?} is lost for ten minutes"),
-            Self::Blind { seconds, is_cut: true } => write!(f, "the watches are cut for {seconds} seconds"),
-            Self::Blind { seconds, .. } => write!(f, "the watches tell nothing for {seconds} seconds"),
-            Self::Repeat => write!(f, "the watches tell everything again"),
-        }
-    }
 }

@@ -1,27 +1,29 @@
 //! The judge of every run: looks at the Secrets and at the cloud's ledger after each call, and never asks the operator.
 
 mod handover;
+mod people;
+mod records;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
-use appcode_operator::ids::{AppId, Fingerprint};
-use cloud_simulator::{Cause, Operation};
-use k8s_openapi::ByteString;
-use serde_json::{Value, json};
+use cloud_simulator::Operation;
+use serde_json::Value;
 
 use self::handover::Handovers;
+use self::people::People;
+use self::records::{
+    holder, intent_of, is_open, is_open_reset, named, named_by, place, print_of, rotation_id, strangers,
+};
+pub use self::records::{leaks, readable};
 use super::Stage;
-use super::api_server::{Asked, EVENTS, ROTATIONS, SECRETS};
+use super::api_server::{Asked, ROTATIONS, SECRETS};
 use super::gate::ProcessId;
 use super::invariant::{Broken, Invariant};
 use super::script::Verb;
 use super::stage::code_of;
 
 const APP: &str = "appcode.dev/app";
-const INTENT: &str = "appcode.dev/intent";
-const RESOURCE: &str = "appcode.dev/resource";
-const NUMBER: &str = "appcode.dev/rotation-number";
 const PREVIOUS: &str = "appcode.dev/previous-fingerprint";
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
@@ -36,19 +38,8 @@ struct Inner {
     broken_invariants: Vec<Broken>,
     /// Codes that the operator wrote, by Secret, in order.
     written: Vec<(String, String)>,
-    /// Secrets that a person has broken: until the operator writes a code again, a dead code there is not its fault.
-    broken: Vec<String>,
+    people: People,
     is_blind: bool,
-    /// Changes that are made again since somebody has taken the only record of them.
-    excused_changes: usize,
-    /// Whether a stranger's code appeared between a reading and the end of a change that rests on it.
-    is_met_by_stranger: bool,
-    /// When a stranger last added a code.
-    visited: Option<u64>,
-    /// Codes that people have named.
-    named: BTreeSet<String>,
-    /// Whether two operators may have begun rotations of one code for two resources.
-    are_rivals_allowed: bool,
     /// Attempts that were marked on a Secret, by rotation and number.
     marks: BTreeSet<(String, u64)>,
     /// Changes that were sent to the cloud.
@@ -122,80 +113,16 @@ impl Judge {
         runs.len() < all
     }
 
-    /// A person is about to break a Secret or what it rests on.
-    pub fn excuse(&self, secret: &str) {
-        self.inner.lock().unwrap().broken.push(secret.to_owned());
-    }
-
-    /// Whether a person has broken a Secret and the operator has written no code since.
-    pub fn is_broken(&self, secret: &str) -> bool {
-        self.inner.lock().unwrap().broken.iter().any(|name| name == secret)
-    }
-
     /// From now on does not compare codes with the cloud's: among thousands of resources a look at all of them after each
     /// call takes hours, and a cloud that is not the stage's has codes that the stage does not know.
     pub fn go_blind(&self) {
         self.inner.lock().unwrap().is_blind = true;
     }
 
-    /// The number of the rotation that an operator has written on a Secret.
-    pub fn number_on(&self, secret: &Value) -> Option<i64> {
-        self.true_intent(secret)?["number"].as_i64()
-    }
-
-    /// A person takes away what tells that a change was made, or is under way.
-    pub fn excuse_change(&self) {
-        self.inner.lock().unwrap().excused_changes += 1;
-    }
-
-    /// Changes that are made again since somebody has taken the only record of them.
-    pub fn excused_changes(&self) -> usize {
-        self.inner.lock().unwrap().excused_changes
-    }
-
-    /// A stranger has added a code: while a change is open nothing may tell it from what that one makes.
-    pub fn note_stranger(&self, stage: &Stage) {
-        let is_open = stage.api.objects(SECRETS).iter().any(|secret| self.has_open(secret));
-        let mut inner = self.inner.lock().unwrap();
-        inner.moment += 1;
-        inner.visited = Some(inner.moment);
-        inner.is_met_by_stranger |= is_open;
-    }
-
-    /// A person names a code for a resource, whoever made it.
-    pub fn note_named(&self, code: String) {
-        self.inner.lock().unwrap().named.insert(code);
-    }
-
-    /// Whether a person has named a code.
-    pub fn is_named(&self, code: &str) -> bool {
-        self.inner.lock().unwrap().named.contains(code)
-    }
-
-    /// Nothing keeps two operators from beginning rotations of one code for two resources.
-    pub fn allow_rivals(&self) {
-        self.inner.lock().unwrap().are_rivals_allowed = true;
-    }
-
-    /// Whether a stranger's code appeared between a reading and the end of a change that rests on it.
-    pub fn is_met_by_stranger(&self) -> bool {
-        self.inner.lock().unwrap().is_met_by_stranger
-    }
-
     /// Names of the Secrets that the operator wrote codes into.
     pub fn secrets(&self) -> BTreeSet<String> {
         let inner = self.inner.lock().unwrap();
         inner.written.iter().map(|(name, _)| name.clone()).collect()
-    }
-
-    /// A person has changed a grace period: when it is over cannot be told from outside any more.
-    pub fn excuse_grace(&self) {
-        self.inner.lock().unwrap().handovers.is_grace_unknown = true;
-    }
-
-    /// A person has changed workloads: who has the new code cannot be told from outside any more.
-    pub fn excuse_workloads(&self) {
-        self.inner.lock().unwrap().handovers.is_meddled = true;
     }
 
     /// Whether a code was deleted while another resource held it.
@@ -287,8 +214,8 @@ impl Judge {
         let attempt = intent["attempt"].as_u64().unwrap_or_default();
         let mut inner = self.inner.lock().unwrap();
         let read = inner.read.get(&asked.by).copied();
-        if is_open(&intent) && inner.visited > read {
-            inner.is_met_by_stranger = true;
+        if is_open(&intent) && inner.people.visited > read {
+            inner.people.is_met_by_stranger = true;
         }
         inner.marks.insert((id, attempt));
     }
@@ -308,7 +235,7 @@ impl Judge {
             return;
         }
         let mut inner = self.inner.lock().unwrap();
-        let is_broken = !inner.broken.is_empty();
+        let is_broken = !inner.people.broken.is_empty();
         let wrong = inner.handovers.hear(stage, asked);
         drop(inner);
         // Which code a Secret holds that somebody has just changed no operator can know.
@@ -394,7 +321,7 @@ impl Judge {
             self.note_mark(asked);
         }
         let mut inner = self.inner.lock().unwrap();
-        let is_broken = !inner.broken.is_empty();
+        let is_broken = !inner.people.broken.is_empty();
         // Which code a Secret holds that somebody has just changed no operator can know.
         let is_excused = |wrong: &Broken| is_broken && wrong.invariant == Invariant::TriedFirst;
         let wrong = inner.handovers.done(stage, asked);
@@ -444,7 +371,7 @@ impl Judge {
             // A code that a person deletes while it is written is not the operator's fault.
             let live = stage.live();
             if inner.is_blind || written.iter().any(|code| live.contains(code)) {
-                inner.broken.retain(|name| *name != asked.name);
+                inner.people.broken.retain(|name| *name != asked.name);
             }
             let written = written.into_iter().map(|code| (asked.name.clone(), code));
             inner.written.extend(written);
@@ -467,9 +394,7 @@ impl Judge {
             let app = asked.body["status"]["app"]["appId"].as_str().unwrap_or_default();
             let live = stage.cloud.with(|cloud| cloud.live_codes(app));
             let inner = self.inner.lock().unwrap();
-            let is_excused = inner.is_blind
-                || inner.broken.iter().any(|broken| broken == name)
-                || inner.is_outrun(asked.by, code.as_ref());
+            let is_excused = inner.is_blind || inner.people.is_broken(name) || inner.is_outrun(asked.by, code.as_ref());
             drop(inner);
             if is_ready && !is_excused && code.is_none_or(|code| !live.contains(&code)) {
                 self.accuse(
@@ -487,7 +412,7 @@ impl Judge {
             let text = |field: &str| meta[field].as_str().unwrap_or_default().to_owned();
             (text("creationTimestamp"), text("uid"))
         };
-        let are_rivals_allowed = self.inner.lock().unwrap().are_rivals_allowed;
+        let are_rivals_allowed = self.inner.lock().unwrap().people.are_rivals_allowed;
         let mut conditions = rotation["status"]["conditions"].as_array().into_iter().flatten();
         let is_refused = conditions.any(|it| it["type"] == "Authorized" && it["status"] == "False");
         let print = print_of(stage, code).to_string();
@@ -534,7 +459,7 @@ impl Judge {
             let app = meta["annotations"][APP].as_str().unwrap_or_default();
             let app = app.rsplit('/').next().unwrap_or_default();
             let is_live = stage.cloud.with(|cloud| cloud.live_codes(app).contains(&code));
-            let is_broken = self.inner.lock().unwrap().broken.contains(&name);
+            let is_broken = self.inner.lock().unwrap().people.is_broken(&name);
             let is_open = self.true_intent(&secret).is_some_and(|intent| is_open_reset(&intent));
             if !is_live && !is_broken && !is_open && !self.is_claimed(stage, &rotation, &code) {
                 self.accuse(
@@ -543,131 +468,4 @@ impl Judge {
             }
         }
     }
-}
-
-/// The Secret and the key that hold a resource's code now: those that spec names once its rotations go on there, though
-/// status does not say so yet. What it had before is left as it is.
-fn holder(stage: &Stage, rotation: &Value) -> (String, String) {
-    let (meta, target) = (&rotation["metadata"], &rotation["spec"]["target"]);
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let (namespace, own) = (text(&meta["namespace"]), text(&meta["name"]));
-    let name = target["name"].as_str().unwrap_or(&own);
-    let secret = stage.api.object(SECRETS, &namespace, name).unwrap_or_default();
-    let annotations = &secret["metadata"]["annotations"];
-    let written = annotations[NUMBER].as_str().and_then(|number| number.parse().ok());
-    let begun = intent_of(&secret).and_then(|intent| intent["number"].as_i64());
-    let is_ahead = written.max(begun) > rotation["status"]["rotationNumber"].as_i64();
-    if is_ahead && annotations[RESOURCE] == format!("{namespace}/{own}") {
-        return (name.to_owned(), target["key"].as_str().unwrap_or("appCode").to_owned());
-    }
-    place(rotation)
-}
-
-/// Namespace and name of every Secret that a resource names now, in spec or status.
-fn named(stage: &Stage) -> Vec<(String, String)> {
-    stage
-        .api
-        .map_objects(ROTATIONS, named_by)
-        .into_iter()
-        .flatten()
-        .collect()
-}
-
-/// The same of one resource.
-fn named_by(rotation: &Value) -> Vec<(String, String)> {
-    let meta = &rotation["metadata"];
-    let wanted = rotation["spec"]["target"]["name"].as_str().or(meta["name"].as_str());
-    let former = rotation["status"]["target"]["name"].as_str();
-    let namespace = meta["namespace"].as_str().unwrap_or_default();
-    let place = |name: &str| (namespace.to_owned(), name.to_owned());
-    wanted.into_iter().chain(former).map(place).collect()
-}
-
-/// Listed codes that the operator did not make.
-fn strangers(stage: &Stage) -> Vec<String> {
-    let live = stage.live();
-    stage.cloud.with(|cloud| {
-        let effects = cloud.ledger().effects.iter();
-        let made = effects.filter(|effect| effect.cause == Cause::Admin && live.contains(&effect.code));
-        made.map(|effect| effect.code.clone()).collect()
-    })
-}
-
-/// The intent on a Secret, or in a patch of one.
-fn intent_of(secret: &Value) -> Option<Value> {
-    let text = secret["metadata"]["annotations"][INTENT].as_str()?;
-    serde_json::from_str(text).ok()
-}
-
-fn rotation_id(intent: &Value) -> String {
-    intent["rotationId"].as_str().unwrap_or_default().to_owned()
-}
-
-fn is_open(intent: &Value) -> bool {
-    intent["step"] == "Started"
-}
-
-fn is_open_reset(intent: &Value) -> bool {
-    is_open(intent) && intent["strategy"] == "Reset"
-}
-
-/// The code that a Secret, or a patch of one, holds for a resource.
-fn code_at(secret: &Value, rotation: &Value) -> Option<String> {
-    code_of(secret, &place(rotation).1)
-}
-
-/// Of a code of any app; of a code that the cloud never made, as if it were one of the stage's app.
-fn print_of(stage: &Stage, code: &str) -> Fingerprint {
-    let app = stage.cloud.with(|cloud| {
-        let mut effects = cloud.ledger().effects.iter();
-        effects
-            .find(|effect| effect.code == code)
-            .map(|effect| effect.app.clone())
-    });
-    Fingerprint::of(&AppId::parse(app.unwrap_or_else(|| stage.app.clone())).unwrap(), code)
-}
-
-/// The Secret and the key where a resource's code stands: what status says, since a new target is reached in time.
-fn place(rotation: &Value) -> (String, String) {
-    let named = |field: &str, default: &str| {
-        let shown = rotation["status"]["target"][field].as_str();
-        let wanted = rotation["spec"]["target"][field].as_str();
-        shown.or(wanted).unwrap_or(default).to_owned()
-    };
-    let own = rotation["metadata"]["name"].as_str().unwrap_or_default();
-    (named("name", own), named("key", "appCode"))
-}
-
-/// Every secret of the cloud that stands in `text`, raw or in base64.
-pub fn leaks(stage: &Stage, text: &str) -> Vec<String> {
-    let codes = stage.cloud.with(|cloud| cloud.ledger().secrets());
-    let mut secrets: Vec<(&str, String)> = codes.into_iter().map(|code| ("a code", code)).collect();
-    secrets.push(("the secret key", stage.user.sk.clone()));
-    secrets.push(("the password", stage.user.password.clone()));
-    let mut found = Vec::new();
-    for (what, secret) in secrets {
-        let encoded = json!(ByteString(secret.as_bytes().to_vec()));
-        let encoded = encoded.as_str().unwrap().trim_end_matches('=').to_owned();
-        if text.contains(&secret) || text.contains(&encoded) {
-            found.push(what.to_owned());
-        }
-    }
-    found
-}
-
-/// Every object of the API server but Secrets and specs, as one text.
-pub fn readable(stage: &Stage) -> String {
-    let mut text = String::new();
-    for mut rotation in stage.api.objects(ROTATIONS) {
-        rotation["spec"] = Value::Null;
-        text.push_str(&rotation.to_string());
-    }
-    for event in stage.api.objects(EVENTS) {
-        text.push_str(&event.to_string());
-    }
-    for mut secret in stage.api.objects(SECRETS) {
-        secret["data"] = Value::Null;
-        text.push_str(&secret.to_string());
-    }
-    text
 }

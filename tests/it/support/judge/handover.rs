@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::{code_at, holder, intent_of, print_of};
+use super::records::{code_at, holder, intent_of, print_of};
 use crate::support::Stage;
 use crate::support::api_server::{Asked, DAEMON_SETS, DEPLOYMENTS, ROTATIONS, SECRETS, STATEFUL_SETS};
 use crate::support::invariant::{Broken, Invariant};

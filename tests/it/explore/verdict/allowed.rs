@@ -1,0 +1,230 @@
+//! What the content of a story, as it went, allows: stops, changes, and codes that are left.
+
+use cloud_simulator::{Fault, FaultKind, Half, Lag, Operation};
+
+use crate::explore::people::{Deed, NAMES};
+use crate::explore::story::{Named, Story, What};
+use crate::support::Stage;
+use crate::support::script::Strike;
+
+/// Nothing is repeated before this many milliseconds have passed.
+const SETTLE_WINDOW: u64 = 120_000;
+/// Codes that an app can have.
+const CAPACITY: usize = 5;
+
+pub(super) fn has(story: &Story, wanted: impl Fn(&Deed) -> bool) -> bool {
+    story.deeds().any(wanted)
+}
+
+pub(super) fn has_fault(story: &Story, wanted: impl Fn(&FaultKind) -> bool) -> bool {
+    story.faults().any(|fault| wanted(&fault.kind))
+}
+
+pub(super) fn is_half(kind: &FaultKind) -> bool {
+    matches!(kind, FaultKind::HalfReset { .. })
+}
+
+/// A list that lags by less than the settle window is read once more before anything is believed.
+pub(super) fn is_stale(kind: &FaultKind) -> bool {
+    matches!(
+        kind,
+        FaultKind::Stale {
+            lag: Lag::OneChange | Lag::Frozen
+        }
+    )
+}
+
+/// An addition cannot be told from another one, and is what an app without codes or a half reset needs.
+pub(super) fn may_add(story: &Story) -> bool {
+    story.setting.codes == 0
+        || is_beside(story)
+        || has_fault(story, |kind| {
+            matches!(kind, FaultKind::HalfReset { left: Half::NoneMade })
+        })
+        || has(story, |deed| matches!(deed, Deed::StrangerDeletes(_)))
+}
+
+/// Whether codes are put beside those before.
+pub(super) fn is_beside(story: &Story) -> bool {
+    story.setting.grace.is_some() || has(story, |deed| matches!(deed, Deed::Strategy(_, true)))
+}
+
+/// Whether a code of ours may be left that no Secret holds: two came to be, or what was to be retired was forgotten with
+/// the Secret or the status that told of it, or taken for somebody else's.
+pub(super) fn may_leave(story: &Story) -> bool {
+    let is_harmless = |deed: &Deed| {
+        matches!(
+            deed,
+            Deed::Label(_)
+                | Deed::EditSecret(_)
+                | Deed::Trigger(..)
+                | Deed::Request(..)
+                | Deed::Suspend(_)
+                | Deed::Resume(_)
+                | Deed::TakeCredentials
+                | Deed::GiveCredentials
+                | Deed::Jump(_)
+                | Deed::Pass(_)
+                | Deed::Restart(_)
+                | Deed::Grace(..)
+                | Deed::Strategy(..)
+                | Deed::PauseWorkload(_)
+                | Deed::RollBack(_)
+                | Deed::DeleteWorkload(_)
+                | Deed::MakeWorkload(_)
+                | Deed::Withdraw(_)
+                | Deed::Retarget(_)
+                | Deed::Dress(..)
+                | Deed::Lag(_)
+                | Deed::Revoke(_)
+                | Deed::Blind { .. }
+                | Deed::Repeat
+        )
+    };
+    has(story, |deed| !is_harmless(deed)) || story.faults().any(|fault| excuses(story, fault))
+}
+
+pub(super) fn may_stop(story: &Story, stage: &Stage, reason: &str) -> bool {
+    let setting = &story.setting;
+    let has_strangers = has(story, |deed| matches!(deed, Deed::StrangerAdds));
+    match reason {
+        // Nothing says which code to start from.
+        "AppCodeAmbiguous" => {
+            let is_unnamed = setting.named == Named::No || has(story, |deed| matches!(deed, Deed::RemakePlain(_)));
+            let is_forgotten = has(story, |deed| matches!(deed, Deed::WipeStatus(_)))
+                && has(story, |deed| matches!(deed, Deed::Retarget(_) | Deed::DeleteSecret(_)));
+            let has_more = has_strangers
+                || (is_forgotten && is_beside(story))
+                || (setting.resources > 1 && is_beside(story))
+                || has_fault(story, |kind| is_half(kind) || may_double(kind));
+            is_unnamed && (setting.codes > 1 || has_more)
+        }
+        // The Secret was taken away, set back or overwritten in the middle of a rotation, or the code was taken away:
+        // documented limits.
+        // Or both resources name one code, and the other one has replaced it.
+        // Or the only one who knew what became of the seed did not know the new target in time, or nobody did.
+        "CodeNotListed" => {
+            let is_moved = has(story, |deed| matches!(deed, Deed::Retarget(_)));
+            let is_killed = story.strikes().any(|strike| matches!(strike, Strike::Crash(_)));
+            let is_wiped = has(story, |deed| matches!(deed, Deed::WipeStatus(_)));
+            let is_forgotten = is_wiped || is_killed || has_several_operators(story);
+            (is_moved && is_forgotten)
+                || setting.codes < setting.resources
+                || has(story, |deed| {
+                    matches!(
+                        deed,
+                        Deed::DeleteSecret(_)
+                            | Deed::RestoreSecret(_)
+                            | Deed::StrangerDeletes(_)
+                            | Deed::Reseed(_)
+                            | Deed::SeedRetiring(_)
+                            | Deed::Forge(..)
+                    )
+                })
+        }
+        // A stranger's code beside ours, two of ours, or one that nobody knows of any more.
+        "AmbiguousOutcome" => {
+            let is_untold = stage.judge.excused_changes() > 0;
+            let may_be_two = is_untold || has_fault(story, |kind| may_double(kind) || is_stale(kind));
+            stage.judge.is_met_by_stranger() || (may_add(story) && may_be_two) || may_entangle(story)
+        }
+        // Strangers, doubled calls and other resources may take every place.
+        "CapacityExhausted" => stage.judge.most_live() >= CAPACITY,
+        // The older of two resources keeps the code.
+        "Conflict" => {
+            let is_shared =
+                |deed: &Deed| matches!(deed, Deed::Reseed(_) | Deed::SeedRetiring(_) | Deed::RemakePlain(_));
+            setting.resources > 1 && (setting.codes < 2 || setting.named == Named::No || has(story, is_shared))
+        }
+        _ => false,
+    }
+}
+
+/// Whether two operators can have begun rotations of two resources at once, whose old codes are both gone.
+pub(super) fn may_entangle(story: &Story) -> bool {
+    let is_hurt = story.strikes().next().is_some();
+    story.setting.resources > 1 && has_several_operators(story) && is_hurt
+}
+
+/// Whether another operator works while one has not come back yet.
+pub(super) fn has_several_operators(story: &Story) -> bool {
+    story.setting.operators > 1
+        || has(story, |deed| matches!(deed, Deed::Restart(_)))
+        || story.strikes().any(|strike| matches!(strike, Strike::Lapse(..)))
+}
+
+/// Whether a fault may bring a second effect about.
+pub(super) fn may_double(kind: &FaultKind) -> bool {
+    match kind {
+        FaultKind::Duplicate { .. } => true,
+        FaultKind::Late { after_millis, .. } => after_millis.is_none_or(|millis| millis >= SETTLE_WINDOW),
+        _ => false,
+    }
+}
+
+/// Changes that have a reason, or an excuse in the fault model.
+pub(super) fn most_changes(story: &Story, hours: i64) -> usize {
+    if let Some(most) = story.most_changes {
+        return most;
+    }
+    let setting = &story.setting;
+    let begins_by_change = setting.named == Named::Inline || setting.codes == 0 || setting.is_immediate;
+    let first = if begins_by_change { setting.resources } else { 0 };
+    let starts_by_change =
+        begins_by_change || has(story, |deed| matches!(deed, Deed::Reseed(_) | Deed::SeedRetiring(_)));
+    let is_secret_lost = has(story, |deed| matches!(deed, Deed::DeleteSecret(_)));
+    let asked = |deed: &&Deed| match deed {
+        // A code of ours that a person deletes before it is in the Secret looks like a half reset.
+        Deed::Trigger(..) | Deed::Request(..) | Deed::Reseed(_) | Deed::SeedRetiring(_) | Deed::StrangerDeletes(_) => {
+            true
+        }
+        // What was emptied in both places was never there.
+        Deed::WipeStatus(_) => starts_by_change && is_secret_lost,
+        // The new Secret begins anew where nothing tells of the first one yet.
+        Deed::Retarget(_) => {
+            let is_killed = story.strikes().any(|strike| matches!(strike, Strike::Crash(_)));
+            starts_by_change && (is_killed || has_several_operators(story))
+        }
+        Deed::MakeResource(_) | Deed::RemakeResource(_) | Deed::RemakePlain(_) => starts_by_change,
+        _ => false,
+    };
+    let asked = story.deeds().filter(asked).count();
+    let excused: usize = story
+        .events
+        .iter()
+        .map(|event| match &event.what {
+            What::Strike(Strike::Cloud(fault)) if excuses(story, fault) => event.times,
+            _ => 0,
+        })
+        .sum();
+    let scheduled = if setting.is_scheduled {
+        let days = usize::try_from(hours / 48).unwrap_or_default() + 1;
+        (days + usize::from(has(story, |deed| matches!(deed, Deed::Jump(_))))) * setting.resources
+    } else {
+        0
+    };
+    first + usize::from(setting.is_settled) + asked + excused + scheduled
+}
+
+/// Whether a fault may cost one change more. A reset that comes twice, or late, finds its code gone; an addition does not, and
+/// is not seen where the list does not show it.
+pub(super) fn excuses(story: &Story, fault: &Fault) -> bool {
+    let strikes = |operation| fault.at.contains(&operation);
+    match &fault.kind {
+        kind if is_half(kind) => true,
+        kind if may_double(kind) => strikes(Operation::Add),
+        // Who is told that the credentials are bad holds up nobody else, who then takes the code for the app's own.
+        FaultKind::StatusAfter(reply) if matches!(reply.status, 401 | 403) => {
+            !strikes(Operation::Show) && story.setting.resources > story.setting.codes
+        }
+        kind => is_stale(kind) && may_add(story),
+    }
+}
+
+/// A person may name an older code.
+pub(super) fn may_go_back(story: &Story, secret: &str) -> bool {
+    has(story, |deed| match deed {
+        Deed::Reseed(which) | Deed::SeedRetiring(which) => secret.starts_with(NAMES[*which]),
+        _ => false,
+    })
+}

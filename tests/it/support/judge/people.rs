@@ -1,0 +1,110 @@
+//! What people do in a run, as far as it excuses what the judge sees afterwards.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::Judge;
+use crate::support::Stage;
+use crate::support::api_server::SECRETS;
+
+/// What people have done.
+#[derive(Default)]
+pub struct People {
+    /// Secrets that a person has broken: until the operator writes a code again, a dead code there is not its fault.
+    pub(super) broken: Vec<String>,
+    /// Secrets whose codes may die without a word.
+    pub(super) forsaken: BTreeSet<String>,
+    /// Changes that are made again since somebody has taken the only record of them.
+    pub(super) excused_changes: usize,
+    /// Whether a stranger's code appeared between a reading and the end of a change that rests on it.
+    pub(super) is_met_by_stranger: bool,
+    /// When a stranger last added a code.
+    pub(super) visited: Option<u64>,
+    /// Codes that people have named.
+    pub(super) named: BTreeSet<String>,
+    /// Whether two operators may have begun rotations of one code for two resources.
+    pub(super) are_rivals_allowed: bool,
+}
+
+impl People {
+    pub(super) fn is_broken(&self, secret: &str) -> bool {
+        self.broken.iter().any(|broken| broken == secret) || self.forsaken.contains(secret)
+    }
+}
+
+impl Judge {
+    /// A person is about to break a Secret or what it rests on.
+    pub fn excuse(&self, secret: &str) {
+        self.inner.lock().unwrap().people.broken.push(secret.to_owned());
+    }
+
+    /// A person has taken away what told of a call that may still land: whatever the operator writes may be dead later.
+    pub fn excuse_for_good(&self, secret: &str) {
+        self.inner.lock().unwrap().people.forsaken.insert(secret.to_owned());
+    }
+
+    /// Whether a person has broken a Secret and the operator has written no code since.
+    pub fn is_broken(&self, secret: &str) -> bool {
+        self.inner.lock().unwrap().people.is_broken(secret)
+    }
+
+    /// The number of the rotation that an operator has written on a Secret.
+    pub fn number_on(&self, secret: &Value) -> Option<i64> {
+        self.true_intent(secret)?["number"].as_i64()
+    }
+
+    /// A person takes away what tells that a change was made, or is under way.
+    pub fn excuse_change(&self) {
+        self.inner.lock().unwrap().people.excused_changes += 1;
+    }
+
+    /// Changes that are made again since somebody has taken the only record of them.
+    pub fn excused_changes(&self) -> usize {
+        self.inner.lock().unwrap().people.excused_changes
+    }
+
+    /// Whether a rotation that an operator began is open on any Secret.
+    pub fn is_anything_open(&self, stage: &Stage) -> bool {
+        stage.api.objects(SECRETS).iter().any(|secret| self.has_open(secret))
+    }
+
+    /// A stranger has added a code: while a change is open nothing may tell it from what that one makes.
+    pub fn note_stranger(&self, stage: &Stage) {
+        let is_open = self.is_anything_open(stage);
+        let mut inner = self.inner.lock().unwrap();
+        inner.moment += 1;
+        inner.people.visited = Some(inner.moment);
+        inner.people.is_met_by_stranger |= is_open;
+    }
+
+    /// A person names a code for a resource, whoever made it.
+    pub fn note_named(&self, code: String) {
+        self.inner.lock().unwrap().people.named.insert(code);
+    }
+
+    /// Whether a person has named a code.
+    pub fn is_named(&self, code: &str) -> bool {
+        self.inner.lock().unwrap().people.named.contains(code)
+    }
+
+    /// Nothing keeps two operators from beginning rotations of one code for two resources.
+    pub fn allow_rivals(&self) {
+        self.inner.lock().unwrap().people.are_rivals_allowed = true;
+    }
+
+    /// Whether a stranger's code appeared between a reading and the end of a change that rests on it.
+    pub fn is_met_by_stranger(&self) -> bool {
+        self.inner.lock().unwrap().people.is_met_by_stranger
+    }
+
+    /// A person has changed a grace period: when it is over cannot be told from outside any more.
+    pub fn excuse_grace(&self) {
+        self.inner.lock().unwrap().handovers.is_grace_unknown = true;
+    }
+
+    /// A person has changed workloads: who has the new code cannot be told from outside any more.
+    pub fn excuse_workloads(&self) {
+        self.inner.lock().unwrap().handovers.is_meddled = true;
+    }
+}
