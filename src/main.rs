@@ -68,21 +68,15 @@ async fn main() -> anyhow::Result<()> {
     ));
     let cluster = Cluster::new(client.clone(), args.api_deadline.unsigned_abs());
     let prober = Arc::new(HttpProber::new(&args.http_options()?, Arc::clone(&clock))?);
+    // What no earlier process of this pod was called: the Lease of one that was killed is not ours.
+    let replica = format!("{}_{:08x}", settings.instance, rand::random::<u32>());
     let mut ctx = Context::new(cluster, cloud, prober, Arc::clone(&clock), settings, metrics, None);
     // A process that is the only one leads from the start.
     let election = args.leader_election.then(|| {
         ctx.leadership = Leadership::new(Arc::clone(&clock));
         let lease = (lease_namespace.as_str(), args.lease_name.as_str());
         let (times, leadership) = (args.lease_times(), ctx.leadership.clone());
-        Election::new(
-            client,
-            lease,
-            replica_name(),
-            times,
-            clock,
-            leadership,
-            Arc::clone(&health),
-        )
+        Election::new(client, lease, replica, times, clock, leadership, Arc::clone(&health))
     });
     let ctx = Arc::new(ctx);
 
@@ -114,12 +108,6 @@ async fn main() -> anyhow::Result<()> {
     admin.await??;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// The name of the pod, and what no earlier process in it was called: the Lease of one that was killed is not ours.
-fn replica_name() -> String {
-    let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    format!("{node}_{:08x}", rand::random::<u32>())
 }
 
 /// The first SIGTERM or SIGINT asks to stop.

@@ -128,7 +128,10 @@ enum End {
 /// In turns. The one that goes on as if nothing had been is the worst.
 const ENDS: [End; 6] = [End::Stop, End::Term, End::Stop, End::Blocked, End::Stop, End::Kill];
 
-/// One of two operators that share a Lease.
+/// Names of two pods that share a Lease.
+const PODS: [&str; 2] = ["one", "two"];
+
+/// One of them.
 struct Pod {
     name: &'static str,
     wire: Wire,
@@ -153,20 +156,16 @@ impl Pod {
     fn signal(&self, signal: &str) {
         self.operator.as_ref().unwrap().signal(signal);
     }
-
-    fn is_named_by(&self, holder: &str) -> bool {
-        holder.starts_with(self.name)
-    }
 }
 
-/// Who holds the Lease, once it is somebody else than `other`.
-async fn holder(leases: &Api<Lease>, other: Option<&Pod>) -> String {
-    let is_awaited = |holder: &str| !holder.is_empty() && other.is_none_or(|pod| !pod.is_named_by(holder));
+/// Who of the two holds the Lease, once it is not `other`.
+async fn holder(leases: &Api<Lease>, other: Option<&str>) -> &'static str {
     for _ in 0..1_200 {
         let lease = leases.get_opt("appcode-operator").await.expect("the Lease can be read");
         let holder = lease.and_then(|lease| lease.spec?.holder_identity).unwrap_or_default();
-        if is_awaited(&holder) {
-            return holder;
+        let name = PODS.into_iter().find(|name| holder.starts_with(name));
+        if let Some(name) = name.filter(|name| Some(*name) != other) {
+            return name;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -180,19 +179,19 @@ async fn two_operators_that_hand_a_lease_over_in_every_way_lose_no_code_and_cost
     let mut fleet = Fleet::gather_with("leases", &[LEASE]).await;
     let client = Stage::client(fleet.stage.plane.admin_kubeconfig()).await;
     let leases: Api<Lease> = Api::namespaced(client, NAMESPACE);
-    let mut pods = [Pod::start(&fleet, "one").await, Pod::start(&fleet, "two").await];
+    let mut pods = [Pod::start(&fleet, PODS[0]).await, Pod::start(&fleet, PODS[1]).await];
     let traffic = fleet.traffic();
     for end in ENDS.into_iter().cycle().take(hand_overs) {
         fleet.pause(Duration::from_secs(3)).await;
         let leader = holder(&leases, None).await;
-        let pod = pods.iter_mut().find(|pod| pod.is_named_by(&leader)).unwrap();
+        let pod = pods.iter_mut().find(|pod| pod.name == leader).unwrap();
         match end {
             End::Term => pod.signal("TERM"),
             End::Kill => pod.signal("KILL"),
             End::Stop => pod.signal("STOP"),
             End::Blocked => pod.wire.set(Mode::Freeze),
         }
-        let next = holder(&leases, Some(pod)).await;
+        let next = holder(&leases, Some(leader)).await;
         println!("chaos, leases: {end:?} hands over from {leader} to {next}");
         match end {
             End::Term | End::Kill => {

@@ -25,7 +25,7 @@ impl Fleet {
         self.stage.plane.start_etcd().await.unwrap();
         self.pause(LEAD).await;
         wire.set(Mode::Cut);
-        self.pause(LEAD).await;
+        sleep(time).await;
         self.stage.plane.compact_etcd().await.unwrap();
         // A server that has just started remembers nothing from before the compaction.
         self.stage.plane.stop_api_server();

@@ -16,7 +16,7 @@ use crate::support::stage::{NAME, NAMESPACE};
 use crate::support::workloads::target;
 
 /// Of the jumps of clocks `make test` tries one in so many.
-const CLOCKS_ONE_IN: usize = 6;
+const CLOCKS_ONE_IN: usize = 12;
 
 fn delete_secret(stage: &Stage) {
     stage.judge.excuse(NAME);

@@ -15,7 +15,7 @@ use crate::support::script::{Act, Call, Strike, Verb};
 use crate::support::stage::{NAME, NAMESPACE};
 
 /// Of some two thousand strikes `make test` tries one in so many, spread so that each deed and each call has its turn.
-const ONE_IN: usize = 16;
+const ONE_IN: usize = 24;
 /// How long what comes back is away.
 const AWAY: Duration = Duration::from_secs(600);
 

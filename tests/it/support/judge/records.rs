@@ -108,8 +108,13 @@ pub(super) fn place(rotation: &Value) -> (String, String) {
 
 /// Every secret of the cloud that stands in `text`, raw or in base64.
 pub fn leaks(stage: &Stage, text: &str) -> Vec<String> {
-    let codes = stage.cloud.with(|cloud| cloud.ledger().secrets());
+    let (codes, apps) = stage.cloud.with(|cloud| (cloud.ledger().secrets(), cloud.apps()));
     let mut secrets: Vec<(&str, String)> = codes.into_iter().map(|code| ("a code", code)).collect();
+    // Every answer about an app tells these of it, and nobody has asked for them.
+    secrets.extend(
+        apps.into_iter()
+            .flat_map(|app| [("a key of an app", app.app_key), ("a secret of an app", app.app_secret)]),
+    );
     secrets.push(("the secret key", stage.user.sk.clone()));
     secrets.push(("the password", stage.user.password.clone()));
     let mut found = Vec::new();
