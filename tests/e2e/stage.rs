@@ -310,8 +310,21 @@ impl Stage {
         let before = count();
         let second = start();
         self.until("the second one stands by", || count() > before).await;
+        // It says so before its watch of the Lease is open.
+        self.until("its watch is open", || self.has_watched_the_lease()).await;
         second.signal("TERM");
         assert_eq!(second.wait(), Some(0));
+    }
+
+    /// Whether a watch of the Lease was ever opened, where an audit log tells that.
+    fn has_watched_the_lease(&self) -> bool {
+        let Some(path) = self.plane.audit_log() else {
+            return true;
+        };
+        let log = std::fs::read_to_string(path).expect("the audit log can be read");
+        let is_open =
+            |line: &str| line.contains("/leases?") && line.contains("watch=true") && line.contains("ResponseStarted");
+        log.lines().any(is_open)
     }
 
     fn spawn(&self, command: &mut Command) -> Operator {
