@@ -86,10 +86,8 @@ impl Planner<'_> {
             (_, SeedView::Unreadable(why)) => {
                 return Err(Box::new(self.seed_unreadable(why)));
             }
-            // What the list shows meanwhile may be what that rotation made.
             (_, SeedView::None) if self.is_sibling_open(app) && self.adopted(app).is_none() => {
-                let message = "A rotation of another resource on this app is open; its outcome is awaited.";
-                return Err(Box::new(wait(Reason::Waiting, message, self.sibling_pause())));
+                return Err(Box::new(self.await_sibling()));
             }
             (_, SeedView::None) => match app.codes.as_slice() {
                 [] => return Ok(None),

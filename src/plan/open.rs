@@ -186,8 +186,7 @@ impl Planner<'_> {
         if self.is_sibling_open(app) || self.is_adding_together(intent) {
             let new = intent.new_codes(app.reading(&claimed));
             if self.is_sibling_open(app) && !self.is_entangled(intent, app) {
-                let message = "A rotation of another resource on this app is open; its outcome is awaited.";
-                return Some(wait(Reason::Waiting, message, self.sibling_pause()));
+                return Some(self.await_sibling());
             } else if !new.is_empty() {
                 return Some(self.disentangled(intent, app, &new));
             }
@@ -365,6 +364,12 @@ impl Planner<'_> {
     fn credible_siblings(&self) -> impl Iterator<Item = &Sibling> {
         let siblings = self.o.siblings.iter();
         siblings.filter(|sibling| sibling.standing != Standing::Refused)
+    }
+
+    /// What the list shows while a sibling's rotation is open may be what that one made.
+    pub(super) fn await_sibling(&self) -> Step {
+        let message = "A rotation of another resource on this app is open; its outcome is awaited.";
+        wait(Reason::Waiting, message, self.sibling_pause())
     }
 
     /// The longer a sibling's rotation has been open, the less it matters when it is looked at again: a quarter of that

@@ -15,7 +15,7 @@ use jiff::SignedDuration;
 
 use self::ShownBy::{Seed, Stories};
 use super::people::{Deed, Dress, Forgery};
-use super::story::{Event, Named, Order, Setting, Story, What};
+use super::story::{Event, Named, Setting, Story, What};
 use crate::support::Stage;
 use crate::support::invariant::Invariant;
 use crate::support::process::Make;
@@ -320,32 +320,13 @@ fn on_the_secret() -> Vec<Plant> {
 
 // ── stories told by hand ───────────────────────────────────────────────────────────────────────────────────────────
 
-/// One code, taken over, one operator; a trigger was just changed.
-fn setting() -> Setting {
-    Setting {
-        codes: 1,
-        resources: 1,
-        named: Named::No,
-        is_immediate: false,
-        is_scheduled: false,
-        is_settled: true,
-        operators: 1,
-        order: Order::AsTheyCome,
-        grace: None,
-        is_restarting: false,
-        is_verified: false,
-        delay: 0,
-        is_dressed: false,
-    }
-}
-
-/// The same with `Overlap`, a grace period of ten minutes, tries and restarts.
+/// One code with `Overlap`, a grace period of ten minutes, tries and restarts.
 fn beside() -> Setting {
     Setting {
         grace: Some(600),
         is_restarting: true,
         is_verified: true,
-        ..setting()
+        ..Setting::ONE_CODE
     }
 }
 
@@ -378,7 +359,7 @@ fn story(setting: Setting, events: Vec<Event>) -> Story {
 fn deletions() -> Vec<Story> {
     let first = || Setting {
         is_settled: false,
-        ..setting()
+        ..Setting::ONE_CODE
     };
     let delete = |at| story(first(), vec![deed(at, Moment::After, Deed::DeleteResource(0))]);
     (0..8).map(delete).collect()
@@ -391,7 +372,7 @@ fn overtaken() -> Vec<Story> {
         codes: 2,
         named: Named::InSecret,
         operators: 2,
-        ..setting()
+        ..Setting::ONE_CODE
     };
     let hour = Duration::from_secs(3600);
     let pause = |at| strike(at, Strike::Pause(Moment::After, hour));
@@ -405,7 +386,7 @@ fn slept() -> Vec<Story> {
         codes: 0,
         is_settled: false,
         operators: 2,
-        ..setting()
+        ..Setting::ONE_CODE
     };
     let pause = |at| strike(at, Strike::Pause(Moment::After, Duration::from_secs(1_000)));
     (6..24).map(|at| story(two(), vec![pause(at)])).collect()
@@ -416,7 +397,7 @@ fn failed() -> Vec<Story> {
     let none = Setting {
         codes: 0,
         is_settled: false,
-        ..setting()
+        ..Setting::ONE_CODE
     };
     let late = Fault::late(Some(Duration::from_secs(60)), LostAnswer::Reply(Reply::from(500)));
     vec![story(
@@ -428,7 +409,12 @@ fn failed() -> Vec<Story> {
 /// A stranger adds a code while it is found out that a call had no effect.
 fn visited() -> Vec<Story> {
     let lost = || strike(0, Strike::Cloud(Fault::cut_before().at(Operation::Reset).once()));
-    let tell = |at| story(setting(), vec![lost(), deed(at, Moment::Before, Deed::StrangerAdds)]);
+    let tell = |at| {
+        story(
+            Setting::ONE_CODE,
+            vec![lost(), deed(at, Moment::Before, Deed::StrangerAdds)],
+        )
+    };
     (5..9).map(tell).collect()
 }
 
@@ -437,14 +423,19 @@ fn withdrawn() -> Vec<Story> {
     let late = Fault::late(Some(Duration::from_secs(1800)), LostAnswer::Cut);
     let late = || strike(0, Strike::Cloud(late.clone().at(Operation::Reset).once()));
     let held = [Deed::Withdraw(0), Deed::Suspend(0)];
-    held.map(|held| story(setting(), vec![late(), deed(8, Moment::Before, held)]))
+    held.map(|held| story(Setting::ONE_CODE, vec![late(), deed(8, Moment::Before, held)]))
         .into()
 }
 
 /// Somebody writes an intent, or a code, on the Secret that no operator wrote.
 fn forged(forgery: Forgery) -> Vec<Story> {
     [15, 30]
-        .map(|at| story(setting(), vec![deed(at, Moment::After, Deed::Forge(0, forgery))]))
+        .map(|at| {
+            story(
+                Setting::ONE_CODE,
+                vec![deed(at, Moment::After, Deed::Forge(0, forgery))],
+            )
+        })
         .into()
 }
 
@@ -453,7 +444,7 @@ fn made_again() -> Vec<Story> {
     let named = || Setting {
         named: Named::Inline,
         is_settled: false,
-        ..setting()
+        ..Setting::ONE_CODE
     };
     let lost = || strike(0, Strike::Cloud(Fault::cut_before().at(Operation::Reset).once()));
     let tell = |at| Story {
@@ -526,7 +517,7 @@ fn taken_over() -> Vec<Story> {
 fn dressed() -> Setting {
     Setting {
         is_dressed: true,
-        ..setting()
+        ..Setting::ONE_CODE
     }
 }
 
@@ -546,7 +537,7 @@ fn kept() -> Vec<Story> {
 pub fn once_real() -> Vec<(&'static str, Story)> {
     let first = || Setting {
         is_settled: false,
-        ..setting()
+        ..Setting::ONE_CODE
     };
     let two = || Setting {
         operators: 2,

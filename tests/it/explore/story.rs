@@ -185,6 +185,23 @@ impl Story {
 }
 
 impl Setting {
+    /// One code, taken over, one operator; a trigger was just changed.
+    pub const ONE_CODE: Self = Self {
+        codes: 1,
+        resources: 1,
+        named: Named::No,
+        is_immediate: false,
+        is_scheduled: false,
+        is_settled: true,
+        operators: 1,
+        order: Order::AsTheyCome,
+        grace: None,
+        is_restarting: false,
+        is_verified: false,
+        delay: 0,
+        is_dressed: false,
+    };
+
     fn draw(random: &mut StdRng) -> Self {
         let resources = *[1, 1, 1, 1, 2].choose(random).unwrap();
         let codes = if resources == 1 {

@@ -8,7 +8,7 @@ use super::expected::{NEXT_CHECK, Toll};
 use super::scenario::Scenario;
 use super::{Struck, explore_thinly, gaps, is_write_of_secret};
 use crate::explore::people::{Deed, Forgery};
-use crate::explore::story::{Named, Order, Setting};
+use crate::explore::story::Setting;
 use crate::support::Stage;
 use crate::support::api_server::{DEPLOYMENTS, SECRETS, STATEFUL_SETS};
 use crate::support::script::{Act, Call, Strike, Verb};
@@ -20,21 +20,7 @@ const ONE_IN: usize = 24;
 const AWAY: Duration = Duration::from_secs(600);
 
 /// Deeds ask the setting only for what a resource looks like that is made, and none makes one here.
-const SETTING: Setting = Setting {
-    codes: 1,
-    resources: 1,
-    named: Named::No,
-    is_immediate: false,
-    is_scheduled: false,
-    is_settled: true,
-    operators: 1,
-    order: Order::AsTheyCome,
-    grace: None,
-    is_restarting: false,
-    is_verified: false,
-    delay: 0,
-    is_dressed: false,
-};
+const SETTING: Setting = Setting::ONE_CODE;
 
 fn act(name: &'static str, deed: Deed) -> Act {
     Act::new(name, move |stage: &Stage| deed.work(stage, &SETTING))
