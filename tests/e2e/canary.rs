@@ -112,7 +112,7 @@ async fn nothing_shows_any_secret(format: &str) {
 
 /// All that is looked at, with its name.
 fn seen(stage: &Stage) -> Vec<(&'static str, String)> {
-    let log = std::fs::read_to_string(&stage.log).unwrap();
+    let log = stage.log_text();
     assert!(log.contains("TRACE"), "the log is at trace level");
     let audit = std::fs::read_to_string(stage.plane.audit_log().unwrap()).unwrap();
     let kinds = [
@@ -189,7 +189,7 @@ async fn the_api_server_is_gone_while_a_code_is_saved(stage: &mut Stage) {
     stage.cloud.release(held);
     stage
         .until("a pass fails and tells why", || {
-            let log = std::fs::read_to_string(&stage.log).unwrap();
+            let log = stage.log_text();
             let failed = log.lines().filter(|line| line.contains("the pass failed"));
             failed.into_iter().any(|line| line.contains("Connection refused"))
         })

@@ -102,9 +102,7 @@ async fn a_stop_during_a_call_saves_its_code_first_and_starts_nothing_new() {
         .await;
     stage.signal_operator("TERM");
     stage
-        .until("the signal is heard", || {
-            std::fs::read_to_string(&stage.log).is_ok_and(|log| log.contains("asked to stop"))
-        })
+        .until("the signal is heard", || stage.log_text().contains("asked to stop"))
         .await;
     stage.apply(&stage.rotation("a", "two", &other.app_id, &json!({"rotationTrigger": "x"})));
     assert_eq!(stage.cloud.release(held), 1, "the call is still waiting for its answer");

@@ -36,6 +36,7 @@ mod rights;
 mod runbook;
 mod shown;
 mod stage;
+mod starved;
 mod target;
 mod upgrade;
 mod user;

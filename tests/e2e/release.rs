@@ -156,7 +156,7 @@ async fn a_release_is_installed_upgraded_rolled_back_and_uninstalled_without_a_r
     Deployed::read(&stage, NAMESPACE, RELEASE).await;
     stage
         .until("the new level counts", || {
-            let log = std::fs::read_to_string(&stage.log).unwrap();
+            let log = stage.log_text();
             log.contains("the log's filter was changed")
         })
         .await;

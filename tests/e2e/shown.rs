@@ -116,7 +116,7 @@ async fn a_code_shown_on_purpose_shows_nowhere_else_and_mended_credentials_need_
 
     let audit = stage.plane.audit_log().unwrap();
     let seen = [
-        ("log", std::fs::read_to_string(&stage.log).unwrap()),
+        ("log", stage.log_text()),
         ("audit log", std::fs::read_to_string(audit).unwrap()),
         ("objects", format!("{objects:#}")),
         ("kubectl get", wide),

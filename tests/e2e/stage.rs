@@ -50,10 +50,15 @@ pub struct Stage {
 pub struct Operator(Child);
 
 impl Operator {
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: &str) {
         let sent = Command::new("kill")
-            .args(["-s", signal, &self.0.id().to_string()])
+            .args(["-s", signal, &self.id().to_string()])
             .status()
             .expect("kill runs");
         assert!(sent.success(), "the operator is still there");
@@ -304,8 +309,9 @@ impl Stage {
     /// Starts an operator, waits until it stands by, and ends it.
     pub async fn end_standby(&self, start: impl FnOnce() -> Operator) {
         let count = || {
-            let log = std::fs::read_to_string(&self.log).expect("the log can be read");
-            log.matches("another replica leads; this one stands by").count()
+            self.log_text()
+                .matches("another replica leads; this one stands by")
+                .count()
         };
         let before = count();
         let second = start();
@@ -327,12 +333,19 @@ impl Stage {
         log.lines().any(is_open)
     }
 
+    /// Runs the operator's program, whose log goes into this file.
+    pub fn run_operator_into(&self, log: File) -> Operator {
+        let mut command = self.command();
+        command.args(&self.flags).env("KUBECONFIG", self.operator_kubeconfig());
+        Self::spawn_into(&mut command, log)
+    }
+
     fn spawn(&self, command: &mut Command) -> Operator {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(&self.log)
-            .expect("the log can be written");
+        let log = File::options().create(true).append(true).open(&self.log);
+        Self::spawn_into(command, log.expect("the log can be written"))
+    }
+
+    fn spawn_into(command: &mut Command, log: File) -> Operator {
         let operator = command
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("the log can be shared"))
@@ -344,7 +357,7 @@ impl Stage {
 
     /// `HOST:PORT` of the running operator's admin endpoints.
     pub fn admin_address(&self) -> String {
-        let log = std::fs::read_to_string(&self.log).expect("the log can be read");
+        let log = self.log_text();
         let mut lines = log.lines().rev();
         let started = lines.find(|line| ["INFO", "started", "admin"].iter().all(|word| line.contains(word)));
         let (_, rest) = started
@@ -383,7 +396,7 @@ impl Stage {
 
     /// The process id of the operator.
     pub fn operator_id(&self) -> u32 {
-        self.operator.as_ref().expect("the operator was started").0.id()
+        self.operator.as_ref().expect("the operator was started").id()
     }
 
     /// Waits for the operator's end; returns its exit code, if it has one.
@@ -494,6 +507,11 @@ impl Stage {
             );
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
+    }
+
+    /// The log of all operators so far.
+    pub fn log_text(&self) -> String {
+        std::fs::read_to_string(&self.log).expect("the log can be read")
     }
 
     /// The end of the operator's log.

@@ -13,7 +13,7 @@ const FLAGS: &[&str] = &["--watch-secrets", "--check-period=6h", "--caller-rate=
 
 /// What the log says of the watch, oldest first.
 fn told(stage: &Stage) -> Vec<String> {
-    let log = std::fs::read_to_string(&stage.log).unwrap();
+    let log = stage.log_text();
     let lines = log
         .lines()
         .filter(|line| line.contains("watch on Secrets") || line.contains("kube_runtime"));
