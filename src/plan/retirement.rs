@@ -151,19 +151,23 @@ impl Planner<'_> {
             .and_then(|secret| secret.code)
             .filter(|code| app.codes.contains(code));
         let held = held.filter(|code| self.story.is_current(Some(*code)))?;
+        let question = Question::Outcome {
+            rotation_id: intent.rotation_id.clone(),
+            attempt: intent.attempt,
+        };
         if !app.codes.contains(&base) {
             // Gone already is as good. A call of ours explains it; else one more reading has to agree.
             let is_asked_for = intent.step == RotationStep::Retiring;
-            let question = Question::Outcome {
-                rotation_id: intent.rotation_id.clone(),
-                attempt: intent.attempt,
-            };
             return unsettled(self.o, question)
                 .filter(|_| !is_asked_for)
                 .or_else(|| Some(self.note(intent.retired(false))));
         }
-        if held == base || !self.is_agreed(intent, base) || self.claimed().contains(&base) {
+        if held == base || self.claimed().contains(&base) {
             return Some(self.note(intent.retired(true)));
+        }
+        if !self.is_agreed(intent, base) {
+            // Another process may just be about to write into status what this one found on the Secret.
+            return unsettled(self.o, question).or_else(|| Some(self.note(intent.retired(true))));
         }
         let refusals = self.o.memory.refusals(intent);
         if refusals.is_some_and(|refusals| refusals.count >= MOST_REFUSALS) {
