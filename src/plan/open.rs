@@ -195,6 +195,9 @@ impl Planner<'_> {
             rotation_id: intent.rotation_id.clone(),
             attempt: intent.attempt,
         };
+        if let Some(code) = self.named_instead(intent, app, &claimed) {
+            return Some(self.persist(intent, code));
+        }
         match intent.resolve(app.reading(&claimed)) {
             Verdict::Ours(code) => Some(self.persist(intent, code)),
             Verdict::Repeat => {
@@ -231,6 +234,13 @@ impl Planner<'_> {
                 })
             }
         }
+    }
+
+    /// The code that a person names where the one before is gone and no new one is listed: it spares the app another one.
+    fn named_instead(&self, intent: &Intent, app: &AppReading, claimed: &[Fingerprint]) -> Option<Fingerprint> {
+        let is_lost = intent.base.is_some_and(|base| !app.codes.contains(&base));
+        let is_missing = is_lost && intent.new_codes(app.reading(claimed)).is_empty();
+        self.adopted(app).filter(|code| is_missing && !claimed.contains(code))
     }
 
     fn persist(&self, intent: &Intent, code: Fingerprint) -> Step {
