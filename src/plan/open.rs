@@ -236,11 +236,12 @@ impl Planner<'_> {
         }
     }
 
-    /// The code that a person names where the one before is gone and no new one is listed: it spares the app another one.
+    /// The code that a person names where one would have to be added and none is new: it spares the app another one.
     fn named_instead(&self, intent: &Intent, app: &AppReading, claimed: &[Fingerprint]) -> Option<Fingerprint> {
         let is_lost = intent.base.is_some_and(|base| !app.codes.contains(&base));
-        let is_missing = is_lost && intent.new_codes(app.reading(claimed)).is_empty();
-        self.adopted(app).filter(|code| is_missing && !claimed.contains(code))
+        let is_missing = (is_lost || intent.call == Call::Add) && intent.new_codes(app.reading(claimed)).is_empty();
+        let is_free = |code: &Fingerprint| !claimed.contains(code) && intent.base != Some(*code);
+        self.adopted(app).filter(|code| is_missing && is_free(code))
     }
 
     fn persist(&self, intent: &Intent, code: Fingerprint) -> Step {

@@ -357,7 +357,6 @@ fn a_half_reset_is_finished_by_a_code_that_is_added() {
         holds: vec![code(3)],
         ..sibling()
     }];
-    assert_eq!(attempt(&o), None);
     assert_eq!(decided(&o), "wait Settling");
     for change in [(|o| wanted(o).app_name = Some("x".into())) as fn(&mut Observed), |o| {
         o.may_mutate = false;

@@ -165,6 +165,20 @@ fn an_addition_is_repeated_only_while_it_is_wanted_and_has_a_place() {
                 },
                 "stop CapacityExhausted",
             ),
+            (
+                "another one named",
+                |o| {
+                    list(o, &[1, 3]);
+                    intent(o).known.push(code(3));
+                    o.resource.adopt = Some(code(3).short());
+                },
+                "write Persist",
+            ),
+            (
+                "the present one named",
+                |o| o.resource.adopt = Some(code(1).short()),
+                "intent",
+            ),
         ],
     );
 }

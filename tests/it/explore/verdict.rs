@@ -325,7 +325,11 @@ fn is_closed(story: &Story, object: &Value) -> bool {
     let is_left = |deed: &Deed| {
         matches!(
             deed,
-            Deed::Withdraw(_) | Deed::RemakeResource(_) | Deed::RemakePlain(_) | Deed::Reseed(_)
+            Deed::Withdraw(_)
+                | Deed::MakeResource(_)
+                | Deed::RemakeResource(_)
+                | Deed::RemakePlain(_)
+                | Deed::Reseed(_)
         )
     };
     let rotation = &object["status"]["rotation"];
