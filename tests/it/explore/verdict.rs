@@ -143,7 +143,9 @@ impl Verdict {
                 let object = rotation(stage, name).unwrap_or_default();
                 object["metadata"]["annotations"][ADOPT_FINGERPRINT] == print_of(stage, code).to_string()
             });
-            written || is_adopted || ever.iter().take(story.setting.codes).any(|first| first == code)
+            // What stands alone in an app is what a resource starts from, and in an empty one that may be a stranger's.
+            let first = story.setting.codes.max(1);
+            written || is_adopted || ever.iter().take(first).any(|first| first == code)
         };
         let gone = |effect: &&Effect| effect.cause == Cause::Delete && effect.app == stage.app;
         let is_named = has(story, |deed| matches!(deed, Deed::Reseed(_) | Deed::SeedRetiring(_)));

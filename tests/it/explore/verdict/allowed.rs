@@ -84,6 +84,16 @@ pub(super) fn may_leave(story: &Story) -> bool {
     has(story, |deed| !is_harmless(deed)) || story.faults().any(|fault| excuses(story, fault))
 }
 
+/// Whether what status told is forgotten: it was emptied, or went with its resource.
+fn is_status_lost(story: &Story) -> bool {
+    has(story, |deed| {
+        matches!(
+            deed,
+            Deed::WipeStatus(_) | Deed::MakeResource(_) | Deed::RemakeResource(_) | Deed::RemakePlain(_)
+        )
+    })
+}
+
 pub(super) fn may_stop(story: &Story, stage: &Stage, reason: &str) -> bool {
     let setting = &story.setting;
     let has_strangers = has(story, |deed| matches!(deed, Deed::StrangerAdds));
@@ -91,8 +101,8 @@ pub(super) fn may_stop(story: &Story, stage: &Stage, reason: &str) -> bool {
         // Nothing says which code to start from.
         "AppCodeAmbiguous" => {
             let is_unnamed = setting.named == Named::No || has(story, |deed| matches!(deed, Deed::RemakePlain(_)));
-            let is_forgotten = has(story, |deed| matches!(deed, Deed::WipeStatus(_)))
-                && has(story, |deed| matches!(deed, Deed::Retarget(_) | Deed::DeleteSecret(_)));
+            let is_forgotten =
+                is_status_lost(story) && has(story, |deed| matches!(deed, Deed::Retarget(_) | Deed::DeleteSecret(_)));
             let has_more = has_strangers
                 || (is_forgotten && is_beside(story))
                 || (setting.resources > 1 && is_beside(story))
@@ -106,8 +116,7 @@ pub(super) fn may_stop(story: &Story, stage: &Stage, reason: &str) -> bool {
         "CodeNotListed" => {
             let is_moved = has(story, |deed| matches!(deed, Deed::Retarget(_)));
             let is_killed = story.strikes().any(|strike| matches!(strike, Strike::Crash(_)));
-            let is_wiped = has(story, |deed| matches!(deed, Deed::WipeStatus(_)));
-            let is_forgotten = is_wiped || is_killed || has_several_operators(story);
+            let is_forgotten = is_status_lost(story) || is_killed || has_several_operators(story);
             (is_moved && is_forgotten)
                 || setting.codes < setting.resources
                 || has(story, |deed| {
