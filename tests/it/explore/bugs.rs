@@ -220,6 +220,12 @@ fn in_words() -> Vec<Plant> {
             Stories(withdrawn),
         ),
         plant(
+            "what is waited for is looked at each second",
+            |_, make| make.decide = Some(decide::wait_briefly),
+            Invariant::BoundedCalls,
+            Seed(29),
+        ),
+        plant(
             "the known codes are forgotten",
             |_, make| make.decide = Some(decide::forget_known),
             Invariant::NoCodeLost,

@@ -348,6 +348,11 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Processes so far.
+    pub fn started(&self) -> usize {
+        usize::try_from(self.started).unwrap()
+    }
+
     fn start(&mut self) -> Process {
         let operator = self.make.start_late(&self.stage, self.started);
         self.started += 1;

@@ -3,7 +3,7 @@
 mod allowed;
 
 use cloud_simulator::{Cause, Change, Effect, Operation};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use appcode_operator::api::ADOPT_FINGERPRINT;
@@ -16,12 +16,16 @@ use super::story::Story;
 use crate::support::Stage;
 use crate::support::api_server::ROTATIONS;
 use crate::support::invariant::Invariant::{
-    AskedInNeed, ComesToRest, DressedAsSpec, FinalizerGoes, LeftToOthers, NeverOlder, NoCodeLost, NoEditLost,
-    NothingAgain, NothingLeft, NothingTold, OneChangeForOneReason, OnlyOurs, Sound,
+    AskedInNeed, BoundedCalls, ComesToRest, DressedAsSpec, FinalizerGoes, LeftToOthers, NeverOlder, NoCodeLost,
+    NoEditLost, NothingAgain, NothingLeft, NothingTold, OneChangeForOneReason, OnlyOurs, Sound,
 };
 use crate::support::invariant::{Broken, Invariant};
 use crate::support::judge::{leaks, readable};
 use crate::support::stage::{NAMESPACE, code_of};
+
+/// Calls of the cloud that one process makes for one resource in an hour at most. The shortest pauses are five seconds in the
+/// beginning and grow by a quarter each time, which makes some thirty.
+const HOURLY: usize = 45;
 
 /// Changes tried and writes made.
 pub struct Level {
@@ -121,6 +125,12 @@ impl Verdict {
                 "a stranger's code was taken for the outcome of a rotation".into()
             });
         }
+        let times: Vec<Timestamp> = ledger.requests.iter().map(|entry| entry.time).collect();
+        let most = HOURLY * run.story.setting.resources * run.started();
+        let busiest = busiest_hour(&times);
+        self.must(BoundedCalls, busiest <= most, || {
+            format!("{busiest} calls of the cloud in an hour, and {most} are the most")
+        });
         let found = leaks(&run.stage, &readable(&run.stage));
         self.must(NothingTold, found.is_empty(), || format!("{found:?} can be read"));
     }
@@ -286,6 +296,19 @@ impl Verdict {
         self.wrong.dedup();
         self.wrong
     }
+}
+
+/// The most of these times, which are in order, that lie within an hour.
+fn busiest_hour(times: &[Timestamp]) -> usize {
+    let mut from = 0;
+    let mut most = 0;
+    for (at, time) in times.iter().enumerate() {
+        while time.duration_since(times[from]) > SignedDuration::from_hours(1) {
+            from += 1;
+        }
+        most = most.max(at + 1 - from);
+    }
+    most
 }
 
 fn print_of(stage: &Stage, code: &str) -> Fingerprint {

@@ -13,6 +13,8 @@ pub enum Invariant {
     NeverOlder,
     /// I4: what is left alone comes to rest, is ready, and is silent then.
     ComesToRest,
+    /// I5: pauses grow, whatever the cloud answers.
+    BoundedCalls,
     /// I6: only the Secret that a living resource names is written, and only if it is its own.
     OnlyItsSecret,
     /// I7: no code and no key stands anywhere but in a Secret's data.

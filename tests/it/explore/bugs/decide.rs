@@ -268,3 +268,13 @@ pub fn keep_owner(_: ProcessId) -> Arc<Decide> {
         }
     })
 }
+
+pub fn wait_briefly(_: ProcessId) -> Arc<Decide> {
+    Arc::new(|observed, now| {
+        let mut step = plan(observed, now);
+        if let Step::Wait { after, .. } = &mut step {
+            *after = SignedDuration::from_secs(1).min(*after);
+        }
+        step
+    })
+}
