@@ -106,6 +106,8 @@ impl Verdict {
                 let is_free = object["metadata"]["finalizers"].is_null();
                 self.must(FinalizerGoes, is_free, || format!("a finalizer is left on {name}"));
                 self.end_of(run, name, &object);
+            } else {
+                self.end_without(run, name);
             }
         }
         self.end_of_codes(run);
@@ -218,6 +220,21 @@ impl Verdict {
         });
         let is_closed = is_closed(&self.story, object);
         self.must(ComesToRest, is_closed, || format!("a rotation of {name} is still open"));
+    }
+
+    /// A Secret that outlives its resource holds a live code, unless it was deleted while its rotation was open.
+    fn end_without(&mut self, run: &Run<'_>, name: &str) {
+        let (stage, live) = (&run.stage, run.stage.live());
+        for secret in stage.judge.secrets() {
+            let object = stage.secret(&secret).unwrap_or_default();
+            let is_its = object["metadata"]["annotations"]["appcode.dev/resource"] == format!("{NAMESPACE}/{name}");
+            let code = code_of(&object, "appCode").filter(|_| is_its);
+            let is_excused = stage.judge.has_open(&object) || stage.judge.is_broken(&secret);
+            let is_dead = code.is_some_and(|code| !live.contains(&code));
+            self.must(NoCodeLost, !is_dead || is_excused, || {
+                format!("Secret {secret} of {name}, which is gone, holds a dead code")
+            });
+        }
     }
 
     /// What stands on the Secret besides the code is what spec says, and no more.
