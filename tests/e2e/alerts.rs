@@ -48,7 +48,7 @@ pub fn metrics_of(query: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn each_alert_fires_when_it_should_and_not_before() {
     let promtool = Prometheus::obtain().await.unwrap().promtool;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/alerts");

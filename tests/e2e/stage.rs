@@ -12,6 +12,7 @@ use control_plane::{ControlPlane, Identity, Options};
 use kube::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 
 use crate::cloud::Cloud;
 use crate::deployed::Deployed;
@@ -31,6 +32,7 @@ pub struct Stage {
     operator: Option<Operator>,
     /// The control plane.
     pub plane: ControlPlane,
+    admin: Client,
     /// The cloud.
     pub cloud: Cloud,
     /// The IAM user that creates apps.
@@ -141,6 +143,7 @@ impl Stage {
             ..Options::default()
         };
         let plane = ControlPlane::start(options).await.expect("the control plane starts");
+        let admin = Self::client(plane.admin_kubeconfig()).await;
         let log = plane.dir().join("operator.log");
         let mut all = vec![format!("--allow-endpoint={0}={0}", cloud.url())];
         all.push(format!("--verification-hosts={}", cloud.address()));
@@ -152,6 +155,7 @@ impl Stage {
         all.extend(flags.iter().map(|flag| (*flag).to_owned()));
         Self {
             plane,
+            admin,
             cloud,
             user,
             project,
@@ -479,13 +483,29 @@ impl Stage {
         self.kubectl(&["annotate", "acr", name, "-n", namespace, "--overwrite", &annotation]);
     }
 
-    /// An object as JSON; null if there is none.
+    /// An object as JSON; null if there is none. What tests wait for is read without kubectl, whose start costs more than
+    /// all else then.
     pub fn get(&self, namespace: &str, kind: &str, name: &str) -> Value {
-        let text = self.kubectl(&["get", kind, name, "-n", namespace, "-o", "json", "--ignore-not-found"]);
-        if text.trim().is_empty() {
-            Value::Null
-        } else {
-            serde_json::from_str(&text).expect("kubectl prints JSON")
+        let path = match kind {
+            "acr" => format!("/apis/appcode.dev/v1alpha1/namespaces/{namespace}/appcoderotations/{name}"),
+            "crd" => format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}"),
+            "deployment" => format!("/apis/apps/v1/namespaces/{namespace}/deployments/{name}"),
+            "secret" => format!("/api/v1/namespaces/{namespace}/secrets/{name}"),
+            _ => {
+                let text = self.kubectl(&["get", kind, name, "-n", namespace, "-o", "json", "--ignore-not-found"]);
+                let text = if text.trim().is_empty() { "null" } else { &text };
+                return serde_json::from_str(text).expect("kubectl prints JSON");
+            }
+        };
+        let ask = || {
+            let request = http::Request::get(&path).body(Vec::new()).expect("a path");
+            self.admin.request::<Value>(request)
+        };
+        let answer = tokio::task::block_in_place(|| Handle::current().block_on(ask()));
+        match answer {
+            Ok(object) => object,
+            Err(kube::Error::Api(status)) if status.code == 404 => Value::Null,
+            Err(error) => panic!("GET {path}: {error}"),
         }
     }
 
