@@ -1,5 +1,6 @@
 //! One effect for each step. What it learns goes into the pass; what it cannot do is either learned too or an error.
 
+use std::mem::take;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
@@ -32,9 +33,11 @@ pub(super) async fn create_secret(ctx: &Context, pass: &mut Pass, name: &str, re
     }
     let body = new_secret(pass.key.namespace(), name, &pass.key.to_string(), record, first(pass));
     let result = ctx.cluster.create_secret(pass.key.namespace(), &body).await;
-    written(ctx, pass, name, result, "create the target Secret").await?;
-    // The code is written only after the app was read again, under the version that the new Secret has.
-    pass.observed.cloud = Cloud::NotAsked;
+    if written(ctx, pass, name, result, "create the target Secret").await? {
+        // The code is written only after the resource and the app were read again, under the version that the new Secret has:
+        // another replica may have rotated meanwhile, on a Secret that is deleted by now.
+        look_again(ctx, pass).await?;
+    }
     Ok(())
 }
 
@@ -170,7 +173,6 @@ pub(super) async fn write_record(ctx: &Context, pass: &mut Pass, name: &str, rec
     let is_written = written(ctx, pass, name, result, "note how far the rotation has come").await?;
     if let Some(intent) = record.intent.as_ref().filter(|_| is_written) {
         tracing::info!(step = ?intent.step, "rotation has come further");
-        read_before_retiring(ctx, pass, intent);
         if intent.step == RotationStep::Retired {
             let is_left = intent.base.is_some_and(|base| intent.unclaimed.contains(&base));
             // One that became current again is nothing that was left.
@@ -183,18 +185,31 @@ pub(super) async fn write_record(ctx: &Context, pass: &mut Pass, name: &str, rec
                 .extend(is_left.then(|| Happened::NotRetired(intent.clone())));
             pass.observed.memory.settling.clear();
         }
+        read_before_retiring(ctx, pass, intent).await?;
     }
     Ok(())
 }
 
-/// A code is deleted only on a reading that is later than the writing of the one that takes its place.
-fn read_before_retiring(ctx: &Context, pass: &mut Pass, intent: &Intent) {
+/// A code is deleted, or left for good, only on readings that are later than the writing of the one that takes its place:
+/// of the app, and of a status in which another replica may have shown the rotation meanwhile.
+async fn read_before_retiring(ctx: &Context, pass: &mut Pass, intent: &Intent) -> Result<(), Error> {
     let now = ctx.now();
     let grace = pass.observed.wanted.as_ref().map(|wanted| wanted.handover.grace);
     let at = grace.ok().and_then(|grace| retires_at(intent, grace, now));
-    if at.is_some_and(|at| at <= now) {
-        pass.observed.cloud = Cloud::NotAsked;
+    if at.is_none_or(|at| at > now) {
+        return Ok(());
     }
+    let (rollouts, marked) = (pass.observed.rollouts.take(), take(&mut pass.observed.marked));
+    look_again(ctx, pass).await?;
+    // What was seen of the workloads is of this rotation.
+    if pass
+        .observed
+        .intent()
+        .is_some_and(|last| last.rotation_id == intent.rotation_id)
+    {
+        (pass.observed.rollouts, pass.observed.marked) = (rollouts, marked);
+    }
+    Ok(())
 }
 
 /// Takes our owner reference off a Secret that spec no longer names.
@@ -456,7 +471,6 @@ pub(super) async fn write_code(
         if let Some(intent) = &rotation {
             let outcome = intent.outcome.unwrap_or(Outcome::Recovered);
             ctx.metrics.rotated(intent.trigger, intent.strategy, outcome, exposure);
-            read_before_retiring(ctx, pass, intent);
         }
         let exposure_millis = exposure.and_then(|exposure| i64::try_from(exposure.as_millis()).ok());
         tracing::info!(
@@ -477,9 +491,12 @@ pub(super) async fn write_code(
             pass.happened.push(Happened::Wrote {
                 code,
                 why,
-                intent: rotation,
+                intent: rotation.clone(),
                 exposure_millis,
             });
+        }
+        if let Some(intent) = rotation {
+            read_before_retiring(ctx, pass, &intent).await?;
         }
     }
     Ok(())
