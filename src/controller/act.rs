@@ -11,7 +11,7 @@ use super::ask::{failed, take_in};
 use super::observe::{Pass, asker, identity, look_again};
 use super::render::{code_patch, first};
 use super::{Context, Error, cluster::ClusterError};
-use crate::api::{AppCodeRotationStatus, CreationPolicy, FINALIZER, Outcome, RotationStep, Strategy};
+use crate::api::{AppCodeRotation, AppCodeRotationStatus, CreationPolicy, FINALIZER, Outcome, RotationStep, Strategy};
 use crate::ids::{AppIdentity, Fingerprint};
 use crate::intent::{Call, Intent, Verdict};
 use crate::metrics::{Operation, Unfinished};
@@ -34,21 +34,37 @@ pub(super) async fn create_secret(ctx: &Context, pass: &mut Pass, name: &str, re
     let body = new_secret(pass.key.namespace(), name, &pass.key.to_string(), record, first(pass));
     let result = ctx.cluster.create_secret(pass.key.namespace(), &body).await;
     if written(ctx, pass, name, result, "create the target Secret").await? {
-        // The code is written only after the resource and the app were read again, under the version that the new Secret has:
-        // another replica may have rotated meanwhile, on a Secret that is deleted by now.
-        look_again(ctx, pass).await?;
+        // The code is written only after all was read again, under the version that the new Secret has: another replica may
+        // have rotated meanwhile, on a Secret that is deleted by now.
+        read_on(ctx, pass).await?;
     }
     Ok(())
+}
+
+/// The app is read again before anything more is done, and the rest too if the resource has changed: what status says is
+/// never older than the Secret beside it.
+async fn read_on(ctx: &Context, pass: &mut Pass) -> Result<(), Error> {
+    let fresh = resource_again(ctx, pass).await?;
+    let version = |resource: &Option<AppCodeRotation>| resource.as_ref().and_then(ResourceExt::resource_version);
+    if version(&fresh) != version(&pass.resource) {
+        return look_again(ctx, pass).await;
+    }
+    pass.observed.cloud = Cloud::NotAsked;
+    Ok(())
+}
+
+async fn resource_again(ctx: &Context, pass: &Pass) -> Result<Option<AppCodeRotation>, Error> {
+    let fresh = ctx.cluster.rotation(&pass.key).await;
+    fresh.map_err(|source| Error::Cluster {
+        doing: "read the resource again",
+        source,
+    })
 }
 
 /// Whether the resource went since it was read, or names another Secret by now. A patch is fenced by the Secret; only this
 /// keeps a Secret from being made for nobody, in all but the instant between the two requests.
 async fn is_unwanted(ctx: &Context, pass: &mut Pass, secret: &str) -> Result<bool, Error> {
-    let fresh = ctx.cluster.rotation(&pass.key).await;
-    let fresh = fresh.map_err(|source| Error::Cluster {
-        doing: "read the resource again",
-        source,
-    })?;
+    let fresh = resource_again(ctx, pass).await?;
     let uid = &pass.observed.resource.uid;
     let is_wanted = fresh.is_some_and(|fresh| {
         let meta = &fresh.metadata;
@@ -200,7 +216,7 @@ async fn read_before_retiring(ctx: &Context, pass: &mut Pass, intent: &Intent) -
         return Ok(());
     }
     let (rollouts, marked) = (pass.observed.rollouts.take(), take(&mut pass.observed.marked));
-    look_again(ctx, pass).await?;
+    read_on(ctx, pass).await?;
     // What was seen of the workloads is of this rotation.
     if pass
         .observed
