@@ -216,7 +216,7 @@ async fn read_before_retiring(ctx: &Context, pass: &mut Pass, intent: &Intent) -
         return Ok(());
     }
     let (rollouts, marked) = (pass.observed.rollouts.take(), take(&mut pass.observed.marked));
-    read_on(ctx, pass).await?;
+    Box::pin(read_on(ctx, pass)).await?;
     // What was seen of the workloads is of this rotation.
     if pass
         .observed
