@@ -1,5 +1,6 @@
 //! One effect for each step. What it learns goes into the pass; what it cannot do is either learned too or an error.
 
+use std::mem::take;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
@@ -10,7 +11,7 @@ use super::ask::{failed, take_in};
 use super::observe::{Pass, asker, identity, look_again};
 use super::render::{code_patch, first};
 use super::{Context, Error, cluster::ClusterError};
-use crate::api::{AppCodeRotationStatus, CreationPolicy, FINALIZER, Outcome, RotationStep, Strategy};
+use crate::api::{AppCodeRotation, AppCodeRotationStatus, CreationPolicy, FINALIZER, Outcome, RotationStep, Strategy};
 use crate::ids::{AppIdentity, Fingerprint};
 use crate::intent::{Call, Intent, Verdict};
 use crate::metrics::{Operation, Unfinished};
@@ -32,20 +33,38 @@ pub(super) async fn create_secret(ctx: &Context, pass: &mut Pass, name: &str, re
     }
     let body = new_secret(pass.key.namespace(), name, &pass.key.to_string(), record, first(pass));
     let result = ctx.cluster.create_secret(pass.key.namespace(), &body).await;
-    written(ctx, pass, name, result, "create the target Secret").await?;
-    // The code is written only after the app was read again, under the version that the new Secret has.
+    if written(ctx, pass, name, result, "create the target Secret").await? {
+        // The code is written only after all was read again, under the version that the new Secret has: another replica may
+        // have rotated meanwhile, on a Secret that is deleted by now.
+        read_on(ctx, pass).await?;
+    }
+    Ok(())
+}
+
+/// The app is read again before anything more is done, and the rest too if the resource has changed: what status says is
+/// never older than the Secret beside it.
+async fn read_on(ctx: &Context, pass: &mut Pass) -> Result<(), Error> {
+    let fresh = resource_again(ctx, pass).await?;
+    let version = |resource: &Option<AppCodeRotation>| resource.as_ref().and_then(ResourceExt::resource_version);
+    if version(&fresh) != version(&pass.resource) {
+        return look_again(ctx, pass).await;
+    }
     pass.observed.cloud = Cloud::NotAsked;
     Ok(())
+}
+
+async fn resource_again(ctx: &Context, pass: &Pass) -> Result<Option<AppCodeRotation>, Error> {
+    let fresh = ctx.cluster.rotation(&pass.key).await;
+    fresh.map_err(|source| Error::Cluster {
+        doing: "read the resource again",
+        source,
+    })
 }
 
 /// Whether the resource went since it was read, or names another Secret by now. A patch is fenced by the Secret; only this
 /// keeps a Secret from being made for nobody, in all but the instant between the two requests.
 async fn is_unwanted(ctx: &Context, pass: &mut Pass, secret: &str) -> Result<bool, Error> {
-    let fresh = ctx.cluster.rotation(&pass.key).await;
-    let fresh = fresh.map_err(|source| Error::Cluster {
-        doing: "read the resource again",
-        source,
-    })?;
+    let fresh = resource_again(ctx, pass).await?;
     let uid = &pass.observed.resource.uid;
     let is_wanted = fresh.is_some_and(|fresh| {
         let meta = &fresh.metadata;
@@ -170,7 +189,6 @@ pub(super) async fn write_record(ctx: &Context, pass: &mut Pass, name: &str, rec
     let is_written = written(ctx, pass, name, result, "note how far the rotation has come").await?;
     if let Some(intent) = record.intent.as_ref().filter(|_| is_written) {
         tracing::info!(step = ?intent.step, "rotation has come further");
-        read_before_retiring(ctx, pass, intent);
         if intent.step == RotationStep::Retired {
             let is_left = intent.base.is_some_and(|base| intent.unclaimed.contains(&base));
             // One that became current again is nothing that was left.
@@ -183,18 +201,31 @@ pub(super) async fn write_record(ctx: &Context, pass: &mut Pass, name: &str, rec
                 .extend(is_left.then(|| Happened::NotRetired(intent.clone())));
             pass.observed.memory.settling.clear();
         }
+        read_before_retiring(ctx, pass, intent).await?;
     }
     Ok(())
 }
 
-/// A code is deleted only on a reading that is later than the writing of the one that takes its place.
-fn read_before_retiring(ctx: &Context, pass: &mut Pass, intent: &Intent) {
+/// A code is deleted, or left for good, only on readings that are later than the writing of the one that takes its place:
+/// of the app, and of a status in which another replica may have shown the rotation meanwhile.
+async fn read_before_retiring(ctx: &Context, pass: &mut Pass, intent: &Intent) -> Result<(), Error> {
     let now = ctx.now();
     let grace = pass.observed.wanted.as_ref().map(|wanted| wanted.handover.grace);
     let at = grace.ok().and_then(|grace| retires_at(intent, grace, now));
-    if at.is_some_and(|at| at <= now) {
-        pass.observed.cloud = Cloud::NotAsked;
+    if at.is_none_or(|at| at > now) {
+        return Ok(());
     }
+    let (rollouts, marked) = (pass.observed.rollouts.take(), take(&mut pass.observed.marked));
+    Box::pin(read_on(ctx, pass)).await?;
+    // What was seen of the workloads is of this rotation.
+    if pass
+        .observed
+        .intent()
+        .is_some_and(|last| last.rotation_id == intent.rotation_id)
+    {
+        (pass.observed.rollouts, pass.observed.marked) = (rollouts, marked);
+    }
+    Ok(())
 }
 
 /// Takes our owner reference off a Secret that spec no longer names.
@@ -456,7 +487,6 @@ pub(super) async fn write_code(
         if let Some(intent) = &rotation {
             let outcome = intent.outcome.unwrap_or(Outcome::Recovered);
             ctx.metrics.rotated(intent.trigger, intent.strategy, outcome, exposure);
-            read_before_retiring(ctx, pass, intent);
         }
         let exposure_millis = exposure.and_then(|exposure| i64::try_from(exposure.as_millis()).ok());
         tracing::info!(
@@ -477,9 +507,12 @@ pub(super) async fn write_code(
             pass.happened.push(Happened::Wrote {
                 code,
                 why,
-                intent: rotation,
+                intent: rotation.clone(),
                 exposure_millis,
             });
+        }
+        if let Some(intent) = rotation {
+            read_before_retiring(ctx, pass, &intent).await?;
         }
     }
     Ok(())

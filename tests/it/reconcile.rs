@@ -11,6 +11,7 @@ mod mishaps;
 mod overlap;
 mod policies;
 mod quiet;
+mod replicas;
 mod secret;
 mod siblings;
 mod stops;

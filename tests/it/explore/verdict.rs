@@ -82,7 +82,10 @@ impl Verdict {
     /// A resource that waits for a person gets its answer, if the story allows that it waits. Returns whether one did.
     pub fn answer_as_a_person(&mut self, run: &Run<'_>) -> bool {
         let mut is_answered = false;
-        for (which, name) in run.story.setting.names() {
+        let mut names: Vec<_> = run.story.setting.names().collect();
+        // What one cannot choose is no choice of another one.
+        names.sort_by_key(|(_, name)| choices(&run.stage, name).map_or(usize::MAX, |choices| choices.len()));
+        for (which, name) in names {
             let Some(reason) = rotation(&run.stage, name).and_then(|object| stalled(&object)) else {
                 continue;
             };
@@ -421,7 +424,16 @@ fn make_place(stage: &Stage) {
     }
 }
 
-/// What a person does who reads the message: names the youngest code that is not a stranger's, or adds one.
+/// The fingerprints among which a person is to choose, if the message says so.
+fn choices(stage: &Stage, name: &str) -> Option<Vec<String>> {
+    let message = condition(&rotation(stage, name)?, "Stalled")["message"].clone();
+    let (_, choices) = message.as_str()?.split_once("FINGERPRINT is one of ")?;
+    let choices = choices.split('.').next()?.split(", ");
+    Some(choices.map(str::to_owned).collect())
+}
+
+/// What a person does who reads the message: names the youngest of the codes to choose from that is not a stranger's, or adds
+/// one.
 fn answer(stage: &Stage, story: &Story, which: usize) {
     let strangers = strangers(stage, story);
     let ours = stage.cloud.with(|cloud| cloud.ledger().live_codes(&stage.app));
@@ -432,7 +444,14 @@ fn answer(stage: &Stage, story: &Story, which: usize) {
             && (stage.code_in(&secret_of(stage, other)).as_ref() == Some(code)
                 || named.is_some_and(|named| named == print_of(stage, code).to_string()))
     };
-    let free = |code: &&String| !strangers.contains(code) && !(0..NAMES.len()).any(|other| is_claimed(code, other));
+    let choices = choices(stage, NAMES[which]);
+    let is_choice = |code: &String| {
+        let short = print_of(stage, code).short();
+        choices.as_ref().is_none_or(|choices| choices.contains(&short))
+    };
+    let free = |code: &&String| {
+        is_choice(code) && !strangers.contains(code) && !(0..NAMES.len()).any(|other| is_claimed(code, other))
+    };
     let code = ours.iter().rfind(free).cloned().unwrap_or_else(|| {
         let now = stage.time.truth();
         stage.cloud.with(|cloud| cloud.add_code(now, &stage.app, None)).unwrap()

@@ -4,11 +4,12 @@ mod handover;
 mod people;
 mod records;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
 
 use cloud_simulator::Operation;
 use serde_json::Value;
+use tokio::task::{Id, try_id};
 
 use self::handover::Handovers;
 use self::people::People;
@@ -56,8 +57,8 @@ struct Inner {
     named_last: Vec<(String, String)>,
     /// Version of the API server and effects of the cloud that were looked at last.
     looked_at: Option<(u64, usize)>,
-    /// Secrets that resources named when a process read one of them, if that was the last that it asked for.
-    just_named: BTreeMap<ProcessId, Vec<(String, String)>>,
+    /// Secrets that resources named when a pass, which is a task, read one of them, if that was the last that it asked for.
+    just_named: HashMap<Option<Id>, Vec<(String, String)>>,
     handovers: Handovers,
     /// Rotations whose intents were first written by an operator.
     ours: BTreeSet<String>,
@@ -65,6 +66,8 @@ struct Inner {
     forged: BTreeSet<String>,
     /// The most codes that the stage's app had at a time.
     most_live: usize,
+    /// Codes in Secrets that another resource has replaced rightly, until the Secret gets another one.
+    claimed: BTreeSet<(String, String)>,
 }
 
 impl Inner {
@@ -155,8 +158,11 @@ impl Judge {
         }
         // A code that is gone is deleted again where the Secret was made anew from what status knew: that changes nothing.
         let is_gone = |code: &str| !stage.live().iter().any(|live| live == code);
-        let changes_nothing = operation == Operation::Delete && code.is_some_and(is_gone);
         let mut inner = self.inner.lock().unwrap();
+        // Nor does what another operator does as well, which looks after the Secret that spec named before.
+        let is_doomed = |code: &str| inner.condemned.iter().any(|it| it.0 == code && it.1 != process);
+        let changes_nothing =
+            operation == Operation::Delete && code.is_some_and(|code| is_gone(code) || is_doomed(code));
         inner.sent += usize::from(!changes_nothing);
         inner.moment += 1;
         let moment = inner.moment;
@@ -230,7 +236,7 @@ impl Judge {
     /// A request before it is handled: what it carries and where it goes.
     pub fn hear(&self, stage: &Stage, asked: &Asked) {
         let is_blind = self.inner.lock().unwrap().is_blind;
-        let before = self.inner.lock().unwrap().just_named.remove(&asked.by);
+        let before = self.inner.lock().unwrap().just_named.remove(&try_id());
         if !asked.verb.is_write() {
             return;
         }
@@ -308,7 +314,7 @@ impl Judge {
         let mut inner = self.inner.lock().unwrap();
         if is_look && !inner.is_blind {
             let named = named(stage).into_iter().chain(named_by(answer)).collect();
-            inner.just_named.insert(asked.by, named);
+            inner.just_named.insert(try_id(), named);
         }
     }
 
@@ -372,6 +378,9 @@ impl Judge {
             let live = stage.live();
             if inner.is_blind || written.iter().any(|code| live.contains(code)) {
                 inner.people.broken.retain(|name| *name != asked.name);
+            }
+            if !written.is_empty() {
+                inner.claimed.retain(|(name, _)| *name != asked.name);
             }
             let written = written.into_iter().map(|code| (asked.name.clone(), code));
             inner.written.extend(written);
@@ -461,7 +470,14 @@ impl Judge {
             let is_live = stage.cloud.with(|cloud| cloud.live_codes(app).contains(&code));
             let is_broken = self.inner.lock().unwrap().people.is_broken(&name);
             let is_open = self.true_intent(&secret).is_some_and(|intent| is_open_reset(&intent));
-            if !is_live && !is_broken && !is_open && !self.is_claimed(stage, &rotation, &code) {
+            if is_live || is_broken || is_open {
+                continue;
+            }
+            // Only the next rotation of the other resource tells no more whose successor the code has.
+            let dead = (name.clone(), code.clone());
+            if self.is_claimed(stage, &rotation, &code) {
+                self.inner.lock().unwrap().claimed.insert(dead);
+            } else if !self.inner.lock().unwrap().claimed.contains(&dead) {
                 self.accuse(
                     Invariant::NoCodeLost.broken(format!("Secret {name} held a dead code and no reset was open")),
                 );

@@ -24,6 +24,11 @@ pub(super) fn is_half(kind: &FaultKind) -> bool {
     matches!(kind, FaultKind::HalfReset { .. })
 }
 
+/// The code before is gone and none was made.
+fn is_lost(kind: &FaultKind) -> bool {
+    matches!(kind, FaultKind::HalfReset { left: Half::NoneMade })
+}
+
 /// A list that lags by less than the settle window is read once more before anything is believed.
 pub(super) fn is_stale(kind: &FaultKind) -> bool {
     matches!(
@@ -38,9 +43,7 @@ pub(super) fn is_stale(kind: &FaultKind) -> bool {
 pub(super) fn may_add(story: &Story) -> bool {
     story.setting.codes == 0
         || is_beside(story)
-        || has_fault(story, |kind| {
-            matches!(kind, FaultKind::HalfReset { left: Half::NoneMade })
-        })
+        || has_fault(story, is_lost)
         || has(story, |deed| matches!(deed, Deed::StrangerDeletes(_)))
 }
 
@@ -143,7 +146,10 @@ pub(super) fn may_stop(story: &Story, stage: &Stage, reason: &str) -> bool {
         "Conflict" => {
             let is_shared =
                 |deed: &Deed| matches!(deed, Deed::Reseed(_) | Deed::SeedRetiring(_) | Deed::RemakePlain(_));
-            setting.resources > 1 && (setting.codes < 2 || setting.named == Named::No || has(story, is_shared))
+            // What another operator makes for the other one replaces, for all that can be told, a code that a reset has lost.
+            let is_mistaken = has_several_operators(story) && has_fault(story, is_lost);
+            let is_unnamed = setting.codes < 2 || setting.named == Named::No;
+            setting.resources > 1 && (is_unnamed || has(story, is_shared) || is_mistaken)
         }
         _ => false,
     }
@@ -195,6 +201,8 @@ pub(super) fn most_changes(story: &Story, hours: i64) -> usize {
             starts_by_change && (is_killed || has_several_operators(story))
         }
         Deed::MakeResource(_) | Deed::RemakeResource(_) | Deed::RemakePlain(_) => starts_by_change,
+        // Where no credentials are, what became of a change is nobody's, and another resource takes it for the app's own.
+        Deed::TakeCredentials => setting.resources > setting.codes && story.strikes().next().is_some(),
         _ => false,
     };
     let asked = story.deeds().filter(asked).count();

@@ -1,0 +1,80 @@
+//! Two replicas at once, as without a Lease: one is held up in the middle of a pass while the other one works.
+
+use cloud_simulator::{Cause, Operation};
+use jiff::SignedDuration;
+use pretty_assertions::assert_eq;
+use serde_json::json;
+
+use crate::support::World;
+use crate::support::api_server::{ROTATIONS, SECRETS};
+use crate::support::script::{Act, Call, Moment, Strike, Takeover, Verb};
+use crate::support::stage::NAME;
+
+/// A resource that rests with the app's only code, and rotates by overlap with this grace period.
+async fn settled(grace: &str) -> World {
+    let mut world = World::direct();
+    world.stage.create_rotation(|spec| {
+        spec["strategy"] = json!("Overlap");
+        spec["overlap"] = json!({ "gracePeriod": grace });
+    });
+    world.run_to_rest().await;
+    world.assert_ready();
+    world
+}
+
+/// Another replica takes over until it has made so many calls, or rests, and then both work.
+fn takeover(after: usize) -> Strike {
+    let takeover = Takeover { after, leads_on: true };
+    Strike::Takeover(Moment::Before, takeover)
+}
+
+#[tokio::test]
+async fn a_secret_that_is_made_again_late_gets_the_code_of_the_rotation_in_between() {
+    let mut world = settled("1h").await;
+    let old = world.code().unwrap();
+    world.stage.set_trigger("one");
+    world.stage.delete_secret(NAME);
+    // When the first replica goes on, the second one has made the Secret again and rotated, and the Secret is deleted anew.
+    let delete = Act::new("the Secret is deleted", |stage| assert!(stage.delete_secret(NAME)));
+    let strikes = vec![(0, takeover(usize::MAX)), (0, Strike::Act(Moment::Before, delete))];
+    let is_create = |call: &Call| {
+        let verb = Verb::Create;
+        matches!(call, Call::Api { verb: asked, resource, .. } if *asked == verb && *resource == SECRETS)
+    };
+    world.stage.script.begin_if(strikes, is_create);
+    world.run_to_rest().await;
+
+    assert_eq!(world.stage.script.struck(), 2);
+    world.assert_ready();
+    let new = world.code().unwrap();
+    assert_eq!(
+        world.stage.judge.written(NAME),
+        [old.clone(), old, new.clone(), new.clone()]
+    );
+    world.run_for(SignedDuration::from_hours(2)).await;
+    world.assert_ready();
+    assert_eq!((world.mutations(), world.live()), (1, vec![new]));
+}
+
+#[tokio::test]
+async fn a_replica_that_read_status_before_the_call_retires_the_code_before_all_the_same() {
+    let mut world = settled("0s").await;
+    world.stage.set_trigger("one");
+    // The second replica has read the Secret and the resource when the first one shows the rotation in status, adds the code
+    // and is killed.
+    let strikes = vec![(0, takeover(3)), (1, Strike::Crash(Moment::After))];
+    let is_shown_or_added = |call: &Call| match call {
+        Call::Api { verb, resource, .. } => *verb == Verb::PutStatus && *resource == ROTATIONS,
+        Call::Cloud(operation) => *operation == Operation::Add,
+        Call::Probe => false,
+    };
+    world.stage.script.begin_if(strikes, is_shown_or_added);
+    let trace = world.run_for(SignedDuration::from_mins(5)).await;
+
+    assert_eq!((world.stage.script.struck(), trace.crashes), (2, 1));
+    world.assert_ready();
+    assert_eq!(world.live(), [world.code().unwrap()]);
+    let deletions = world.ledger().acts_applied(&world.stage.app, Cause::Delete);
+    assert_eq!((world.mutations(), deletions), (1, 1));
+    assert!(!world.events().contains(&"NotRetired".to_owned()));
+}
