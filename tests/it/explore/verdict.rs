@@ -68,7 +68,8 @@ impl Verdict {
         for name in run.stage.judge.secrets() {
             let written = run.stage.judge.written(&name);
             let ranks = written.iter().map(|code| ledger.age_rank(&run.stage.app, code));
-            let is_in_order = ranks.is_sorted() || may_go_back(&self.story, &name);
+            let is_forgotten = run.stage.judge.is_forgotten(&name);
+            let is_in_order = ranks.is_sorted() || may_go_back(&self.story, &name) || is_forgotten;
             self.must(NeverOlder, is_in_order, || {
                 format!("Secret {name} went back to an older code")
             });
@@ -79,9 +80,8 @@ impl Verdict {
     pub fn answer_as_a_person(&mut self, run: &Run<'_>) -> bool {
         let mut is_answered = false;
         for (which, name) in run.story.setting.names() {
-            let Some(reason) = rotation(&run.stage, name).and_then(|object| stalled(&object)) else {
-                continue;
-            };
+            let object = rotation(&run.stage, name).unwrap_or_default();
+            let Some(reason) = stalled(&object) else { continue };
             let is_allowed = may_stop(&self.story, &run.stage, &reason);
             self.must(AskedInNeed, is_allowed, || format!("{name} stopped for {reason}"));
             if is_allowed && reason == "CapacityExhausted" {
@@ -91,6 +91,9 @@ impl Verdict {
                 run.stage.note(0, || format!("a person answers {reason} of {name}"));
                 answer(&run.stage, &self.story, which);
                 is_answered = true;
+            } else if is_allowed {
+                // What it has still to do it does once the other resource is done with the code.
+                is_answered |= !object["status"]["rotation"].is_null();
             }
         }
         is_answered

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use cloud_simulator::Operation;
 use serde_json::Value;
 
-use self::handover::Handovers;
+use self::handover::{Handovers, is_workload};
 use self::people::People;
 use self::records::{
     holder, intent_of, is_open, is_open_reset, named, named_by, place, print_of, rotation_id, strangers,
@@ -309,6 +309,9 @@ impl Judge {
         if is_look && !inner.is_blind {
             let named = named(stage).into_iter().chain(named_by(answer)).collect();
             inner.just_named.insert(asked.by, named);
+        }
+        if asked.verb == Verb::Get && is_workload(asked.resource) {
+            inner.handovers.shown(answer);
         }
     }
 
