@@ -15,7 +15,7 @@ use self::people::People;
 use self::records::{
     holder, intent_of, is_open, is_open_reset, named, named_by, place, print_of, rotation_id, strangers,
 };
-pub use self::records::{leaks, readable};
+pub use self::records::{is_begun_for_another, leaks, readable};
 use super::Stage;
 use super::api_server::{Asked, ROTATIONS, SECRETS};
 use super::gate::ProcessId;
@@ -426,8 +426,7 @@ impl Judge {
                 .object(SECRETS, namespace, &place(other).0)
                 .unwrap_or_default();
             let intent = intent_of(&secret).unwrap_or_default();
-            // One that was begun in the name of a resource that is gone by now.
-            let is_of_former = !intent["uid"].is_null() && intent["uid"] != other["metadata"]["uid"];
+            let is_of_former = is_begun_for_another(&secret, other);
             let has_replaced = secret["metadata"]["annotations"][PREVIOUS] == print || intent["base"] == print;
             let may_replace = is_of_former || is_refused || are_rivals_allowed || age(other) < age(rotation);
             other["metadata"]["name"] != rotation["metadata"]["name"] && has_replaced && may_replace

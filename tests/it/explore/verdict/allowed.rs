@@ -102,11 +102,12 @@ pub(super) fn may_stop(story: &Story, stage: &Stage, reason: &str) -> bool {
         // The Secret was taken away, set back or overwritten in the middle of a rotation, or the code was taken away:
         // documented limits.
         // Or both resources name one code, and the other one has replaced it.
-        // Or the only one who knew what became of the seed did not know the new target in time, or nobody did.
+        // Or the only one who knew what became of the seed did not know the new target in time, or nobody did, as where the
+        // resource was made again.
         "CodeNotListed" => {
             let is_moved = has(story, |deed| matches!(deed, Deed::Retarget(_)));
             let is_killed = story.strikes().any(|strike| matches!(strike, Strike::Crash(_)));
-            let is_wiped = has(story, |deed| matches!(deed, Deed::WipeStatus(_)));
+            let is_wiped = has(story, |deed| matches!(deed, Deed::WipeStatus(_))) || is_remade(story);
             let is_forgotten = is_wiped || is_killed || has_several_operators(story);
             (is_moved && is_forgotten)
                 || setting.codes < setting.resources
@@ -138,6 +139,16 @@ pub(super) fn may_stop(story: &Story, stage: &Stage, reason: &str) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether a resource was made again, without its status.
+fn is_remade(story: &Story) -> bool {
+    has(story, |deed| {
+        matches!(
+            deed,
+            Deed::MakeResource(_) | Deed::RemakeResource(_) | Deed::RemakePlain(_)
+        )
+    })
 }
 
 /// Whether two operators can have begun rotations of two resources at once, whose old codes are both gone.

@@ -76,10 +76,10 @@ impl Handovers {
                     .broken("a rotation was begun while the code before the last one was still to be retired"),
             );
         }
-        // A Secret that somebody has set back forgets how far its rotation had come, and status does not.
-        let was_distributed =
-            was(&["Distributed", "Retiring"]) || self.distributed.contains_key(&text(&new["rotationId"]));
-        if new["step"] == "Retiring" && !(is_same && was_distributed) {
+        // A Secret that somebody has set back or made anew forgets how far its rotation had come, and status does not.
+        let is_last = old["number"].as_i64() <= new["number"].as_i64();
+        let was_distributed = is_last && self.distributed.contains_key(&text(&new["rotationId"]));
+        if new["step"] == "Retiring" && !was_distributed && !(is_same && was(&["Distributed", "Retiring"])) {
             return Some(Invariant::RolledOut.broken("a code was to be retired before its successor was distributed"));
         }
         if new["step"] == "Distributed" && !was(&["Distributed", "Retiring"]) {
