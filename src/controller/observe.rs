@@ -188,16 +188,8 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
     };
     // A code that only this process holds is saved as the spec said that it was made for.
     let validated = checked.ok().or(kept.validated);
-    let unshown = kept
-        .unshown
-        .filter(|it| resource.as_ref().is_some_and(|resource| it.is_of(resource)));
-    let shown = resource.as_ref().and_then(|resource| resource.status.clone());
-    let status = AppCodeRotationStatus {
-        target: resource
-            .as_ref()
-            .and_then(|resource| shown_target(resource, unshown.as_ref())),
-        ..shown.unwrap_or_default()
-    };
+    let unshown = kept.unshown.filter(|it| it.is_of(resource.as_ref()));
+    let status = status(resource.as_ref(), unshown.as_ref());
     let text = key.to_string();
     let living = resource.as_ref().filter(|_| !is_gone);
     let uid = living.and_then(ResourceExt::uid).unwrap_or_default();
@@ -353,14 +345,23 @@ async fn read(
 /// that this process has written.
 pub(super) fn shown_target(resource: &AppCodeRotation, unshown: Option<&Unshown>) -> Option<TargetStatus> {
     let shown = resource.status.as_ref().and_then(|status| status.target.clone());
-    shown.or_else(|| Some(unshown.filter(|it| it.is_of(resource))?.target.clone()))
+    shown.or_else(|| Some(unshown.filter(|it| it.is_of(Some(resource)))?.target.clone()))
+}
+
+/// The status as it stands, with that Secret.
+fn status(resource: Option<&AppCodeRotation>, unshown: Option<&Unshown>) -> AppCodeRotationStatus {
+    let shown = resource.and_then(|resource| resource.status.clone());
+    AppCodeRotationStatus {
+        target: resource.and_then(|resource| shown_target(resource, unshown)),
+        ..shown.unwrap_or_default()
+    }
 }
 
 impl Unshown {
     /// Whether it still says more of this resource than its status does.
-    fn is_of(&self, resource: &AppCodeRotation) -> bool {
-        let is_shown = resource.status.as_ref().is_some_and(|status| status.target.is_some());
-        resource.metadata.uid.as_ref() == Some(&self.uid) && !is_shown
+    fn is_of(&self, resource: Option<&AppCodeRotation>) -> bool {
+        let is_shown = |resource: &AppCodeRotation| resource.status.as_ref().is_some_and(|it| it.target.is_some());
+        resource.is_some_and(|resource| resource.metadata.uid.as_ref() == Some(&self.uid) && !is_shown(resource))
     }
 }
 
