@@ -140,7 +140,7 @@ impl Judge {
         self.inner.lock().unwrap().handovers.worked(code);
     }
 
-    /// A process has read the app.
+    /// A process has read the app as it is now.
     pub fn has_read(&self, process: ProcessId) {
         let mut inner = self.inner.lock().unwrap();
         inner.moment += 1;
