@@ -35,6 +35,7 @@ pub use self::notice::Notice;
 pub use self::queue::{Haste, Key, Neighbour, Neighbours, Queue, Turn};
 pub use self::run::{run, take_turn};
 pub use self::signs::{Census, Signs, Why};
+use crate::api::TargetStatus;
 use crate::clock::Clock;
 use crate::health::Health;
 use crate::identity::Identity;
@@ -133,6 +134,16 @@ struct Remembered {
     held: Option<(AppCode, Duration)>,
     /// The spec that the held code belongs to, should the resource be gone.
     validated: Option<Validated>,
+    unshown: Option<Unshown>,
+}
+
+/// A Secret that was written for a resource whose status does not name one yet. Should spec name another one before it does,
+/// nothing else would tell of this one.
+#[derive(Clone)]
+struct Unshown {
+    /// Uid of the resource.
+    uid: String,
+    target: TargetStatus,
 }
 
 impl Context {
@@ -359,7 +370,7 @@ impl Context {
 
     fn remember(&self, key: &Key, kept: Remembered) {
         let mut memories = lock(&self.memories);
-        if kept.memory == Memory::default() {
+        if kept.memory == Memory::default() && kept.unshown.is_none() {
             memories.remove(key);
         } else {
             memories.insert(key.clone(), kept);
@@ -476,6 +487,10 @@ pub async fn reconcile(ctx: &Context, turn: &Turn) -> Result<Option<Next>, Error
     }
     // Folds all into status and events (I/O, may fail).
     let wait = report::report(ctx, &pass, &step).await?;
+    // Status names the Secret by now, unless nothing was learned.
+    if !matches!(step, Step::BackOff { .. }) && pass.unshown.take().is_some() {
+        ctx.remember(&turn.key, pass.remembered());
+    }
     let retry = held_since.map(|since| held_retry(ctx, since));
     let after = wait.into_iter().chain(retry).min();
     let nudged = turn.nudged && matches!(pass.observed.cloud, Cloud::Postponed(_));

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::ask::{failed, take_in};
 use super::observe::{Pass, asker, identity, look_again};
 use super::render::{code_patch, first};
-use super::{Context, Error, cluster::ClusterError};
+use super::{Context, Error, Unshown, cluster::ClusterError};
 use crate::api::{AppCodeRotation, AppCodeRotationStatus, CreationPolicy, FINALIZER, Outcome, RotationStep, Strategy};
 use crate::ids::{AppIdentity, Fingerprint};
 use crate::intent::{Call, Intent, Verdict};
@@ -574,6 +574,10 @@ async fn written(
             let is_target = name == pass.observed.target;
             let creation = asker.creation.filter(|_| is_target);
             let seen = view(Some(&secret), Asker { creation, ..asker });
+            if pass.observed.status.target.is_none() {
+                let (uid, target) = (pass.observed.resource.uid.clone(), validated.target);
+                pass.unshown = Some(Unshown { uid, target });
+            }
             if is_target {
                 pass.observed.secret = seen;
                 // It must not go on saying that it is ready.

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use tokio::sync::OwnedMutexGuard;
 
 use super::others::keeper;
-use super::{ClusterError, Context, Error, Key, Remembered, Turn};
+use super::{ClusterError, Context, Error, Key, Remembered, Turn, Unshown};
 use crate::api::{
     ADOPT_FINGERPRINT, AppCodeRotation, AppCodeRotationStatus, AppStatus, FINALIZER, ROTATE_REQUESTED_AT, Strategy,
     TargetStatus,
@@ -48,6 +48,8 @@ pub(super) struct Pass {
     pub(super) app_guard: Option<OwnedMutexGuard<()>>,
     /// The resource that loses the target Secret when this one writes it.
     pub(super) loser: Option<Key>,
+    /// The Secret that was written while status names none.
+    pub(super) unshown: Option<Unshown>,
 }
 
 impl Pass {
@@ -68,6 +70,7 @@ impl Pass {
             conflicts: 0,
             app_guard: None,
             loser: None,
+            unshown: None,
         }
     }
 
@@ -92,6 +95,7 @@ impl Pass {
             memory: self.observed.memory.clone(),
             held: self.held.clone(),
             validated: self.validated.clone().filter(|_| self.held.is_some()),
+            unshown: self.unshown.clone(),
         }
     }
 
@@ -166,7 +170,7 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
     if !ctx.serves(key.namespace()) {
         return Ok(None);
     }
-    let (secrets, resource) = read(ctx, key).await?;
+    let (secrets, resource) = read(ctx, key, kept.unshown.as_ref()).await?;
     let is_going = |resource: &AppCodeRotation| resource.metadata.deletion_timestamp.is_some();
     let is_gone = resource.as_ref().is_none_or(is_going);
     let is_held = resource.as_ref().is_some_and(has_finalizer);
@@ -184,10 +188,8 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
     };
     // A code that only this process holds is saved as the spec said that it was made for.
     let validated = checked.ok().or(kept.validated);
-    let status = resource
-        .as_ref()
-        .and_then(|resource| resource.status.clone())
-        .unwrap_or_default();
+    let unshown = kept.unshown.filter(|it| it.is_of(resource.as_ref()));
+    let status = status(resource.as_ref(), unshown.as_ref());
     let text = key.to_string();
     let living = resource.as_ref().filter(|_| !is_gone);
     let uid = living.and_then(ResourceExt::uid).unwrap_or_default();
@@ -260,6 +262,7 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         validated,
         in_secret,
         held: kept.held,
+        unshown,
         loser: loser.map(|keeper| keeper.name),
         ..Pass::of(key, observed)
     }))
@@ -310,7 +313,11 @@ pub(super) fn readable(
 
 /// The Secret before the resource, always: then a number in status is never older than the Secret beside it. Which
 /// Secrets matter is known for sure only from the resource, so a surprise there means one more round.
-async fn read(ctx: &Context, key: &Key) -> Result<(Secrets, Option<AppCodeRotation>), Error> {
+async fn read(
+    ctx: &Context,
+    key: &Key,
+    unshown: Option<&Unshown>,
+) -> Result<(Secrets, Option<AppCodeRotation>), Error> {
     let failed = |doing| move |source| Error::Cluster { doing, source };
     let mut names = vec![ctx.queue.target(key)];
     loop {
@@ -323,14 +330,38 @@ async fn read(ctx: &Context, key: &Key) -> Result<(Secrets, Option<AppCodeRotati
         let Some(resource) = resource else {
             return Ok((secrets, None));
         };
-        let former = resource.status.as_ref().and_then(|status| status.target.as_ref());
+        let former = shown_target(&resource, unshown);
         names = std::iter::once(resource.target_name())
-            .chain(former.map(|target| target.name.clone()))
+            .chain(former.map(|target| target.name))
             .collect();
         names.dedup();
         if names.iter().all(|name| secrets.contains_key(name)) {
             return Ok((secrets, Some(resource)));
         }
+    }
+}
+
+/// The Secret that a resource has had so far: the one that its status names or, while that is still to be written, the one
+/// that this process has written.
+pub(super) fn shown_target(resource: &AppCodeRotation, unshown: Option<&Unshown>) -> Option<TargetStatus> {
+    let shown = resource.status.as_ref().and_then(|status| status.target.clone());
+    shown.or_else(|| Some(unshown.filter(|it| it.is_of(Some(resource)))?.target.clone()))
+}
+
+/// The status as it stands, with that Secret.
+fn status(resource: Option<&AppCodeRotation>, unshown: Option<&Unshown>) -> AppCodeRotationStatus {
+    let shown = resource.and_then(|resource| resource.status.clone());
+    AppCodeRotationStatus {
+        target: resource.and_then(|resource| shown_target(resource, unshown)),
+        ..shown.unwrap_or_default()
+    }
+}
+
+impl Unshown {
+    /// Whether it still says more of this resource than its status does.
+    fn is_of(&self, resource: Option<&AppCodeRotation>) -> bool {
+        let is_shown = |resource: &AppCodeRotation| resource.status.as_ref().is_some_and(|it| it.target.is_some());
+        resource.is_some_and(|resource| resource.metadata.uid.as_ref() == Some(&self.uid) && !is_shown(resource))
     }
 }
 

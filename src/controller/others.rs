@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 
-use super::observe::{Pass, mirror, readable};
+use super::observe::{Pass, mirror, readable, shown_target};
 use super::{Context, Error, Key, Neighbour};
 use crate::api::{AppCodeRotation, AppCodeRotationStatus, ConditionType, Reason};
 use crate::ids::{AppIdentity, Fingerprint};
@@ -54,7 +54,7 @@ async fn read_sibling(
         return Ok(Ok(None));
     };
     // While it moves to another Secret, its code and what is open are still on the one before.
-    let shown = them.status.as_ref().and_then(|status| status.target.as_ref());
+    let shown = shown_target(&them, ctx.recall(&neighbour.key).unshown.as_ref());
     let former = match shown.filter(|shown| neighbour.is_on_app && shown.name != neighbour.target) {
         Some(shown) => read(&shown.name).await?,
         None => Ok(None),
@@ -277,10 +277,11 @@ pub(super) async fn keeper(ctx: &Context, key: &Key, secret: Option<&Secret>) ->
         source,
     })?;
     let held = secret.map(ResourceExt::name_any);
+    let unshown = ctx.recall(&name).unshown;
     let names_it = |resource: &AppCodeRotation| {
-        let shown = resource.status.as_ref().and_then(|status| status.target.as_ref());
+        let shown = shown_target(resource, unshown.as_ref());
         held.as_ref().is_some_and(|held| resource.target_name() == *held)
-            || shown.is_some_and(|target| Some(&target.name) == held.as_ref())
+            || shown.is_some_and(|target| Some(target.name) == held)
     };
     Ok(Some(Keeper {
         name,

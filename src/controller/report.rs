@@ -122,6 +122,7 @@ async fn write_status(
             source => source,
         },
     };
+    let status_of = |resource: &AppCodeRotation| resource.status.clone().unwrap_or_default();
     let mut base = resource.clone();
     for _ in 0..TRIES {
         base.status = Some(new.clone());
@@ -134,7 +135,7 @@ async fn write_status(
         let Some(fresh) = ctx.cluster.rotation(&pass.key).await.map_err(failed)? else {
             return Ok(true);
         };
-        let is_same = fresh.uid() == resource.uid() && fresh.status.clone().unwrap_or_default() == pass.observed.status;
+        let is_same = fresh.uid() == resource.uid() && status_of(&fresh) == status_of(resource);
         if !is_same {
             return Ok(false);
         }

@@ -372,7 +372,7 @@ impl Planner<'_> {
     }
 
     /// Siblings that may hold us up: one whose claims do not count cannot squat on an app.
-    fn credible_siblings(&self) -> impl Iterator<Item = &Sibling> {
+    pub(super) fn credible_siblings(&self) -> impl Iterator<Item = &Sibling> {
         let siblings = self.o.siblings.iter();
         siblings.filter(|sibling| sibling.standing != Standing::Refused)
     }

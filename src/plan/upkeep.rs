@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::{AppReading, Book, Planner, Shares, Sibling, Standing, Step, WriteReason, stop, wait};
+use super::{AppReading, Book, Planner, Question, Shares, Sibling, Standing, Step, WriteReason, stop, unsettled, wait};
 use crate::api::Reason;
 use crate::ids::Fingerprint;
 use crate::intent::{CAPACITY, Intent};
@@ -31,7 +31,7 @@ impl Planner<'_> {
             if self.starts_by_rotation(app) {
                 return None;
             }
-            if let Some(step) = self.newborn_sibling() {
+            if let Some(step) = self.newborn_sibling().or_else(|| self.outdated(app)) {
                 return Some(step);
             }
         } else if self.is_seed_changed() {
@@ -228,6 +228,14 @@ impl Planner<'_> {
         let is_free = matches!(self.o.secret, SecretView::Absent);
         let mut rivals = self.elders().filter(|elder| elder.shares != Shares::App);
         rivals.next().filter(|_| is_free).map(Sibling::told)
+    }
+
+    /// A list without a code that another resource has in its Secret may be older than that code, and what is on it may have
+    /// been replaced: no code is taken over from it until a later reading agrees.
+    fn outdated(&self, app: &AppReading) -> Option<Step> {
+        let mut held = self.credible_siblings().flat_map(|sibling| &sibling.holds);
+        let code = held.find(|code| !app.codes.contains(code))?.to_string();
+        unsettled(self.o, Question::NotListed { code })
     }
 
     /// An older resource on the same app or Secret that nobody has looked at yet might claim the same.

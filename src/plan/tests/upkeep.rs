@@ -280,3 +280,57 @@ fn an_older_resource_that_is_new_goes_first_at_a_start() {
     // What is under way is not held up by it.
     check(absent, &[("later", |o| newborn(o, 0, |_| {}), "create")]);
 }
+
+#[test]
+fn a_list_without_the_code_of_another_resource_is_read_again_before_a_code_is_taken_over_from_it() {
+    fn holding(o: &mut Observed, number: u8, standing: Standing) {
+        o.siblings.push(Sibling {
+            holds: vec![code(number)],
+            standing,
+            ..sibling()
+        });
+    }
+    check(
+        fresh,
+        &[
+            ("it lacks one", |o| holding(o, 2, Standing::Authorized), "settle"),
+            ("nobody knows whose", |o| holding(o, 2, Standing::Unknown), "settle"),
+            ("of nobody", |o| holding(o, 2, Standing::Refused), "create"),
+            (
+                "it has it",
+                |o| {
+                    seed(o, 1, false);
+                    list(o, &[1, 2]);
+                    holding(o, 2, Standing::Authorized);
+                },
+                "create",
+            ),
+            (
+                "it is still young",
+                |o| {
+                    holding(o, 2, Standing::Authorized);
+                    settle(o, gone(2), 119);
+                },
+                "wait Settling",
+            ),
+            (
+                "it lacks it for long",
+                |o| {
+                    holding(o, 2, Standing::Authorized);
+                    settle(o, gone(2), 120);
+                },
+                "create",
+            ),
+            (
+                "the code before is exposed, and is replaced in any case",
+                |o| {
+                    seed(o, 1, true);
+                    holding(o, 2, Standing::Authorized);
+                },
+                "intent",
+            ),
+        ],
+    );
+    // What is under way is not held up by it.
+    check(absent, &[("later", |o| holding(o, 2, Standing::Authorized), "create")]);
+}

@@ -237,6 +237,7 @@ impl Deed {
                 stage.judge.excuse(&name);
                 excuse_untold(stage, which, &name);
                 stage.delete_secret(&name);
+                note_forgotten(stage, which);
             }
             Self::EditSecret(which) => edit_secret(stage, which),
             Self::RestoreSecret(which) => restore_secret(stage, which),
@@ -262,9 +263,12 @@ impl Deed {
             Self::Retarget(which) => edit(stage, which, |object| {
                 object["spec"]["target"] = json!({ "name": format!("{}-moved", NAMES[which]) });
             }),
-            Self::WipeStatus(which) => edit(stage, which, |object| {
-                object.as_object_mut().unwrap().remove("status");
-            }),
+            Self::WipeStatus(which) => {
+                edit(stage, which, |object| {
+                    object.as_object_mut().unwrap().remove("status");
+                });
+                note_forgotten(stage, which);
+            }
             Self::StrangerAdds => {
                 let now = stage.time.truth();
                 stage.cloud.with(|cloud| cloud.add_code(now, &stage.app, None));
@@ -393,6 +397,16 @@ fn excuse_untold(stage: &Stage, which: usize, name: &str) {
     let number = stage.judge.number_on(&secret);
     if number > object["status"]["rotationNumber"].as_i64() {
         stage.judge.excuse_change();
+    }
+}
+
+/// Somebody has taken away one of the two that tell of a code: where the other one is gone as well the resource begins anew.
+fn note_forgotten(stage: &Stage, which: usize) {
+    let name = secret_of(stage, which);
+    let object = stage.api.object(ROTATIONS, NAMESPACE, NAMES[which]).unwrap_or_default();
+    let is_told = stage.secret(&name).is_some() || !object["status"]["current"].is_null();
+    if !is_told && !stage.judge.written(&name).is_empty() {
+        stage.judge.forget(name);
     }
 }
 

@@ -143,9 +143,11 @@ impl Story {
     /// What a process that stands still before the effect of a call comes to, where others work meanwhile: that call is late.
     fn landing(&self, hit: &Hit) -> Option<Event> {
         let Call::Cloud(operation) = hit.call else { return None };
+        let is_replaced = self.deeds().any(|deed| matches!(deed, Deed::Restart(_)));
+        let are_several = self.setting.operators > 1 || is_replaced;
         let time = match &self.events[hit.id].what {
             What::Strike(Strike::Lapse(Moment::Before, time)) => *time,
-            What::Strike(Strike::Pause(Moment::Before, time)) if self.setting.operators > 1 => *time,
+            What::Strike(Strike::Pause(Moment::Before, time)) if are_several => *time,
             _ => return None,
         };
         let late = Fault::late(Some(time), LostAnswer::Cut).at(operation);

@@ -20,7 +20,7 @@ use crate::support::invariant::Invariant::{
     NoEditLost, NothingAgain, NothingLeft, NothingTold, OneChangeForOneReason, OnlyOurs, Sound,
 };
 use crate::support::invariant::{Broken, Invariant};
-use crate::support::judge::{leaks, readable};
+use crate::support::judge::{is_begun_for_another, leaks, readable};
 use crate::support::stage::{NAMESPACE, code_of};
 
 /// Calls of the cloud that one process makes for one resource in an hour at most. The shortest pauses are five seconds in the
@@ -72,7 +72,8 @@ impl Verdict {
         for name in run.stage.judge.secrets() {
             let written = run.stage.judge.written(&name);
             let ranks = written.iter().map(|code| ledger.age_rank(&run.stage.app, code));
-            let is_in_order = ranks.is_sorted() || may_go_back(&self.story, &name);
+            let is_forgotten = run.stage.judge.is_forgotten(&name);
+            let is_in_order = ranks.is_sorted() || may_go_back(&self.story, &name) || is_forgotten;
             self.must(NeverOlder, is_in_order, || {
                 format!("Secret {name} went back to an older code")
             });
@@ -86,9 +87,8 @@ impl Verdict {
         // What one cannot choose is no choice of another one.
         names.sort_by_key(|(_, name)| choices(&run.stage, name).map_or(usize::MAX, |choices| choices.len()));
         for (which, name) in names {
-            let Some(reason) = rotation(&run.stage, name).and_then(|object| stalled(&object)) else {
-                continue;
-            };
+            let object = rotation(&run.stage, name).unwrap_or_default();
+            let Some(reason) = stalled(&object) else { continue };
             let is_allowed = may_stop(&self.story, &run.stage, &reason);
             self.must(AskedInNeed, is_allowed, || format!("{name} stopped for {reason}"));
             if is_allowed && reason == "CapacityExhausted" {
@@ -98,6 +98,9 @@ impl Verdict {
                 run.stage.note(0, || format!("a person answers {reason} of {name}"));
                 answer(&run.stage, &self.story, which);
                 is_answered = true;
+            } else if is_allowed {
+                // What it has still to do it does once the other resource is done with the code.
+                is_answered |= !object["status"]["rotation"].is_null();
             }
         }
         is_answered
@@ -158,9 +161,9 @@ impl Verdict {
                 let object = rotation(stage, name).unwrap_or_default();
                 object["metadata"]["annotations"][ADOPT_FINGERPRINT] == print_of(stage, code).to_string()
             });
-            // What stands alone in an app is what a resource starts from, and in an empty one that may be a stranger's.
-            let first = story.setting.codes.max(1);
-            written || is_adopted || ever.iter().take(first).any(|first| first == code)
+            // The first code of an app without codes is the one that it is taken over with, whoever made it.
+            let mut first = ever.iter().take(story.setting.codes.max(1));
+            written || is_adopted || first.any(|first| first == code)
         };
         let gone = |effect: &&Effect| effect.cause == Cause::Delete && effect.app == stage.app;
         let is_named = has(story, |deed| matches!(deed, Deed::Reseed(_) | Deed::SeedRetiring(_)));
@@ -221,7 +224,7 @@ impl Verdict {
         self.must(NoEditLost, is_up_to_date(object), || {
             format!("a change of {name} was lost: {status}")
         });
-        let is_closed = is_closed(&self.story, object);
+        let is_closed = is_closed(&run.stage, &self.story, object);
         self.must(ComesToRest, is_closed, || format!("a rotation of {name} is still open"));
     }
 
@@ -366,19 +369,12 @@ fn is_up_to_date(object: &Value) -> bool {
 
 /// Whether status shows no open rotation. One for which nobody asks any more is not repeated, and stays open until the next
 /// one takes its place.
-fn is_closed(story: &Story, object: &Value) -> bool {
-    let is_left = |deed: &Deed| {
-        matches!(
-            deed,
-            Deed::Withdraw(_)
-                | Deed::MakeResource(_)
-                | Deed::RemakeResource(_)
-                | Deed::RemakePlain(_)
-                | Deed::Reseed(_)
-        )
-    };
-    let rotation = &object["status"]["rotation"];
-    rotation.is_null() || (rotation["step"] == "Started" && has(story, is_left))
+fn is_closed(stage: &Stage, story: &Story, object: &Value) -> bool {
+    let status = &object["status"];
+    let secret = stage.secret(status["target"]["name"].as_str().unwrap_or_default());
+    let is_of_former = secret.is_some_and(|secret| is_begun_for_another(&secret, object));
+    let is_left = is_of_former || has(story, |deed| matches!(deed, Deed::Withdraw(_) | Deed::Reseed(_)));
+    status["rotation"].is_null() || (status["rotation"]["step"] == "Started" && is_left)
 }
 
 /// Whether every resource is ready, or waits for a person.
@@ -389,7 +385,7 @@ pub fn is_at_rest(stage: &Stage, story: &Story) -> bool {
             || (!is_going
                 && condition(object, "Ready")["status"] == "True"
                 && is_up_to_date(object)
-                && is_closed(story, object))
+                && is_closed(stage, story, object))
     };
     let all = stage.api.objects(ROTATIONS);
     // One that waits for the outcome of another one's rotation waits for the person who is asked about that.
@@ -432,8 +428,24 @@ fn choices(stage: &Stage, name: &str) -> Option<Vec<String>> {
     Some(choices.map(str::to_owned).collect())
 }
 
-/// What a person does who reads the message: names the youngest of the codes to choose from that is not a stranger's, or adds
-/// one.
+/// The code that came in the place of the one that a resource's last rotation was begun for, as the console tells.
+fn successor(stage: &Stage, which: usize) -> Option<String> {
+    let secret = stage.secret(&secret_of(stage, which))?;
+    let intent = secret["metadata"]["annotations"]["appcode.dev/intent"].as_str()?;
+    let intent: Value = serde_json::from_str(intent).ok()?;
+    let effects = stage.cloud.with(|cloud| cloud.ledger().effects.clone());
+    let is_base = |effect: &&Effect| {
+        effect.change == Change::Removed && intent["base"] == print_of(stage, &effect.code).to_string()
+    };
+    let act = effects.iter().find(is_base)?.act;
+    let made = effects
+        .iter()
+        .find(|effect| effect.act == act && effect.change == Change::Made);
+    made.map(|effect| effect.code.clone())
+}
+
+/// What a person does who reads the message: of the codes to choose from names the one that the cloud made for the resource
+/// or, where that is not to be had, the youngest one that is not a stranger's, or adds one.
 fn answer(stage: &Stage, story: &Story, which: usize) {
     let strangers = strangers(stage, story);
     let ours = stage.cloud.with(|cloud| cloud.ledger().live_codes(&stage.app));
@@ -452,7 +464,8 @@ fn answer(stage: &Stage, story: &Story, which: usize) {
     let free = |code: &&String| {
         is_choice(code) && !strangers.contains(code) && !(0..NAMES.len()).any(|other| is_claimed(code, other))
     };
-    let code = ours.iter().rfind(free).cloned().unwrap_or_else(|| {
+    let made = successor(stage, which).filter(|code| ours.contains(code) && free(&code));
+    let code = made.or_else(|| ours.iter().rfind(free).cloned()).unwrap_or_else(|| {
         let now = stage.time.truth();
         stage.cloud.with(|cloud| cloud.add_code(now, &stage.app, None)).unwrap()
     });

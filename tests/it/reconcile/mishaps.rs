@@ -178,3 +178,24 @@ async fn a_code_that_no_url_can_name_stops_before_anything_is_written() {
     assert!(world.stage.script.count(is_status) <= 3);
     assert_eq!(world.code(), Some(code), "the code still works");
 }
+
+#[tokio::test]
+async fn a_secret_that_no_status_could_name_is_not_left_behind_when_spec_names_another_one() {
+    let mut world = World::new().await;
+    let seed = world.live().remove(0);
+    let strike = Strike::Api(Moment::Before, ApiFault::Status(503));
+    world.stage.script.begin_lasting(strike, 0, is_status);
+    world.stage.create_rotation(|spec| spec["appCode"] = json!(seed));
+    world.run_for(SignedDuration::from_mins(1)).await;
+    assert_eq!((world.mutations(), world.code()), (1, world.live().pop()));
+    world
+        .stage
+        .edit_rotation(NAME, |object| object["spec"]["target"] = json!({ "name": "another" }));
+    world.run_for(SignedDuration::from_mins(1)).await;
+    world.stage.script.begin(Vec::new());
+    world.run_for(SignedDuration::from_mins(10)).await;
+    world.assert_ready();
+    assert_eq!(world.mutations(), 1);
+    assert_eq!(world.stage.code_in("another"), world.live().pop());
+    assert_eq!(world.ctx.remembered(), 0, "status tells of it by now");
+}

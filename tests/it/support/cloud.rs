@@ -94,7 +94,11 @@ impl AppCodes for Struck {
     async fn show_app(&self, target: &Target) -> Result<App, CloudError> {
         let strikes = self.enter(Operation::Show, None).await;
         let answer = self.inner.show_app(target).await;
-        if answer.is_ok() {
+        // A list that lags tells what was: whoever is shown it has read the app no later than before.
+        let live = self.stage.live();
+        let is_live = |code: &AppCode| live.iter().any(|live| live == code.expose());
+        let is_present = |app: &App| app.codes.len() == live.len() && app.codes.iter().all(is_live);
+        if answer.as_ref().is_ok_and(is_present) {
             self.stage.judge.has_read(self.process);
         }
         self.leave(&strikes, &answer).await;

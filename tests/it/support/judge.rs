@@ -11,12 +11,12 @@ use cloud_simulator::Operation;
 use serde_json::Value;
 use tokio::task::{Id, try_id};
 
-use self::handover::Handovers;
+use self::handover::{Handovers, is_workload};
 use self::people::People;
 use self::records::{
     holder, intent_of, is_open, is_open_reset, named, named_by, place, print_of, rotation_id, strangers,
 };
-pub use self::records::{leaks, readable};
+pub use self::records::{is_begun_for_another, leaks, readable};
 use super::Stage;
 use super::api_server::{Asked, ROTATIONS, SECRETS};
 use super::gate::ProcessId;
@@ -143,7 +143,7 @@ impl Judge {
         self.inner.lock().unwrap().handovers.worked(code);
     }
 
-    /// A process has read the app.
+    /// A process has read the app as it is now.
     pub fn has_read(&self, process: ProcessId) {
         let mut inner = self.inner.lock().unwrap();
         inner.moment += 1;
@@ -316,6 +316,9 @@ impl Judge {
             let named = named(stage).into_iter().chain(named_by(answer)).collect();
             inner.just_named.insert(try_id(), named);
         }
+        if asked.verb == Verb::Get && is_workload(asked.resource) {
+            inner.handovers.shown(answer);
+        }
     }
 
     /// A request after it was handled.
@@ -432,8 +435,7 @@ impl Judge {
                 .object(SECRETS, namespace, &place(other).0)
                 .unwrap_or_default();
             let intent = intent_of(&secret).unwrap_or_default();
-            // One that was begun in the name of a resource that is gone by now.
-            let is_of_former = !intent["uid"].is_null() && intent["uid"] != other["metadata"]["uid"];
+            let is_of_former = is_begun_for_another(&secret, other);
             let has_replaced = secret["metadata"]["annotations"][PREVIOUS] == print || intent["base"] == print;
             let may_replace = is_of_former || is_refused || are_rivals_allowed || age(other) < age(rotation);
             other["metadata"]["name"] != rotation["metadata"]["name"] && has_replaced && may_replace

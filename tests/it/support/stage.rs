@@ -216,13 +216,14 @@ impl Stage {
                 (code, body) => respond(code, body.to_string()),
             });
         }
+        // While it waits for its turn, others may see time pass.
+        asked.sent_at = self.time.truth();
         self.gate.pass(process, None).await;
         self.relay.before_call(process, self.script.len()).await;
         let strikes = self.script.enter(asked.call());
         self.note(process, || {
             format!("{} {} {}", asked.call(), asked.body, told(&strikes))
         });
-        asked.sent_at = self.time.truth();
         self.strike(process, &strikes, Moment::Before).await;
         let fault = strikes.iter().find_map(|strike| match strike {
             Strike::Api(moment, fault) => Some((*moment, *fault)),

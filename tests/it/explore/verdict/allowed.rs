@@ -115,7 +115,8 @@ pub(super) fn may_stop(story: &Story, stage: &Stage, reason: &str) -> bool {
         // The Secret was taken away, set back or overwritten in the middle of a rotation, or the code was taken away:
         // documented limits.
         // Or both resources name one code, and the other one has replaced it.
-        // Or the only one who knew what became of the seed did not know the new target in time, or nobody did.
+        // Or the only one who knew what became of the seed did not know the new target in time, or nobody did, as where the
+        // resource was made again.
         "CodeNotListed" => {
             let is_moved = has(story, |deed| matches!(deed, Deed::Retarget(_)));
             let is_killed = story.strikes().any(|strike| matches!(strike, Strike::Crash(_)));

@@ -35,6 +35,9 @@ pub struct Handovers {
     generations: BTreeMap<String, i64>,
     /// Workloads, by uid, that were restarted, each with the rotation.
     restarted: BTreeSet<(String, String)>,
+    /// Workloads, by uid, that were seen rolled out with a mark, each with that. Somebody else may restart one of them again
+    /// before that is noted, with the mark left on it.
+    rolled_out: BTreeSet<(String, String)>,
     /// Somebody has changed the grace period or the clocks, so that it cannot be told when it is over.
     pub is_grace_unknown: bool,
     /// Somebody has changed workloads, so that it cannot be told who has the new code.
@@ -74,9 +77,9 @@ impl Handovers {
             );
         }
         // It may have been noted on a Secret that the resource had before, or that somebody has set back or overwritten since.
-        let is_distributed =
-            is_same && was(&["Distributed", "Retiring"]) || self.distributed.contains_key(&text(&new["rotationId"]));
-        if new["step"] == "Retiring" && !is_distributed {
+        let is_last = old["number"].as_i64() <= new["number"].as_i64();
+        let was_distributed = is_last && self.distributed.contains_key(&text(&new["rotationId"]));
+        if new["step"] == "Retiring" && !was_distributed && !(is_same && was(&["Distributed", "Retiring"])) {
             return Some(Invariant::RolledOut.broken("a code was to be retired before its successor was distributed"));
         }
         if new["step"] == "Distributed" && !was(&["Distributed", "Retiring"]) {
@@ -112,13 +115,23 @@ impl Handovers {
             workload.is_none_or(|it| {
                 let mark = &it["spec"]["template"]["metadata"]["annotations"][&marker];
                 let id = text(&intent["rotationId"]);
-                !text(mark).starts_with(&id) || !is_rolled_out(&it)
+                let was_seen = self.rolled_out.contains(&(text(&it["metadata"]["uid"]), text(mark)));
+                !text(mark).starts_with(&id) || !(was_seen || is_rolled_out(&it))
             })
         };
         let mut targets = spec["restartTargets"].as_array().into_iter().flatten();
         targets.any(|target| is_behind(&target)).then(|| {
             Invariant::RolledOut.broken("a code counted as distributed before every workload had rolled out with it")
         })
+    }
+
+    /// A process was shown a workload.
+    pub fn shown(&mut self, workload: &Value) {
+        let marks = workload["spec"]["template"]["metadata"]["annotations"].as_object();
+        let marks = marks.filter(|_| is_rolled_out(workload)).into_iter().flatten();
+        let marks = marks.filter(|(name, _)| name.starts_with(MARKER));
+        let uid = text(&workload["metadata"]["uid"]);
+        self.rolled_out.extend(marks.map(|(_, mark)| (uid.clone(), text(mark))));
     }
 
     /// A request that had its effect.
@@ -217,7 +230,7 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-fn is_workload(resource: &str) -> bool {
+pub fn is_workload(resource: &str) -> bool {
     [DEPLOYMENTS, STATEFUL_SETS, DAEMON_SETS].contains(&resource)
 }
 

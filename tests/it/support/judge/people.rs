@@ -15,6 +15,8 @@ pub struct People {
     pub(super) broken: Vec<String>,
     /// Secrets whose codes may die without a word.
     pub(super) forsaken: BTreeSet<String>,
+    /// Secrets whose codes nothing told of any more at some time: what a resource begins with anew may be an older one.
+    pub(super) forgotten: BTreeSet<String>,
     /// Changes that are made again since somebody has taken the only record of them.
     pub(super) excused_changes: usize,
     /// Whether a stranger's code appeared between a reading and the end of a change that rests on it.
@@ -42,6 +44,16 @@ impl Judge {
     /// A person has taken away what told of a call that may still land: whatever the operator writes may be dead later.
     pub fn excuse_for_good(&self, secret: &str) {
         self.inner.lock().unwrap().people.forsaken.insert(secret.to_owned());
+    }
+
+    /// A person has taken away all that told of the code in a Secret.
+    pub fn forget(&self, secret: String) {
+        self.inner.lock().unwrap().people.forgotten.insert(secret);
+    }
+
+    /// Whether a person has taken away all that told of the code in a Secret.
+    pub fn is_forgotten(&self, secret: &str) -> bool {
+        self.inner.lock().unwrap().people.forgotten.contains(secret)
     }
 
     /// Whether a person has broken a Secret and the operator has written no code since.

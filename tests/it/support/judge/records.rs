@@ -79,6 +79,12 @@ pub(super) fn is_open_reset(intent: &Value) -> bool {
     is_open(intent) && intent["strategy"] == "Reset"
 }
 
+/// Whether the last rotation on a Secret was begun in the name of a resource that is gone by now.
+pub fn is_begun_for_another(secret: &Value, rotation: &Value) -> bool {
+    let uid = intent_of(secret).map_or(Value::Null, |intent| intent["uid"].clone());
+    !uid.is_null() && uid != rotation["metadata"]["uid"]
+}
+
 /// The code that a Secret, or a patch of one, holds for a resource.
 pub(super) fn code_at(secret: &Value, rotation: &Value) -> Option<String> {
     code_of(secret, &place(rotation).1)
