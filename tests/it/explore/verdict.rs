@@ -228,14 +228,17 @@ impl Verdict {
         self.must(ComesToRest, is_closed, || format!("a rotation of {name} is still open"));
     }
 
-    /// A Secret that outlives its resource holds a live code, unless it was deleted while its rotation was open.
+    /// A Secret that outlives its resource holds a live code, unless it was deleted while its rotation was open. A code that
+    /// two resources name is left to the other one, which rotates it.
     fn end_without(&mut self, run: &Run<'_>, name: &str) {
+        let setting = &run.story.setting;
+        let is_shared = setting.codes < setting.resources;
         let (stage, live) = (&run.stage, run.stage.live());
         for secret in stage.judge.secrets() {
             let object = stage.secret(&secret).unwrap_or_default();
             let is_its = object["metadata"]["annotations"]["appcode.dev/resource"] == format!("{NAMESPACE}/{name}");
             let code = code_of(&object, "appCode").filter(|_| is_its);
-            let is_excused = stage.judge.has_open(&object) || stage.judge.is_broken(&secret);
+            let is_excused = is_shared || stage.judge.has_open(&object) || stage.judge.is_broken(&secret);
             let is_dead = code.is_some_and(|code| !live.contains(&code));
             self.must(NoCodeLost, !is_dead || is_excused, || {
                 format!("Secret {secret} of {name}, which is gone, holds a dead code")
