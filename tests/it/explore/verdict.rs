@@ -23,9 +23,9 @@ use crate::support::invariant::{Broken, Invariant};
 use crate::support::judge::{is_begun_for_another, leaks, readable};
 use crate::support::stage::{NAMESPACE, code_of};
 
-/// Calls of the cloud that one process makes for one resource in an hour at most. The shortest pauses are five seconds in the
-/// beginning and grow by a quarter each time, which makes some thirty.
-const HOURLY: usize = 45;
+/// Calls of the cloud that one process makes for one resource in an hour at most. Pauses are some seconds in the beginning and
+/// grow by a quarter at least, which makes thirty for one cause, and there may be two.
+const HOURLY: usize = 60;
 
 /// Changes tried and writes made.
 pub struct Level {
