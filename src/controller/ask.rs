@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use serde_json::json;
 
 use super::observe::{Pass, readable};
-use super::others::read_siblings;
+use super::others::{read_siblings, read_siblings_again};
 use super::{Context, Error};
 use crate::api::Reason;
 use crate::ids::Fingerprint;
@@ -24,7 +24,7 @@ const LOCK_RETRY: SignedDuration = SignedDuration::from_secs(5);
 /// What the operator's administrator has to correct, or a tenant to do without, where its own credentials do not serve.
 const OWN_CREDENTIALS: &str = "The operator's administrator has to correct its Secret with them; or name credentials of your own in spec.credentialsRef.";
 
-/// Reads the credentials, the siblings' Secrets and the app, in this order.
+/// Reads the credentials, the siblings' Secrets and the app, in this order, and the siblings' once more where a rotation is open.
 pub(super) async fn ask_cloud(ctx: &Context, pass: &mut Pass) -> Result<(), Error> {
     let Some(validated) = pass.validated.clone() else {
         return Ok(());
@@ -65,6 +65,12 @@ pub(super) async fn ask_cloud(ctx: &Context, pass: &mut Pass) -> Result<(), Erro
         return Ok(());
     }
     let answer = ctx.cloud.show_app(&target).await;
+    if answer.is_ok()
+        && let Some(failure) = read_siblings_again(ctx, pass, &target.app).await?
+    {
+        pass.observed.cloud = Cloud::Failed(failure);
+        return Ok(());
+    }
     pass.target = Some(target);
     match answer {
         Ok(app) => {

@@ -1,5 +1,7 @@
 //! Other resources that claim the same app or Secret: what of them a decision rests on, and whose a Secret is.
 
+use std::mem::take;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
@@ -29,6 +31,23 @@ pub(super) async fn read_siblings(ctx: &Context, pass: &mut Pass, app: &AppIdent
     pass.observed.siblings = siblings;
     pass.observed.is_crowded = neighbours.is_crowded;
     Ok(None)
+}
+
+/// Reads them once more where the outcome of a rotation is looked for on a list that was just read: what another replica has
+/// put on it for one of them since the first reading was marked there before. What they had then stays theirs.
+pub(super) async fn read_siblings_again(
+    ctx: &Context,
+    pass: &mut Pass,
+    app: &AppIdentity,
+) -> Result<Option<Failure>, Error> {
+    let is_open = pass.observed.intent().is_some_and(Intent::is_open);
+    if pass.observed.siblings.is_empty() || !is_open {
+        return Ok(None);
+    }
+    let before = take(&mut pass.observed.siblings);
+    let failure = read_siblings(ctx, pass, app).await?;
+    pass.observed.siblings.extend(before);
+    Ok(failure)
 }
 
 async fn read_sibling(

@@ -1,14 +1,16 @@
 //! Two replicas at once, as without a Lease: one is held up in the middle of a pass while the other one works.
 
-use cloud_simulator::{Cause, Operation};
+use std::time::Duration;
+
+use cloud_simulator::{Cause, Fault, Operation};
 use jiff::SignedDuration;
 use pretty_assertions::assert_eq;
 use serde_json::json;
 
-use crate::support::World;
 use crate::support::api_server::{ROTATIONS, SECRETS};
 use crate::support::script::{Act, Call, Moment, Strike, Takeover, Verb};
 use crate::support::stage::NAME;
+use crate::support::{Stage, World};
 
 /// A resource that rests with the app's only code, and rotates by overlap with this grace period.
 async fn settled(grace: &str) -> World {
@@ -77,4 +79,55 @@ async fn a_replica_that_read_status_before_the_call_retires_the_code_before_all_
     let deletions = world.ledger().acts_applied(&world.stage.app, Cause::Delete);
     assert_eq!((world.mutations(), deletions), (1, 1));
     assert!(!world.events().contains(&"NotRetired".to_owned()));
+}
+
+#[tokio::test]
+async fn a_code_that_another_replica_adds_for_another_resource_is_left_to_it() {
+    for calls in [8, 12, 16, 20, 24] {
+        added_by_another(calls).await;
+    }
+}
+
+/// The second replica makes so many calls before the first one goes on.
+async fn added_by_another(calls: usize) {
+    const NAMES: [&str; 2] = ["older", "younger"];
+    let mut world = World::on(Stage::direct(2));
+    let codes = world.live();
+    for (name, code) in NAMES.iter().zip(&codes) {
+        world.stage.create_rotation_named(name, |spec| {
+            spec["appCode"] = json!(code);
+            spec["initialRotation"] = json!("WhenDue");
+            spec["strategy"] = json!("Overlap");
+            spec["overlap"] = json!({ "gracePeriod": "1h" });
+        });
+    }
+    world.run_to_rest().await;
+    let trigger = |stage: &Stage, name: &str| {
+        stage.edit_rotation(name, |object| object["spec"]["rotationTrigger"] = json!("go"));
+    };
+    trigger(&world.stage, NAMES[0]);
+    // The addition for the older one is refused. When it is tried again, long after, and the other resource has been looked at,
+    // a second replica adds a code for that one before the app is read.
+    let ask = Act::new("the younger one is asked for a rotation", move |stage| {
+        stage.time.advance(Duration::from_secs(600));
+        trigger(stage, NAMES[1]);
+    });
+    let strikes = vec![
+        (1, Strike::Cloud(Fault::throttle(None).at(Operation::Add).once())),
+        (2, Strike::Act(Moment::Before, ask)),
+        (2, takeover(calls)),
+    ];
+    world
+        .stage
+        .script
+        .begin_if(strikes, |call| matches!(call, Call::Cloud(_)));
+    world.run_for(SignedDuration::from_hours(3)).await;
+
+    assert_eq!(world.stage.script.struck(), 3);
+    world.assert_sound();
+    let held = NAMES.map(|name| world.stage.code_in(name).unwrap());
+    assert!(held[0] != held[1], "each has a code of its own ({calls})");
+    let live = world.live();
+    assert_eq!((live.len(), world.mutations()), (2, 2), "{live:?}");
+    assert_eq!(NAMES.map(|name| world.stalled_of(name)), [None, None]);
 }

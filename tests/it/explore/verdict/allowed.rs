@@ -147,10 +147,8 @@ pub(super) fn may_stop(story: &Story, stage: &Stage, reason: &str) -> bool {
         "Conflict" => {
             let is_shared =
                 |deed: &Deed| matches!(deed, Deed::Reseed(_) | Deed::SeedRetiring(_) | Deed::RemakePlain(_));
-            // What another operator makes for the other one replaces, for all that can be told, a code that a reset has lost.
-            let is_mistaken = has_several_operators(story) && has_fault(story, is_lost);
             let is_unnamed = setting.codes < 2 || setting.named == Named::No;
-            setting.resources > 1 && (is_unnamed || has(story, is_shared) || is_mistaken)
+            setting.resources > 1 && (is_unnamed || has(story, is_shared))
         }
         _ => false,
     }
