@@ -139,7 +139,8 @@ pub(super) fn may_stop(story: &Story, stage: &Stage, reason: &str) -> bool {
         "AmbiguousOutcome" => {
             let is_untold = stage.judge.excused_changes() > 0;
             let may_be_two = is_untold || has_fault(story, |kind| may_double(kind) || is_stale(kind));
-            stage.judge.is_met_by_stranger() || (may_add(story) && may_be_two) || may_entangle(story)
+            let is_two = (may_add(story) && may_be_two) || may_entangle(story) || stage.judge.is_left_open(stage);
+            stage.judge.is_met_by_stranger() || is_two
         }
         // Strangers, doubled calls and other resources may take every place.
         "CapacityExhausted" => stage.judge.most_live() >= CAPACITY,

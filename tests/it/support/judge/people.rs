@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::Judge;
+use super::records::RESOURCE;
 use crate::support::Stage;
-use crate::support::api_server::SECRETS;
+use crate::support::api_server::{ROTATIONS, SECRETS};
 
 /// What people have done.
 #[derive(Default)]
@@ -79,6 +80,22 @@ impl Judge {
     /// Whether a rotation that an operator began is open on any Secret.
     pub fn is_anything_open(&self, stage: &Stage) -> bool {
         stage.api.objects(SECRETS).iter().any(|secret| self.has_open(secret))
+    }
+
+    /// Whether a rotation is open on a Secret whose resource is gone: nobody finishes it, and nothing tells its code from one
+    /// that another resource's rotation makes.
+    pub fn is_left_open(&self, stage: &Stage) -> bool {
+        let living = stage.api.map_objects(ROTATIONS, |rotation| {
+            let meta = &rotation["metadata"];
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            format!("{}/{}", text(&meta["namespace"]), text(&meta["name"]))
+        });
+        let is_orphan = |secret: &Value| {
+            let resource = secret["metadata"]["annotations"][RESOURCE].as_str();
+            resource.is_some_and(|resource| !living.iter().any(|living| living == resource))
+        };
+        let secrets = stage.api.objects(SECRETS);
+        secrets.iter().any(|secret| is_orphan(secret) && self.has_open(secret))
     }
 
     /// A stranger has added a code: while a change is open nothing may tell it from what that one makes.

@@ -10,7 +10,7 @@ use crate::support::api_server::{EVENTS, ROTATIONS, SECRETS};
 use crate::support::stage::code_of;
 
 const INTENT: &str = "appcode.dev/intent";
-const RESOURCE: &str = "appcode.dev/resource";
+pub(super) const RESOURCE: &str = "appcode.dev/resource";
 const NUMBER: &str = "appcode.dev/rotation-number";
 
 /// The Secret and the key that hold a resource's code now: those that spec names once its rotations go on there, though
