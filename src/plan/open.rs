@@ -196,7 +196,8 @@ impl Planner<'_> {
             attempt: intent.attempt,
         };
         if let Some(code) = self.named_instead(intent, app, &claimed) {
-            return Some(self.persist(intent, code));
+            // Our own may still come to light, and an answer that was given long ago is not about this.
+            return unsettled(self.o, question).or_else(|| Some(self.persist(intent, code)));
         }
         match intent.resolve(app.reading(&claimed)) {
             Verdict::Ours(code) => Some(self.persist(intent, code)),

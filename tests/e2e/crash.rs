@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::stage::Stage;
 
 /// A deadline that a held answer does not reach before the program is killed, on the slowest machine.
-const PATIENT: &[&str] = &[
+pub const PATIENT: &[&str] = &[
     "--settle-window=40s",
     "--request-deadline=30s",
     "--minimum-interval=41s",

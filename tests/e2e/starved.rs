@@ -10,24 +10,18 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::chaos::wire::{Mode, Wire};
+use crate::crash::PATIENT;
 use crate::stage::{Operator, PATIENCE, Stage};
 
-/// A deadline that an answer which is held back does not reach on the slowest machine.
-const PATIENT: &[&str] = &[
-    "--settle-window=40s",
-    "--request-deadline=30s",
-    "--minimum-interval=41s",
-    "--check-period=5s",
-    "--caller-rate=50",
-    "--api-deadline=2s",
-    "--watch-request=4s",
-];
+/// The API server is soon found to be missing.
+const IMPATIENT: &[&str] = &["--api-deadline=2s", "--watch-request=4s"];
 
 /// What every system call says that would need one more descriptor.
 const NO_MORE: &str = "Too many open files";
 
 async fn set() -> Stage {
-    let stage = Stage::set(Path::new(env!("CARGO_BIN_EXE_appcode-operator")), PATIENT).await;
+    let flags = [PATIENT, IMPATIENT].concat();
+    let stage = Stage::set(Path::new(env!("CARGO_BIN_EXE_appcode-operator")), &flags).await;
     stage.namespace("a");
     stage
 }

@@ -350,14 +350,16 @@ fn a_half_reset_is_finished_by_a_code_that_is_added() {
         ("stop CapacityExhausted", secs(3600))
     );
     // A person who names a code spares the app another one, unless it is somebody else's.
-    let mut o = lost(&[2, 3], &[2, 3], 0);
+    let mut o = lost(&[2, 3], &[2, 3], 119);
     o.resource.adopt = Some(code(3).to_string());
+    assert_eq!(decided(&o), "wait Settling", "ours may still come to light");
+    settle_outcome(&mut o, 120);
     assert!(matches!(plan(&o, now()), Step::WriteCode { code: named, .. } if named == code(3)));
     o.siblings = vec![Sibling {
         holds: vec![code(3)],
         ..sibling()
     }];
-    assert_eq!(decided(&o), "wait Settling");
+    assert_eq!(attempt(&o), Some((2, Call::Add)));
     for change in [(|o| wanted(o).app_name = Some("x".into())) as fn(&mut Observed), |o| {
         o.may_mutate = false;
     }] {

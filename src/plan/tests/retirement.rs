@@ -170,6 +170,7 @@ fn an_addition_is_repeated_only_while_it_is_wanted_and_has_a_place() {
                 |o| {
                     list(o, &[1, 3]);
                     intent(o).known.push(code(3));
+                    settle_outcome(o, 9000);
                     o.resource.adopt = Some(code(3).short());
                 },
                 "write Persist",

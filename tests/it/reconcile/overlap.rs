@@ -14,12 +14,12 @@ use crate::support::script::Verb;
 use crate::support::stage::{NAME, NAMESPACE};
 use crate::support::workloads::{Played, target};
 
-/// A resource that rests with the app's only code, and rotates by overlap with this grace period.
 async fn settled(grace: &str) -> World {
     settled_in(World::new().await, grace).await
 }
 
-async fn settled_in(mut world: World, grace: &str) -> World {
+/// A resource that rests with the app's only code, and rotates by overlap with this grace period.
+pub(super) async fn settled_in(mut world: World, grace: &str) -> World {
     world.stage.create_rotation(|spec| {
         spec["strategy"] = json!("Overlap");
         spec["overlap"] = json!({ "gracePeriod": grace });

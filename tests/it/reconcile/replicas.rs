@@ -7,22 +7,11 @@ use jiff::SignedDuration;
 use pretty_assertions::assert_eq;
 use serde_json::json;
 
+use super::overlap::settled_in;
 use crate::support::api_server::{ROTATIONS, SECRETS};
 use crate::support::script::{Act, Call, Moment, Strike, Takeover, Verb};
 use crate::support::stage::NAME;
 use crate::support::{Stage, World};
-
-/// A resource that rests with the app's only code, and rotates by overlap with this grace period.
-async fn settled(grace: &str) -> World {
-    let mut world = World::direct();
-    world.stage.create_rotation(|spec| {
-        spec["strategy"] = json!("Overlap");
-        spec["overlap"] = json!({ "gracePeriod": grace });
-    });
-    world.run_to_rest().await;
-    world.assert_ready();
-    world
-}
 
 /// Another replica takes over until it has made so many calls, or rests, and then both work.
 fn takeover(after: usize) -> Strike {
@@ -32,7 +21,7 @@ fn takeover(after: usize) -> Strike {
 
 #[tokio::test]
 async fn a_secret_that_is_made_again_late_gets_the_code_of_the_rotation_in_between() {
-    let mut world = settled("1h").await;
+    let mut world = settled_in(World::direct(), "1h").await;
     let old = world.code().unwrap();
     world.stage.set_trigger("one");
     world.stage.delete_secret(NAME);
@@ -60,7 +49,7 @@ async fn a_secret_that_is_made_again_late_gets_the_code_of_the_rotation_in_betwe
 
 #[tokio::test]
 async fn a_replica_that_read_status_before_the_call_retires_the_code_before_all_the_same() {
-    let mut world = settled("0s").await;
+    let mut world = settled_in(World::direct(), "0s").await;
     world.stage.set_trigger("one");
     // The second replica has read the Secret and the resource when the first one shows the rotation in status, adds the code
     // and is killed.
