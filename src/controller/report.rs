@@ -136,7 +136,8 @@ async fn write_status(
             return Ok(true);
         };
         let is_same = fresh.uid() == resource.uid() && status_of(&fresh) == status_of(resource);
-        if !is_same {
+        // One that looks as it did lags behind what has refused the write.
+        if !is_same || fresh.resource_version() == base.resource_version() {
             return Ok(false);
         }
         base = fresh;

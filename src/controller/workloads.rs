@@ -102,6 +102,7 @@ pub async fn restart(
     target: &RestartTarget,
 ) -> Result<Restarted, ClusterError> {
     let Marking { namespace, marker, id } = marking;
+    let mut refused = None;
     for _ in 0..MOST_CONFLICTS {
         let workload = match cluster.workload(namespace, target).await {
             Err(ClusterError::Refused(why)) => return Ok(Restarted::Forbidden(why)),
@@ -117,8 +118,12 @@ pub async fn restart(
             return Ok(Restarted::Superseded);
         }
         let version = workload.resource_version();
+        // A reading that lags behind what has refused the write would be refused again.
+        if refused.as_deref() == Some(version) {
+            break;
+        }
         match cluster.restart(namespace, target, version, marker, id).await {
-            Err(ClusterError::Conflict) => {}
+            Err(ClusterError::Conflict) => refused = Some(version.to_owned()),
             Err(ClusterError::Refused(why)) => return Ok(Restarted::Forbidden(why)),
             Err(ClusterError::NotFound) => return Ok(Restarted::Missing),
             patched => return patched.map(|()| Restarted::Now(workload.mark(target))),

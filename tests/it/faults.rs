@@ -171,7 +171,7 @@ fn cases(
     let is_wanted = |scenario: &Scenario| only.as_ref().is_none_or(|only| *only == format!("{scenario:?}"));
     let mut cases = Vec::new();
     for scenario in scenarios.iter().copied().filter(is_wanted) {
-        let calls = learn(scenario, Vec::new());
+        let calls = learn(scenario);
         for at in scenario.news(&calls)..calls.len() {
             let struck = Struck {
                 scenario,

@@ -77,6 +77,12 @@ fn delete_rotation(stage: &Stage) {
     stage.api.delete(ROTATIONS, NAMESPACE, NAME);
 }
 
+/// Deletes the resource, and nobody makes it again.
+fn delete_for_good(stage: &Stage) {
+    stage.is_unwanted.store(true, Ordering::Relaxed);
+    delete_rotation(stage);
+}
+
 /// Deletes the resource and makes it again as it was, once it is gone.
 fn remake_rotation(stage: &Stage) {
     let Some(old) = stage.api.object(ROTATIONS, NAMESPACE, NAME) else {
@@ -88,7 +94,7 @@ fn remake_rotation(stage: &Stage) {
     delete_rotation(stage);
     let make = move |stage: &Stage| {
         let is_gone = stage.api.object(ROTATIONS, NAMESPACE, NAME).is_none();
-        if is_gone {
+        if is_gone && !stage.is_unwanted.load(Ordering::Relaxed) {
             stage.create_rotation(|spec| *spec = old["spec"].clone());
         }
         is_gone
@@ -97,6 +103,9 @@ fn remake_rotation(stage: &Stage) {
         stage.later(make);
     }
 }
+
+/// Names that the Secret is deleted.
+pub const DELETED: &str = "the Secret is deleted";
 
 /// The Secret is deleted or overwritten. It is repaired, from what the rest of the world tells of its code. In the middle of a
 /// change the Secret alone tells of the rotation, so that a person is asked who has deleted it then: a documented limit.
@@ -107,7 +116,7 @@ pub fn of_secrets(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
     } else {
         edited.clone()
     };
-    let mut strikes = gaps(struck, &Act::new("the Secret is deleted", delete_secret), &deleted);
+    let mut strikes = gaps(struck, &Act::new(DELETED, delete_secret), &deleted);
     strikes.extend(gaps(struck, &Act::new("the Secret is edited", edit_secret), &edited));
     strikes
 }
@@ -123,15 +132,25 @@ pub fn of_triggers(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
     gaps(struck, &act, &Toll::slow().changes(0..=1).looks(8).calls(100))
 }
 
+/// Names that the resource is deleted.
+pub const GONE: &str = "the resource is deleted";
+
 /// The resource goes. One that had not begun yet has no change.
 pub fn of_deletion(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
-    let act = Act::new("the resource is deleted", delete_rotation);
+    let act = Act::new(GONE, delete_for_good);
     let end = End {
         is_gone: true,
         ..End::default()
     };
     let fewer = if struck.scenario == Scenario::Farewell { 0 } else { -1 };
     let toll = Toll::default().changes(fewer..=0).end(end);
+    // A pass that is under way comes to its end. Should the outcome stay open none the less, nobody comes back for it: a
+    // documented limit.
+    let toll = if !struck.is_first && struck.is_under_way() {
+        toll.may_be_dead()
+    } else {
+        toll
+    };
     // A create cannot be fenced by another object: the instant between the last look and the create is left over, and
     // leaves a Secret without a code.
     let is_create = |at: usize| {
@@ -154,6 +173,10 @@ pub fn of_remaking(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
     gaps(struck, &Act::new(REMADE, remake_rotation), &Toll::slow())
 }
 
+/// Name jumps after which the clock is late.
+pub const YEAR_BACK: &str = "the clock jumps a year back";
+pub const MINUTES_BACK: &str = "the clock jumps ten minutes back";
+
 /// The clocks of the operator are wrong from then on.
 pub fn of_clocks(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
     let jump = |name, hours: i64, minutes: i64| {
@@ -173,9 +196,9 @@ pub fn of_clocks(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
     let usual = Toll::default();
     let jumps = [
         (jump("the clock jumps a year ahead", 24 * 365, 0), &ahead),
-        (jump("the clock jumps a year back", -24 * 365, 0), &usual),
+        (jump(YEAR_BACK, -24 * 365, 0), &usual),
         (jump("the clock jumps an hour ahead", 1, 0), &usual),
-        (jump("the clock jumps ten minutes back", 0, -10), &usual),
+        (jump(MINUTES_BACK, 0, -10), &usual),
         (jump("the clock jumps ten years ahead", 24 * 3652, 0), &ahead),
     ];
     jumps.into_iter().flat_map(around).collect()

@@ -48,15 +48,11 @@ pub const LAG_OF_A_MINUTE: &str = "all readings lag by a minute";
 /// Readings that show what was, once or for a while.
 pub fn stale(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
     let lag = |name, seconds| Act::new(name, move |stage: &Stage| stage.api.lag(Duration::from_secs(seconds)));
-    // Three conflicts end a pass, the next ones come after growing pauses; one that looks at workloads too is long.
-    let calls = match struck.scenario {
-        scenario if scenario.is_distributed() => 420,
-        scenario if scenario.is_beside() => 120,
-        _ => 90,
-    };
+    // A write that is refused while nothing looks moved ends a pass, and the next ones come after growing pauses.
+    let calls = if struck.scenario.is_distributed() { 40 } else { 20 };
     let toll = Toll::default().calls(calls);
     let mut strikes = gaps(struck, &lag("all readings lag by five seconds", 5), &toll);
-    let toll = toll.looks(20);
+    let toll = toll.looks(4);
     strikes.extend(gaps(struck, &lag(LAG_OF_A_MINUTE, 60), &toll));
     if let Call::Api {
         verb: Verb::Get,

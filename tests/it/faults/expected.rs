@@ -21,6 +21,8 @@ pub struct End {
     pub may_leave: bool,
     /// The resource is gone.
     pub is_gone: bool,
+    /// It went while the outcome of a change was open, so that its Secret may hold the code before.
+    pub may_be_dead: bool,
 }
 
 impl End {
@@ -39,6 +41,7 @@ impl End {
             may_wait: self.may_wait || other.may_wait,
             may_leave: self.may_leave || other.may_leave,
             is_gone: self.is_gone || other.is_gone,
+            may_be_dead: self.may_be_dead || other.may_be_dead,
             ..self
         }
     }
@@ -79,6 +82,9 @@ const SHORT: SignedDuration = SignedDuration::from_secs(2 * 15 * 60 + 10);
 pub const SLOW: i64 = 95;
 /// By then the next routine check is over, in minutes.
 pub const NEXT_CHECK: i64 = 70;
+
+/// Calls for an hour in which workloads keep a rotation from its end.
+const LOOKS: usize = 110;
 
 impl Toll {
     pub fn slow() -> Self {
@@ -124,6 +130,12 @@ impl Toll {
         self
     }
 
+    /// The resource may go with a dead code in its Secret.
+    pub fn may_be_dead(mut self) -> Self {
+        self.end.may_be_dead = true;
+        self
+    }
+
     pub fn end(self, end: End) -> Self {
         Self { end, ..self }
     }
@@ -158,7 +170,8 @@ impl Expected {
             end,
             within: beyond(scenario),
             looks: 14,
-            calls: 140,
+            // While workloads are waited for each look at them is a few.
+            calls: if scenario.is_distributed() { 180 } else { 140 },
             strangers: 0,
         };
         for toll in tolls {
@@ -171,7 +184,8 @@ impl Expected {
             expected.strangers += toll.strangers;
         }
         if expected.end.may_wait {
-            expected.calls += 110;
+            let hours = usize::try_from(expected.within.as_hours()).unwrap_or_default() + 1;
+            expected.calls += hours * LOOKS;
         }
         let of = |change| scenario.changes().saturating_add_signed(change);
         expected.changes = of(least)..=of(most);

@@ -56,7 +56,7 @@ fn openings(scenario: Scenario, calls: &[Call]) -> Vec<(usize, Strike, isize)> {
 fn reads_that_lag_all_the_time_cost_no_code_and_no_change() {
     let mut cases = Vec::new();
     for scenario in SCENARIOS {
-        let calls = learn(scenario, Vec::new());
+        let calls = learn(scenario);
         let is_show = |call: &Call| *call == Call::Cloud(Operation::Show);
         let show = calls.iter().position(is_show).unwrap();
         for (at, first, changes) in openings(scenario, &calls) {
@@ -97,7 +97,7 @@ fn an_effect_later_than_the_settle_window_costs_a_change_only_where_it_cannot_be
         Scenario::AtOnce,
     ];
     for scenario in scenarios {
-        let calls = learn(scenario, Vec::new());
+        let calls = learn(scenario);
         let at = calls.iter().position(is_change).unwrap();
         let Call::Cloud(operation) = calls[at] else {
             unreachable!()

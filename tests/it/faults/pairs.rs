@@ -5,6 +5,7 @@
 //! follows from what each of the two may cost by itself; `together` names the few that cost more together, and why.
 //! `make test` runs a thin sample, always the same; `EXPLORE_PAIRS=all` leaves none out, `EXPLORE_PAIRS=1000` takes every
 //! thousandth, `EXPLORE_SCENARIO=Trigger` those of one scenario, and `EXPLORE_ONE_CALL=yes` only those that strike one call.
+//! `EXPLORE_PAIR` plays the one again that a failure has named.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -14,13 +15,13 @@ use std::time::{Duration, Instant};
 use cloud_simulator::{FaultKind, Operation};
 
 use super::Struck;
-use super::acts::REMADE;
-use super::case::{Case, learn};
+use super::acts::{DELETED, GONE, MINUTES_BACK, REMADE, YEAR_BACK};
+use super::case::{Case, learn, learn_with};
 use super::cluster::{LAG_OF_A_MINUTE, RIGHT_LOST};
-use super::expected::{Expected, Toll};
+use super::expected::{Expected, NEXT_CHECK, Toll};
 use super::scenario::{Scenario, Transport};
 use crate::explore::on_all_cores;
-use crate::support::script::{Call, Moment, Strike};
+use crate::support::script::{Call, Moment, Strike, Verb};
 
 /// First strikes of each scenario in the sample: any; those of a change or the call after it, which leave it open; and what
 /// happens just before one of these two.
@@ -70,7 +71,7 @@ struct First {
 impl First {
     /// Every one of a scenario.
     fn all(scenario: Scenario) -> Vec<Self> {
-        let calls = learn(scenario, Vec::new());
+        let calls = learn(scenario);
         let mut firsts = Vec::new();
         for at in 0..calls.len() {
             let struck = Struck {
@@ -90,9 +91,15 @@ impl First {
         firsts
     }
 
+    /// How the name of each pair with this one begins.
+    fn name(&self) -> String {
+        let Self { scenario, at, call, .. } = self;
+        format!("{scenario:?}: {:?} at call {at}, {call}, then ", self.strike)
+    }
+
     /// Every pair with this one as the first, those that strike one call before the others.
     fn pairs(&self) -> Vec<Pair<'_>> {
-        let calls = learn(self.scenario, vec![(self.at, self.strike.clone())]);
+        let calls = learn_with(self.scenario, vec![(self.at, self.strike.clone())], &[&self.toll], None);
         let mut pairs = Vec::new();
         for at in self.at..calls.len() {
             let struck = Struck {
@@ -135,10 +142,7 @@ impl Pair<'_> {
         let Self { first, at, call, .. } = self;
         let scenario = first.scenario;
         Case {
-            name: format!(
-                "{scenario:?}: {:?} at call {}, {}, then {:?} at call {at}, {call}",
-                first.strike, first.at, first.call, self.strike
-            ),
+            name: format!("{}{:?} at call {at}, {call}", first.name(), self.strike),
             scenario,
             transport: Transport::Direct,
             strikes: vec![(first.at, first.strike.clone()), (*at, self.strike.clone())],
@@ -146,21 +150,65 @@ impl Pair<'_> {
         }
     }
 
+    fn are(&self, first: &str, second: &str) -> bool {
+        is_act(&self.first.strike, first) && is_act(&self.strike, second)
+    }
+
     /// What the two cost more than each by itself.
     fn together(&self) -> Toll {
         let none = Toll::default().minutes(0);
-        // An effect that comes late and is then not shown at the one reading that decides is as good as one later than the
-        // settle window. A reset names its base, so that its repeat has no effect; an addition is made twice.
-        if is_late(&self.first.strike) && self.first.call == Call::Cloud(Operation::Add) && is_stale(&self.strike) {
+        // An effect that comes late, or that its answer does not show, and that is then not shown at the one reading that
+        // decides, is as good as one later than the settle window. A reset names its base, so that its repeat has no effect;
+        // an addition is made twice.
+        let is_hidden = is_late(&self.first.strike) || is_stale(&self.first.strike);
+        if is_hidden && self.first.call == Call::Cloud(Operation::Add) && is_stale(&self.strike) {
             return none.changes(0..=1).stops("AmbiguousOutcome").may_leave();
+        }
+        // Two codes of which nothing tells which is whose are a question for a person, and a Secret that is deleted tells of
+        // the rotation no more.
+        if is_twice(&self.first.strike) && is_act(&self.strike, DELETED) {
+            return none.stops("AppCodeAmbiguous");
+        }
+        // Neither Secret nor status tells of a rotation any more: the resource begins anew.
+        if self.are(REMADE, DELETED) || self.are(DELETED, REMADE) {
+            let none = none.changes(-1..=0);
+            return if self.first.scenario.is_beside() {
+                none.stops("AppCodeAmbiguous").may_leave()
+            } else {
+                none
+            };
+        }
+        // While status cannot be written the Secret alone tells of the new code.
+        let is_shown = matches!(
+            self.first.call,
+            Call::Api {
+                verb: Verb::PutStatus,
+                ..
+            }
+        );
+        if is_shown && is_act(&self.first.strike, RIGHT_LOST) && is_act(&self.strike, DELETED) {
+            return none.stops("CodeNotListed");
+        }
+        // What came of the change is not known, and nobody comes back for it.
+        if is_act(&self.first.strike, GONE) && is_change(&self.call) {
+            return none.may_be_dead();
         }
         // Without the right to show a rotation in status each try is marked and not made. Who comes after cannot know that
         // and pauses as after so many calls whose outcome is unknown: hours, with the change made once in the end.
         if is_act(&self.first.strike, RIGHT_LOST) && is_successor(&self.strike) && self.first.scenario.is_beside() {
             return none.late(5 * 60);
         }
+        // From a clock that is late any other one is far ahead, and the schedule may be due by it.
+        let is_late = is_act(&self.first.strike, YEAR_BACK) || is_act(&self.first.strike, MINUTES_BACK);
+        if is_late && self.first.scenario == Scenario::Scheduled && is_of_clock(&self.strike) {
+            return none.changes(0..=1).looks(8).calls(60).late(NEXT_CHECK);
+        }
+        // Who leads no more tells what came of its pass by a reading of its own, and who leads is at rest until its next check.
+        if matches!(self.first.strike, Strike::Takeover(..)) && is_stale(&self.strike) {
+            return none.late(NEXT_CHECK);
+        }
         // Who comes new meets all the conflicts of a lag for itself.
-        if is_act(&self.first.strike, LAG_OF_A_MINUTE) && is_act(&self.strike, REMADE) {
+        if self.are(LAG_OF_A_MINUTE, REMADE) {
             return none.calls(60);
         }
         none
@@ -171,6 +219,10 @@ fn is_act(strike: &Strike, name: &str) -> bool {
     matches!(strike, Strike::Act(_, act) if act.name == name)
 }
 
+fn is_of_clock(strike: &Strike) -> bool {
+    matches!(strike, Strike::Act(_, act) if act.name.starts_with("the clock jumps"))
+}
+
 /// Whether another process comes after it.
 fn is_successor(strike: &Strike) -> bool {
     matches!(strike, Strike::Crash(_) | Strike::Stop(_) | Strike::Takeover(..))
@@ -178,6 +230,10 @@ fn is_successor(strike: &Strike) -> bool {
 
 fn is_late(strike: &Strike) -> bool {
     matches!(strike, Strike::Cloud(fault) if matches!(fault.kind, FaultKind::Late { .. }))
+}
+
+fn is_twice(strike: &Strike) -> bool {
+    matches!(strike, Strike::Cloud(fault) if matches!(fault.kind, FaultKind::Duplicate { .. }))
 }
 
 fn is_stale(strike: &Strike) -> bool {
@@ -274,6 +330,17 @@ impl Progress {
     }
 }
 
+/// Plays the pair of this name again.
+fn explore_one(scenario: Scenario, name: &str, progress: &Progress) {
+    let firsts = First::all(scenario);
+    for first in firsts.iter().filter(|first| name.starts_with(&first.name())) {
+        let cases = first.pairs().into_iter().map(|pair| pair.case());
+        cases
+            .filter(|case| case.name == name)
+            .for_each(|case| progress.run(&case));
+    }
+}
+
 /// Runs the pairs of a scenario that are to be run.
 fn explore(scenario: Scenario, share: Share, progress: &Progress) {
     let firsts = First::all(scenario);
@@ -327,12 +394,20 @@ fn explore(scenario: Scenario, share: Share, progress: &Progress) {
 fn a_second_fault_at_any_later_call_costs_no_code_and_no_change_that_neither_explains() {
     let only = std::env::var("EXPLORE_SCENARIO").ok();
     let progress = Progress::begin();
+    let one = std::env::var("EXPLORE_PAIR").ok();
     for scenario in Scenario::EVERY {
-        if only.as_ref().is_none_or(|only| *only == format!("{scenario:?}")) {
+        let name = format!("{scenario:?}");
+        if let Some(one) = &one {
+            if one.starts_with(&format!("{name}: ")) {
+                explore_one(scenario, one, &progress);
+            }
+        } else if only.as_ref().is_none_or(|only| *only == name) {
             explore(scenario, Share::from_env(), &progress);
         }
     }
     progress.tell("all pairs");
+    let is_found = one.is_none() || progress.tried.load(Ordering::Relaxed) > 0;
+    assert!(is_found, "there is no pair of that name");
     let failed = progress.failed.into_inner().unwrap();
     let told = failed.iter().take(MOST_TOLD).cloned().collect::<Vec<_>>().join("\n\n");
     assert!(failed.is_empty(), "{} failed:\n\n{told}", failed.len());

@@ -115,7 +115,7 @@ const PLANTS: &[(&str, Scenario, Table)] = &[
 
 /// The cases of a table, one after the other.
 fn cases(scenario: Scenario, table: Table, change: Change<'_>) -> Vec<Case> {
-    let calls = learn_with(scenario, Vec::new(), Some(change));
+    let calls = learn_with(scenario, Vec::new(), &[], Some(change));
     let mut cases = Vec::new();
     for at in 0..calls.len() {
         let struck = Struck {

@@ -42,6 +42,8 @@ impl Relay {
             let until = calls.saturating_add(takeover.after);
             inner.standing.push(Standing { process, until, go_on });
             inner.new = Some((process, takeover));
+            // Taken over from once more, it keeps nobody waiting for the end of its turn.
+            inner.waiting.retain(|(other, _)| *other != process);
         }
         self.taken_over.notify_one();
         if wait.await.is_err() {

@@ -58,6 +58,8 @@ pub struct Stage {
     pub tried: Mutex<Vec<String>>,
     /// Whether workloads roll out while time passes.
     pub is_rolling: AtomicBool,
+    /// Whether a resource that goes is not to be made again by who was about to.
+    pub is_unwanted: AtomicBool,
     /// Processes that were started.
     processes: Mutex<BTreeMap<ProcessId, Weak<Context>>>,
     /// Those that were asked to end, and still run.
@@ -124,6 +126,7 @@ impl Stage {
             probes: Mutex::default(),
             tried: Mutex::default(),
             is_rolling: AtomicBool::new(false),
+            is_unwanted: AtomicBool::new(false),
             processes: Mutex::default(),
             stopping: Mutex::default(),
             relay: Relay::default(),
@@ -381,8 +384,11 @@ impl Stage {
         self.edit_rotation(name, |object| object["metadata"]["annotations"][key] = json!(value));
     }
 
-    /// Lets time pass, in which workloads roll out if they do so by themselves.
+    /// Lets time pass, in which workloads roll out if they do so by themselves; none if something can be done at once.
     pub fn wait(&self, time: Duration) {
+        if self.catch_up() {
+            return;
+        }
         self.time.advance(time);
         self.catch_up();
         if !time.is_zero() && self.is_rolling.load(Ordering::Relaxed) {
@@ -395,10 +401,14 @@ impl Stage {
         self.later.lock().unwrap().push(Box::new(deed));
     }
 
-    fn catch_up(&self) {
+    /// Does what can be done by now. Returns whether there was anything.
+    fn catch_up(&self) -> bool {
         let mut left = std::mem::take(&mut *self.later.lock().unwrap());
+        let awaited = left.len();
         left.retain(|deed| !deed(self));
+        let is_any = left.len() < awaited;
         self.later.lock().unwrap().append(&mut left);
+        is_any
     }
 
     /// Whether something is still to happen.

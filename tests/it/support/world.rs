@@ -176,21 +176,29 @@ impl World {
         }
     }
 
-    /// The present process was asked to end, and goes the operator's own way down.
+    /// The present process was asked to end. Another one comes after it.
     async fn end(&mut self, trace: &mut Trace) {
+        let ctx = Arc::clone(&self.ctx);
+        if self.wind_down(ctx, trace).await {
+            self.restart();
+        }
+    }
+
+    /// A process that was asked to end goes the operator's own way down. Returns whether it has got to its end; it may crash.
+    async fn wind_down(&mut self, ctx: Arc<Context>, trace: &mut Trace) -> bool {
         let over = CancellationToken::new();
         over.cancel();
         let stage = Arc::clone(&self.stage);
-        let way_down = run(Arc::clone(&self.ctx), Health::of(&self.ctx), over);
+        let health = Health::of(&ctx);
+        let way_down = run(ctx, health, over);
         tokio::select! {
             biased;
             () = stage.crashed.notified() => {
                 self.bury(trace);
-                return;
+                false
             }
-            () = Box::pin(way_down) => {}
+            () = Box::pin(way_down) => true,
         }
-        self.restart();
     }
 
     /// Processes that have crashed are gone. Returns whether the present one has, which is replaced.
@@ -215,6 +223,14 @@ impl World {
             if other.turn.is_some() {
                 continue;
             }
+            let number = other.process.number;
+            if self.stage.is_ending(number) {
+                let ctx = Arc::clone(&other.process.ctx);
+                if self.wind_down(ctx, trace).await {
+                    self.others.retain(|other| other.process.number != number);
+                }
+                return None;
+            }
             other.process.sync(&self.stage);
             let ctx = &other.process.ctx;
             let turn = if other.leads_on {
@@ -229,7 +245,6 @@ impl World {
                 Ok(turn) => {
                     trace.turns += 1;
                     other.turn = Some(begin(&self.stage, &other.process, turn));
-                    let number = other.process.number;
                     self.follow(number, trace).await;
                     return None;
                 }
@@ -283,10 +298,15 @@ impl World {
 
     /// The same, but a resource that waits for a person rests only where `may_stop` allows it.
     pub async fn run_until(&mut self, may_stop: impl Fn(&Self) -> bool) -> Trace {
+        self.run_while(|_| true, may_stop).await
+    }
+
+    /// The same, and it is over once `goes_on` does not hold.
+    pub async fn run_while(&mut self, goes_on: impl Fn(&Self) -> bool, may_stop: impl Fn(&Self) -> bool) -> Trace {
         let start = self.stage.time.truth();
         let mut trace = Trace::default();
         let mut quiet = 0;
-        while trace.turns < MOST_TURNS {
+        while trace.turns < MOST_TURNS && goes_on(self) {
             self.reap();
             let (writes, turns) = (self.writes(), trace.turns);
             let wait = self.step(&mut trace).await;
@@ -305,8 +325,7 @@ impl World {
             let is_over = wait.is_some_and(|wait| wait >= rest) && (stalled == 0 || may_stop(self));
             trace.elapsed = self.stage.time.truth().duration_since(start);
             if is_stuck || is_over {
-                if let Some(process) = self.stage.relay.let_go() {
-                    self.follow(process, &mut trace).await;
+                if self.let_go(&mut trace).await {
                     quiet = 0;
                     continue;
                 }
@@ -318,6 +337,15 @@ impl World {
             self.stage.wait(wait.unwrap_or_default());
         }
         trace
+    }
+
+    /// Lets the process end its turn that stands still longest. Returns whether there was one.
+    pub async fn let_go(&mut self, trace: &mut Trace) -> bool {
+        let Some(process) = self.stage.relay.let_go() else {
+            return false;
+        };
+        self.follow(process, trace).await;
+        true
     }
 
     /// Takes turns for as long as `time`, whatever is due.
@@ -334,6 +362,11 @@ impl World {
                 return trace;
             }
         }
+    }
+
+    /// How many processes work as if they led.
+    pub fn leaders(&self) -> usize {
+        1 + self.others.iter().filter(|other| other.leads_on).count()
     }
 
     /// Writes on the API server so far.
