@@ -344,8 +344,11 @@ async fn read(
 /// The Secret that a resource has had so far: the one that its status names or, while that is still to be written, the one
 /// that this process has written.
 pub(super) fn shown_target(resource: &AppCodeRotation, unshown: Option<&Unshown>) -> Option<TargetStatus> {
-    let shown = resource.status.as_ref().and_then(|status| status.target.clone());
-    shown.or_else(|| Some(unshown.filter(|it| it.is_of(Some(resource)))?.target.clone()))
+    let unshown = unshown.filter(|it| it.is_of(Some(resource)));
+    match unshown {
+        Some(unshown) => Some(unshown.target.clone()),
+        None => resource.status.as_ref().and_then(|status| status.target.clone()),
+    }
 }
 
 /// The status as it stands, with that Secret.
@@ -358,10 +361,14 @@ fn status(resource: Option<&AppCodeRotation>, unshown: Option<&Unshown>) -> AppC
 }
 
 impl Unshown {
-    /// Whether it still says more of this resource than its status does.
+    /// Whether it still says more of this resource than its status does: that names no Secret yet or, by another replica that
+    /// knew nothing of this one, the one that spec has come to name.
     fn is_of(&self, resource: Option<&AppCodeRotation>) -> bool {
-        let is_shown = |resource: &AppCodeRotation| resource.status.as_ref().is_some_and(|it| it.target.is_some());
-        resource.is_some_and(|resource| resource.metadata.uid.as_ref() == Some(&self.uid) && !is_shown(resource))
+        let is_news = |resource: &AppCodeRotation| {
+            let shown = resource.status.as_ref().and_then(|status| status.target.as_ref());
+            shown.is_none_or(|shown| shown.name == resource.target_name() && shown.name != self.target.name)
+        };
+        resource.is_some_and(|resource| resource.metadata.uid.as_ref() == Some(&self.uid) && is_news(resource))
     }
 }
 

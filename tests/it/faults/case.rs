@@ -22,6 +22,9 @@ use crate::support::{Stage, World, alone};
 const SHORT_DEADLINE: Duration = Duration::from_millis(250);
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
+/// By then any run has long ended, which takes a part of a second.
+const STUCK: Duration = Duration::from_secs(60);
+
 pub struct Case {
     pub name: String,
     pub scenario: Scenario,
@@ -48,6 +51,12 @@ pub async fn prepared(
     world
 }
 
+/// Runs it alone. What waits for ever, which takes no time of the run's own, is a fault of the test.
+fn unless_stuck<T>(run: impl Future<Output = T>) -> T {
+    let ended = alone(async { tokio::time::timeout(STUCK, run).await });
+    ended.unwrap_or_else(|_| panic!("the run stands still"))
+}
+
 /// The calls of a run that nothing strikes, up to rest.
 pub fn learn(scenario: Scenario) -> Vec<Call> {
     learn_with(scenario, Vec::new(), &[], None)
@@ -61,7 +70,7 @@ pub fn learn_with(
     change: Option<Change<'_>>,
 ) -> Vec<Call> {
     let expected = Expected::of(scenario, tolls.iter().copied());
-    alone(async {
+    unless_stuck(async {
         let mut world = prepared(scenario, Transport::Direct, DEADLINE, change).await;
         let count = strikes.len();
         world.stage.script.begin(strikes);
@@ -95,7 +104,7 @@ impl Case {
 
     /// The same of a changed operator.
     pub fn run_with(&self, change: Option<Change<'_>>) -> Result<(), String> {
-        alone(async {
+        unless_stuck(async {
             let hangs = |(_, strike): &(usize, Strike)| matches!(strike, Strike::Api(_, ApiFault::Hang));
             let deadline = if self.strikes.iter().any(hangs) {
                 SHORT_DEADLINE

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use appcode_operator::api::ROTATE_REQUESTED_AT;
 use cloud_simulator::{Cause, Fault, Operation};
 use jiff::SignedDuration;
 use pretty_assertions::assert_eq;
@@ -68,6 +69,44 @@ async fn a_replica_that_read_status_before_the_call_retires_the_code_before_all_
     let deletions = world.ledger().acts_applied(&world.stage.app, Cause::Delete);
     assert_eq!((world.mutations(), deletions), (1, 1));
     assert!(!world.events().contains(&"NotRetired".to_owned()));
+}
+
+#[tokio::test]
+async fn a_rotation_on_the_secret_that_spec_named_before_is_brought_to_the_one_that_another_replica_has_made() {
+    let mut world = World::direct();
+    let seed = world.live().remove(0);
+    world.stage.create_rotation(|spec| {
+        spec["appCode"] = json!(seed);
+        spec["initialRotation"] = json!("WhenDue");
+    });
+    // The first replica is about to take the code over and to rotate it as requested when spec comes to name another Secret.
+    // A second one, to which the request is nothing new, takes the code over there.
+    let request = Act::new("a rotation is requested", |stage| {
+        stage.annotate(NAME, ROTATE_REQUESTED_AT, "2");
+    });
+    let retarget = Act::new("spec names another Secret", |stage| {
+        stage.edit_rotation(NAME, |object| {
+            object["spec"]["target"] = json!({ "name": "checkout-moved" });
+        });
+    });
+    let strikes = vec![
+        (0, Strike::Act(Moment::Before, request)),
+        (1, Strike::Act(Moment::Before, retarget)),
+        (1, takeover(usize::MAX)),
+    ];
+    let is_write =
+        |call: &Call| matches!(call, Call::Api { verb, resource, .. } if verb.is_write() && *resource == SECRETS);
+    world.stage.script.begin_if(strikes, is_write);
+    world.run_to_rest().await;
+
+    assert_eq!(world.stage.script.struck(), 3);
+    assert_eq!(world.mutations(), 1);
+    let live = world.live();
+    assert_eq!(world.stage.code_in("checkout-moved").as_ref(), live.first());
+    world.assert_sound();
+    assert!(world.is_ready());
+    let shown = world.status().current.map(|current| current.fingerprint);
+    assert_eq!(shown, Some(world.fingerprint(&live[0])));
 }
 
 #[tokio::test]

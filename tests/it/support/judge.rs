@@ -14,7 +14,7 @@ use tokio::task::{Id, try_id};
 use self::handover::{Handovers, is_workload};
 use self::people::People;
 use self::records::{
-    holder, intent_of, is_open, is_open_reset, named, named_by, place, print_of, rotation_id, strangers,
+    RESOURCE, holder, intent_of, is_open, is_open_reset, named, named_by, place, print_of, rotation_id, strangers,
 };
 pub use self::records::{is_begun_for_another, leaks, readable};
 use super::Stage;
@@ -442,6 +442,19 @@ impl Judge {
         })
     }
 
+    /// Whether the last rotation on another Secret of the same resource resets the code in this one: without a Lease one operator
+    /// may rotate on the Secret that spec named before while another one moves the code to the one that it names now. Its
+    /// successor has to be there by the end.
+    fn is_reset_elsewhere(&self, stage: &Stage, secret: &Value, code: &str) -> bool {
+        let holder = |secret: &Value| secret["metadata"]["annotations"][RESOURCE].clone();
+        let print = print_of(stage, code).to_string();
+        stage.api.objects(SECRETS).iter().any(|other| {
+            let is_its = other["metadata"]["name"] != secret["metadata"]["name"] && holder(other) == holder(secret);
+            let intent = self.true_intent(other).filter(|_| is_its);
+            intent.is_some_and(|intent| intent["call"] == "Reset" && intent["base"] == print)
+        })
+    }
+
     /// I1 at this instant: the code in the Secret of each resource is live, or an open reset stands on it. A code that
     /// another one is put beside lives on in any case.
     pub fn look(&self, stage: &Stage) {
@@ -472,7 +485,7 @@ impl Judge {
             let is_live = stage.cloud.with(|cloud| cloud.live_codes(app).contains(&code));
             let is_broken = self.inner.lock().unwrap().people.is_broken(&name);
             let is_open = self.true_intent(&secret).is_some_and(|intent| is_open_reset(&intent));
-            if is_live || is_broken || is_open {
+            if is_live || is_broken || is_open || self.is_reset_elsewhere(stage, &secret, &code) {
                 continue;
             }
             // Only the next rotation of the other resource tells no more whose successor the code has.

@@ -70,9 +70,12 @@ impl Relay {
                 return;
             };
             let standing = inner.standing.remove(place);
+            // One whose call has timed out meanwhile went on by itself.
+            if standing.go_on.send(()).is_err() {
+                return;
+            }
             let (ended, over) = oneshot::channel();
             inner.waiting.push((standing.process, ended));
-            let _ = standing.go_on.send(());
             over
         };
         // Nobody is left to tell if that process has crashed, and then its turn is over too.

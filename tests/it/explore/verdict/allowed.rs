@@ -121,7 +121,10 @@ pub(super) fn may_stop(story: &Story, stage: &Stage, reason: &str) -> bool {
             let is_moved = has(story, |deed| matches!(deed, Deed::Retarget(_)));
             let is_killed = story.strikes().any(|strike| matches!(strike, Strike::Crash(_)));
             let is_forgotten = is_status_lost(story) || is_killed || has_several_operators(story);
+            // An addition that lands after it was given up is any other resource's too, as far as the list tells.
+            let is_anyones = |fault: &Fault| may_double(&fault.kind) && fault.at.contains(&Operation::Add);
             (is_moved && is_forgotten)
+                || (setting.resources > 1 && story.faults().any(is_anyones))
                 || setting.codes < setting.resources
                 || has(story, |deed| {
                     matches!(
