@@ -476,12 +476,17 @@ pub async fn reconcile(ctx: &Context, turn: &Turn) -> Result<Option<Next>, Error
     let step = match outcome {
         Ok(step) => step,
         Err(error) => {
-            report::report_unsaved(ctx, &pass, &error).await;
+            if pass.led {
+                report::report_unsaved(ctx, &pass, &error).await;
+            }
             return Err(error);
         }
     };
-    // What was read before somebody else came to lead may be old by now, and status is theirs.
-    if !ctx.leadership.is_held() && pass.happened.is_empty() && held_since.is_none() {
+    // What was read before somebody else came to lead may be old by now, and status is theirs. What happened is told all the
+    // same; only a reading that is older than their lead is fenced by a version that they have not changed.
+    let is_leading = ctx.leadership.is_held() || !pass.happened.is_empty();
+    if held_since.is_none() && !(pass.led && is_leading) {
+        report::report(ctx, &pass, &Step::Gone).await?;
         let (after, nudged) = (FOLLOWER_RETRY, turn.nudged);
         return Ok(Some(Next { after, nudged }));
     }
@@ -506,6 +511,10 @@ fn held_retry(ctx: &Context, since: Duration) -> Duration {
 async fn work(ctx: &Context, pass: &mut observe::Pass) -> Result<Step, Error> {
     let mut rotation = None;
     for _ in 0..MOST_STEPS {
+        // Of what another replica may be at work on already only a code is saved that nobody else has.
+        if !pass.led && pass.observed.memory.held.is_none() {
+            return Ok(Step::Gone);
+        }
         let step = (ctx.decide)(&pass.observed, ctx.now());
         record_rotation(&mut rotation, &step, &pass.observed);
         tracing::debug!(?step, "planned");

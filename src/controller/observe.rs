@@ -40,6 +40,8 @@ pub(super) struct Pass {
     pub(super) target: Option<Target>,
     /// The code of `observed.memory.held`, and when the cloud told it.
     pub(super) held: Option<(AppCode, Duration)>,
+    /// Whether this replica still led when all of this had been read. What is read later may be another one's work already.
+    pub(super) led: bool,
     /// When the attempt in `observed.memory.marked` was marked.
     pub(super) marked_at: Duration,
     pub(super) happened: Vec<Happened>,
@@ -65,6 +67,7 @@ impl Pass {
             echo: Echo::default(),
             target: None,
             held: None,
+            led: false,
             marked_at: Duration::ZERO,
             happened: Vec::new(),
             conflicts: 0,
@@ -262,6 +265,7 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         validated,
         in_secret,
         held: kept.held,
+        led: ctx.leadership.is_held(),
         unshown,
         loser: loser.map(|keeper| keeper.name),
         ..Pass::of(key, observed)

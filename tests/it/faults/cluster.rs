@@ -7,7 +7,7 @@ use appcode_operator::health::Health;
 use tokio_util::sync::CancellationToken;
 
 use super::case::DEADLINE;
-use super::expected::{NEXT_CHECK, SLOW, Toll};
+use super::expected::{NEXT_CHECK, SLOW, Toll, beyond};
 use super::scenario::{Scenario, Transport};
 use super::{Struck, explore, gaps};
 use crate::support::api_server::ROTATIONS;
@@ -63,7 +63,7 @@ pub fn stale(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
         // A resource as it was before it asked for anything is at rest until the next check.
         let toll = Toll::default();
         let toll = if *resource == ROTATIONS {
-            toll.late(NEXT_CHECK)
+            toll.late(NEXT_CHECK + beyond(struck.scenario))
         } else {
             toll
         };

@@ -168,7 +168,7 @@ impl Expected {
         let mut expected = Self {
             changes: 0..=0,
             end,
-            within: beyond(scenario),
+            within: SignedDuration::from_mins(beyond(scenario)),
             looks: 14,
             // While workloads are waited for each look at them is a few.
             calls: if scenario.is_distributed() { 180 } else { 140 },
@@ -193,8 +193,8 @@ impl Expected {
     }
 }
 
-/// The grace period, the roll-outs, and a routine check that comes soon after them.
-fn beyond(scenario: Scenario) -> SignedDuration {
+/// Minutes of the grace period, the roll-outs, and a routine check that comes soon after them.
+pub fn beyond(scenario: Scenario) -> i64 {
     let is_long = scenario.is_beside() || scenario.is_distributed();
-    SignedDuration::from_mins(if is_long { 35 } else { 0 })
+    if is_long { 35 } else { 0 }
 }
