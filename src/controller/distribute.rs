@@ -102,6 +102,9 @@ pub(super) async fn restart(ctx: &Context, pass: &mut Pass, targets: &[RestartTa
         };
         failed.push((target.clone(), why));
     }
+    // What this pass knows of the others already stands, should they look as if nobody had tried.
+    let known = pass.observed.rollouts.take().into_iter().flatten();
+    failed.extend(known.filter(|(target, _)| !targets.contains(target)));
     look(ctx, pass).await;
     for (target, mark) in restarted {
         let mut rollouts = pass.observed.rollouts.iter().flatten();

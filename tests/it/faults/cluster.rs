@@ -10,7 +10,7 @@ use super::case::DEADLINE;
 use super::expected::{NEXT_CHECK, SLOW, Toll, beyond};
 use super::scenario::{Scenario, Transport};
 use super::{Struck, explore, gaps};
-use crate::support::api_server::ROTATIONS;
+use crate::support::api_server::{DEPLOYMENTS, ROTATIONS, STATEFUL_SETS};
 use crate::support::process::Make;
 use crate::support::script::{Act, ApiFault, Call, Moment, Strike, Verb};
 use crate::support::{Stage, alone};
@@ -158,6 +158,29 @@ fn a_right_that_is_lost_for_a_while_costs_no_code_and_no_reset() {
 #[test]
 fn watches_that_lag_or_list_anew_or_repeat_themselves_cost_nothing() {
     explore(&Scenario::EVERY, Transport::Direct, watches);
+}
+
+/// One of two workloads cannot be read at first, and then both look as if nobody had restarted them.
+#[test]
+fn workloads_that_look_untouched_for_a_while_are_not_tried_in_turns() {
+    alone(async {
+        let mut world = Scenario::RollOut.prepare(Transport::Direct, DEADLINE).await;
+        let lag = Act::new("all readings lag by five seconds", |stage| {
+            stage.api.lag(Duration::from_secs(5));
+        });
+        let failed = Strike::Api(Moment::Before, ApiFault::Status(500));
+        let strikes = vec![(0, Strike::Act(Moment::Before, lag)), (0, failed)];
+        let is_second =
+            |call: &Call| matches!(call, Call::Api { verb: Verb::Get, resource, .. } if *resource == STATEFUL_SETS);
+        world.stage.script.begin_if(strikes, is_second);
+        world.run_to_rest().await;
+        world.assert_ready();
+        assert_eq!(world.stage.script.struck(), 2);
+        for kind in [DEPLOYMENTS, STATEFUL_SETS] {
+            let tries = world.api_calls(Verb::Patch, kind);
+            assert!(tries <= 4, "{tries} tries to restart one of {kind}");
+        }
+    });
 }
 
 /// However many turns are due: who was asked to end must be gone before it is killed.

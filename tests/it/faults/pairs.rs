@@ -207,8 +207,11 @@ impl Pair<'_> {
         if matches!(self.first.strike, Strike::Takeover(..)) && is_stale(&self.strike) {
             return none.late(NEXT_CHECK);
         }
-        // Who comes new meets all the conflicts of a lag for itself.
-        if self.are(LAG_OF_A_MINUTE, REMADE) {
+        // Who comes new, or works beside another one, meets all the conflicts of a lag for itself.
+        let strikes = [&self.first.strike, &self.strike];
+        let is_lagging = strikes.iter().any(|strike| is_act(strike, LAG_OF_A_MINUTE));
+        let is_another = |strike: &&Strike| matches!(strike, Strike::Takeover(..)) || is_act(strike, REMADE);
+        if is_lagging && strikes.iter().any(is_another) {
             return none.calls(60);
         }
         none
