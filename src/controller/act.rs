@@ -616,7 +616,7 @@ pub(super) async fn moved(ctx: &Context, pass: &mut Pass, doing: &'static str) -
             )
         };
         let before = seen(pass);
-        look_again(ctx, pass).await?;
+        Box::pin(look_again(ctx, pass)).await?;
         // Where nothing looks moved, readings lag behind what refuses the write, and would decide on the same one at once.
         if seen(pass) != before {
             return Ok(());

@@ -147,7 +147,7 @@ pub fn of_deletion(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
     // A pass that is under way comes to its end. Should the outcome stay open none the less, nobody comes back for it: a
     // documented limit.
     let toll = if !struck.is_first && struck.is_under_way() {
-        toll.may_be_dead()
+        toll.may_leave()
     } else {
         toll
     };

@@ -223,7 +223,7 @@ fn check_end(world: &World, end: &End, must: &mut impl FnMut(bool, String)) {
         // What a person wrote over it once it was nobody's any more stays.
         let is_broken = world.stage.judge.is_broken(NAME);
         must(
-            is_broken || end.may_be_dead || (is_live && !is_empty),
+            is_broken || end.may_leave || (is_live && !is_empty),
             "I1: the retained Secret holds no live code".into(),
         );
         return;

@@ -17,12 +17,10 @@ pub struct End {
     /// That the rotation has reached its consumers may wait for a person who mends a workload.
     pub may_wait: bool,
     /// A code of ours may be left that no Secret holds and nobody tells of: two came to be and nothing tells them apart, or
-    /// what told of it was lost.
+    /// what told of it was lost, or the resource went while the outcome of its change was open.
     pub may_leave: bool,
     /// The resource is gone.
     pub is_gone: bool,
-    /// It went while the outcome of a change was open, so that its Secret may hold the code before.
-    pub may_be_dead: bool,
 }
 
 impl End {
@@ -41,7 +39,6 @@ impl End {
             may_wait: self.may_wait || other.may_wait,
             may_leave: self.may_leave || other.may_leave,
             is_gone: self.is_gone || other.is_gone,
-            may_be_dead: self.may_be_dead || other.may_be_dead,
             ..self
         }
     }
@@ -127,12 +124,6 @@ impl Toll {
     /// A code may be left that nobody tells of.
     pub fn may_leave(mut self) -> Self {
         self.end.may_leave = true;
-        self
-    }
-
-    /// The resource may go with a dead code in its Secret.
-    pub fn may_be_dead(mut self) -> Self {
-        self.end.may_be_dead = true;
         self
     }
 

@@ -191,7 +191,7 @@ impl Pair<'_> {
         }
         // What came of the change is not known, and nobody comes back for it.
         if is_act(&self.first.strike, GONE) && is_change(&self.call) {
-            return none.may_be_dead();
+            return none.may_leave();
         }
         // Without the right to show a rotation in status each try is marked and not made. Who comes after cannot know that
         // and pauses as after so many calls whose outcome is unknown: hours, with the change made once in the end.
@@ -203,8 +203,9 @@ impl Pair<'_> {
         if is_late && self.first.scenario == Scenario::Scheduled && is_of_clock(&self.strike) {
             return none.changes(0..=1).looks(8).calls(60).late(NEXT_CHECK);
         }
-        // Who leads no more tells what came of its pass by a reading of its own, and who leads is at rest until its next check.
-        if matches!(self.first.strike, Strike::Takeover(..)) && is_stale(&self.strike) {
+        // Who was held up tells what came of its pass by a reading of its own, and nobody looks again before the next check.
+        let is_unseen = is_stale(&self.strike) || is_successor(&self.strike);
+        if matches!(self.first.strike, Strike::Takeover(..)) && is_unseen {
             return none.late(NEXT_CHECK);
         }
         // Who comes new, or works beside another one, meets all the conflicts of a lag for itself.
