@@ -29,12 +29,12 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-/// Does each piece of work on some core.
-pub fn on_all_cores(pieces: usize, work: impl Fn(usize) + Sync) {
+/// Does each piece of work on some core; so many at once on each, as some only wait.
+pub fn on_all_cores(at_once: usize, pieces: usize, work: impl Fn(usize) + Sync) {
     let next = AtomicUsize::new(0);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
-        for _ in 0..cores {
+        for _ in 0..cores * at_once {
             scope.spawn(|| {
                 loop {
                     let piece = next.fetch_add(1, Ordering::Relaxed);
@@ -53,7 +53,7 @@ fn failing(from: u64, seeds: usize) -> Vec<u64> {
     let (calls, hits) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let failed = Mutex::new(Vec::new());
     let most = number("EXPLORE_FAILURES").unwrap_or(MOST_FAILED);
-    on_all_cores(seeds, |piece| {
+    on_all_cores(1, seeds, |piece| {
         if failed.lock().unwrap().len() as u64 >= most {
             return;
         }

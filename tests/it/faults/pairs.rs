@@ -28,6 +28,8 @@ use crate::support::script::{Call, Moment, Strike, Verb};
 const SAMPLED: [usize; 3] = [3, 4, 4];
 /// Second strikes after each of them in the sample: of the same call, and of later ones.
 const SECONDS: [usize; 2] = [3, 3];
+/// Runs at once on each core: a call that hangs takes a quarter of a second in which nothing is computed.
+const AT_ONCE: usize = 4;
 /// Failures that are told in full.
 const MOST_TOLD: usize = 10;
 /// How often a long run tells how far it is.
@@ -369,7 +371,7 @@ fn explore(scenario: Scenario, share: Share, progress: &Progress) {
     };
     let what = format!("{scenario:?}, {} of {} first strikes", chosen.len(), firsts.len());
     let is_one_call = std::env::var_os("EXPLORE_ONE_CALL").is_some();
-    on_all_cores(chosen.len(), |piece| {
+    on_all_cores(AT_ONCE, chosen.len(), |piece| {
         let place = chosen[piece];
         let mut pairs = firsts[place].pairs();
         if is_one_call {
