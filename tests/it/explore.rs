@@ -163,7 +163,7 @@ fn each_planted_bug_is_found() {
         .filter(|plant| plant.name.contains(&wanted))
         .collect();
     let wrong = Mutex::new(Vec::new());
-    on_all_cores(plants.len(), |at| {
+    on_all_cores(1, plants.len(), |at| {
         if let Err(why) = is_found(&plants[at]) {
             wrong.lock().unwrap().push(why);
         }
@@ -181,7 +181,7 @@ const LONG: [(&str, u64, usize); 3] = [
 
 #[test]
 fn a_story_that_ends_badly_is_shrunk_to_a_short_one_that_is_told_in_words() {
-    on_all_cores(LONG.len(), |at| {
+    on_all_cores(1, LONG.len(), |at| {
         let (name, seed, events) = LONG[at];
         let plant = bugs::all().into_iter().find(|plant| plant.name == name).unwrap();
         let long = Story::from_seed(seed);
