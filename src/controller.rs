@@ -137,8 +137,8 @@ struct Remembered {
     unshown: Option<Unshown>,
 }
 
-/// A Secret that was written for a resource whose status does not name one yet. Should spec name another one before it does,
-/// nothing else would tell of this one.
+/// A Secret that was written for a resource whose status did not name one yet. Should spec name another one before it does, or
+/// another replica that knows nothing of it write that status, nothing else would tell of this one.
 #[derive(Clone)]
 struct Unshown {
     /// Uid of the resource.
@@ -476,19 +476,22 @@ pub async fn reconcile(ctx: &Context, turn: &Turn) -> Result<Option<Next>, Error
     let step = match outcome {
         Ok(step) => step,
         Err(error) => {
-            if pass.led {
-                report::report_unsaved(ctx, &pass, &error).await;
-            }
+            let is_ours = pass.led || held_since.is_some();
+            report::report_failed(ctx, &pass, &error, is_ours).await;
             return Err(error);
         }
     };
-    // What was read before somebody else came to lead may be old by now, and status is theirs. What happened is told all the
-    // same; only a reading that is older than their lead is fenced by a version that they have not changed.
-    let is_leading = ctx.leadership.is_held() || !pass.happened.is_empty();
-    if held_since.is_none() && !(pass.led && is_leading) {
-        report::report(ctx, &pass, &Step::Gone).await?;
-        let (after, nudged) = (FOLLOWER_RETRY, turn.nudged);
-        return Ok(Some(Next { after, nudged }));
+    // What was read before somebody else came to lead may be old by now, and status is theirs, but for what was done before:
+    // that is fenced by a version that they have not changed yet.
+    let leads = ctx.leadership.is_held();
+    let is_done_before = pass.led && !pass.happened.is_empty();
+    if held_since.is_none() && !is_done_before && !(pass.led && leads) {
+        report::tell_happened(ctx, &pass).await;
+        pass.unshown = None;
+        ctx.remember(&turn.key, pass.remembered());
+        let after = if leads { HELD_RETRY.0 } else { FOLLOWER_RETRY };
+        let nudged = turn.nudged;
+        return Ok(pass.resource.is_some().then_some(Next { after, nudged }));
     }
     // Folds all into status and events (I/O, may fail).
     let wait = report::report(ctx, &pass, &step).await?;

@@ -129,6 +129,7 @@ pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, rec
         if intent.is_open() {
             // What they said was about the rotation before; of the same one it still holds.
             pass.observed.rollouts = None;
+            pass.in_vain.clear();
         }
         pass.happened.extend(left);
         // Should the clock jump and a schedule come due within this pass, the next rotation has another name.
@@ -603,27 +604,21 @@ async fn written(
 pub(super) async fn moved(ctx: &Context, pass: &mut Pass, doing: &'static str) -> Result<(), Error> {
     pass.conflicts += 1;
     if pass.conflicts < MOST_CONFLICTS {
-        let seen = |pass: &Pass| {
-            let (version, seen) = (
-                pass.resource.as_ref().and_then(ResourceExt::resource_version),
-                &pass.observed,
-            );
-            (
-                version,
-                seen.resource.deleting,
-                seen.secret.clone(),
-                seen.former.clone(),
-            )
-        };
-        let before = seen(pass);
+        let before = Box::new(sight(pass));
         Box::pin(look_again(ctx, pass)).await?;
         // Where nothing looks moved, readings lag behind what refuses the write, and would decide on the same one at once.
-        if seen(pass) != before {
+        if pass.observed.resource.deleting || sight(pass) != *before {
             return Ok(());
         }
     }
     let source = ClusterError::Conflict;
     Err(Error::Cluster { doing, source })
+}
+
+/// All that a write of a pass is decided on in the cluster.
+fn sight(pass: &Pass) -> (Option<String>, SecretView, SecretView) {
+    let version = pass.resource.as_ref().and_then(ResourceExt::resource_version);
+    (version, pass.observed.secret.clone(), pass.observed.former.clone())
 }
 
 /// Remembers a negative and the reading that it rests on.

@@ -102,9 +102,8 @@ pub(super) async fn restart(ctx: &Context, pass: &mut Pass, targets: &[RestartTa
         };
         failed.push((target.clone(), why));
     }
-    // What this pass knows of the others already stands, should they look as if nobody had tried.
-    let known = pass.observed.rollouts.take().into_iter().flatten();
-    failed.extend(known.filter(|(target, _)| !targets.contains(target)));
+    pass.in_vain.retain(|(target, _)| !targets.contains(target));
+    pass.in_vain.append(&mut failed);
     look(ctx, pass).await;
     for (target, mark) in restarted {
         let mut rollouts = pass.observed.rollouts.iter().flatten();
@@ -119,9 +118,9 @@ pub(super) async fn restart(ctx: &Context, pass: &mut Pass, targets: &[RestartTa
         }
         pass.happened.push(Happened::Restarted(target));
     }
-    // One that still looks as if nobody had tried would be tried again at once, and again.
+    // One that still looks as if nobody had tried would be tried again at once, and again, in turns with another one.
     for (target, rollout) in pass.observed.rollouts.iter_mut().flatten() {
-        let told = failed.iter().find(|(failed, _)| failed == target);
+        let told = pass.in_vain.iter().find(|(failed, _)| failed == target);
         if let Some((_, why)) = told.filter(|_| *rollout == Rollout::NotRestarted) {
             *rollout = why.clone();
         }

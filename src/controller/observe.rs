@@ -22,6 +22,7 @@ use crate::remedy::{Kubectl, tell};
 use crate::secret::{Asker, NUMBER_LIMIT, OurSecret, SecretView, code_in, view};
 use crate::status::Happened;
 use crate::validate::{Problem, Seed, Validated, validate};
+use crate::workload::{RestartTarget, Rollout};
 
 /// One pass over one resource: what was observed, and what only the shell may hold.
 pub(super) struct Pass {
@@ -45,6 +46,8 @@ pub(super) struct Pass {
     /// When the attempt in `observed.memory.marked` was marked.
     pub(super) marked_at: Duration,
     pub(super) happened: Vec<Happened>,
+    /// Workloads of this rotation that were not restarted although this pass has tried, and why.
+    pub(super) in_vain: Vec<(RestartTarget, Rollout)>,
     /// Writes of a Secret that met somebody else's change.
     pub(super) conflicts: u32,
     pub(super) app_guard: Option<OwnedMutexGuard<()>>,
@@ -70,6 +73,7 @@ impl Pass {
             led: false,
             marked_at: Duration::ZERO,
             happened: Vec::new(),
+            in_vain: Vec::new(),
             conflicts: 0,
             app_guard: None,
             loser: None,
@@ -345,8 +349,8 @@ async fn read(
     }
 }
 
-/// The Secret that a resource has had so far: the one that its status names or, while that is still to be written, the one
-/// that this process has written.
+/// The Secret that a resource has had so far: the one that this process has written, while that says more than status does;
+/// else the one that its status names.
 pub(super) fn shown_target(resource: &AppCodeRotation, unshown: Option<&Unshown>) -> Option<TargetStatus> {
     let unshown = unshown.filter(|it| it.is_of(Some(resource)));
     match unshown {

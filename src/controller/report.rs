@@ -43,7 +43,8 @@ pub(super) async fn report(ctx: &Context, pass: &Pass, step: &Step) -> Result<Op
     };
     let old = &pass.observed.status;
     let new = fold(folded, now);
-    let written = if is_worth_writing(old, &new, pass.observed.limits.check_period) {
+    let stored = resource.status.clone().unwrap_or_default();
+    let written = if is_worth_writing(&stored, &new, pass.observed.limits.check_period) {
         write_status(ctx, pass, resource, &new).await
     } else {
         Ok(true)
@@ -88,12 +89,12 @@ fn count(ctx: &Context, old: &AppCodeRotationStatus, note: &Note) {
     }
 }
 
-/// Tells that the outcome of a rotation could not be saved, since `Ready` must not stand over a code that may be dead. As
-/// good as can be: the API server has just failed.
-pub(super) async fn report_unsaved(ctx: &Context, pass: &Pass, error: &Error) {
+/// Tells of a pass that failed: that the outcome of a rotation could not be saved, since `Ready` must not stand over a code that
+/// may be dead, where status is ours to write; else what happened. As good as can be: the API server has just failed.
+pub(super) async fn report_failed(ctx: &Context, pass: &Pass, error: &Error, is_ours: bool) {
     let is_open = pass.observed.memory.held.is_some() || status::has_open_rotation(&pass.observed);
-    if !is_open {
-        return;
+    if !is_open || !is_ours {
+        return tell_happened(ctx, pass).await;
     }
     let step = Step::Wait {
         reason: Reason::Retrying,
@@ -102,6 +103,23 @@ pub(super) async fn report_unsaved(ctx: &Context, pass: &Pass, error: &Error) {
     };
     if let Err(error) = report(ctx, pass, &step).await {
         tracing::debug!(error = %causes(&error), "the failure was not reported");
+    }
+}
+
+/// Tells what happened in a pass whose status is not written: nothing else tells of it later.
+pub(super) async fn tell_happened(ctx: &Context, pass: &Pass) {
+    let Some(resource) = &pass.resource else { return };
+    let folded = status::Pass {
+        observed: &pass.observed,
+        step: &Step::Gone,
+        happened: &pass.happened,
+        plain: None,
+        history_limit: 0,
+        draw: 0.0,
+    };
+    for note in happened_notes(folded) {
+        count(ctx, &pass.observed.status, &note);
+        tell(ctx, resource, &note).await;
     }
 }
 

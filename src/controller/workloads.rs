@@ -114,13 +114,13 @@ pub async fn restart(
         if workload.marked(marker) == Some(id.as_str()) {
             return Ok(Restarted::Already);
         }
-        if !holds(cluster, namespace, fence).await? {
-            return Ok(Restarted::Superseded);
-        }
         let version = workload.resource_version();
-        // A reading that lags behind what has refused the write would be refused again.
+        // A write by a reading that lags behind what has refused the last one would be refused again.
         if refused.as_deref() == Some(version) {
             break;
+        }
+        if !holds(cluster, namespace, fence).await? {
+            return Ok(Restarted::Superseded);
         }
         match cluster.restart(namespace, target, version, marker, id).await {
             Err(ClusterError::Conflict) => refused = Some(version.to_owned()),

@@ -222,8 +222,10 @@ fn check_end(world: &World, end: &End, must: &mut impl FnMut(bool, String)) {
         let is_empty = world.stage.secret(NAME).is_some() && world.code().is_none() && world.mutations() > 0;
         // What a person wrote over it once it was nobody's any more stays.
         let is_broken = world.stage.judge.is_broken(NAME);
+        let secret = world.stage.secret(NAME);
+        let is_left = end.may_leave && secret.is_some_and(|secret| world.stage.judge.has_open(&secret));
         must(
-            is_broken || end.may_leave || (is_live && !is_empty),
+            is_broken || is_left || (is_live && !is_empty),
             "I1: the retained Secret holds no live code".into(),
         );
         return;
@@ -249,9 +251,10 @@ fn check_end(world: &World, end: &End, must: &mut impl FnMut(bool, String)) {
     let is_waiting = end.may_wait && status.phase == Some(Phase::Distributing);
     let resource = world.stage.api.object(ROTATIONS, NAMESPACE, NAME).unwrap();
     let wanted = resource["spec"]["rotationTrigger"].as_str().map(str::to_owned);
-    // The next rotation comes only when the code before is retired.
+    // With `Overlap` the next rotation comes only when the code before is retired.
+    let is_next = is_waiting && resource["spec"]["strategy"] == "Overlap";
     must(
-        status.last_handled_trigger == wanted || is_waiting,
+        status.last_handled_trigger == wanted || is_next,
         format!("I8: handled {:?}", status.last_handled_trigger),
     );
     must(

@@ -201,13 +201,14 @@ impl Pair<'_> {
             return none.late(5 * 60);
         }
         // From a clock that is late any other one is far ahead, and the schedule may be due by it.
-        let is_late = is_act(&self.first.strike, YEAR_BACK) || is_act(&self.first.strike, MINUTES_BACK);
-        if is_late && self.first.scenario == Scenario::Scheduled && is_of_clock(&self.strike) {
+        let is_behind = is_act(&self.first.strike, YEAR_BACK) || is_act(&self.first.strike, MINUTES_BACK);
+        if is_behind && self.first.scenario == Scenario::Scheduled && is_of_clock(&self.strike) {
             return none.changes(0..=1).looks(8).calls(60).late(NEXT_CHECK);
         }
-        // Who was held up tells what came of its pass by a reading of its own, and nobody looks again before the next check.
-        let is_unseen = is_stale(&self.strike) || is_successor(&self.strike);
-        if matches!(self.first.strike, Strike::Takeover(..)) && is_unseen {
+        // Without a Lease who was held up tells what came of its pass by a reading of its own, and nobody looks again before the
+        // next check.
+        let is_beside = matches!(&self.first.strike, Strike::Takeover(_, takeover) if takeover.leads_on);
+        if is_beside && (is_stale(&self.strike) || is_successor(&self.strike)) {
             return none.late(NEXT_CHECK);
         }
         // Who comes new, or works beside another one, meets all the conflicts of a lag for itself.

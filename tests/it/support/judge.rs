@@ -448,11 +448,13 @@ impl Judge {
     fn is_reset_elsewhere(&self, stage: &Stage, secret: &Value, code: &str) -> bool {
         let holder = |secret: &Value| secret["metadata"]["annotations"][RESOURCE].clone();
         let print = print_of(stage, code).to_string();
-        stage.api.objects(SECRETS).iter().any(|other| {
-            let is_its = other["metadata"]["name"] != secret["metadata"]["name"] && holder(other) == holder(secret);
-            let intent = self.true_intent(other).filter(|_| is_its);
-            intent.is_some_and(|intent| intent["call"] == "Reset" && intent["base"] == print)
-        })
+        let are_several = self.inner.lock().unwrap().read.len() > 1;
+        are_several
+            && stage.api.objects(SECRETS).iter().any(|other| {
+                let is_its = other["metadata"]["name"] != secret["metadata"]["name"] && holder(other) == holder(secret);
+                let intent = self.true_intent(other).filter(|_| is_its);
+                intent.is_some_and(|intent| intent["call"] == "Reset" && intent["base"] == print)
+            })
     }
 
     /// I1 at this instant: the code in the Secret of each resource is live, or an open reset stands on it. A code that
