@@ -6,6 +6,8 @@ use jiff::SignedDuration;
 
 use super::scenario::Scenario;
 use crate::support::World;
+use crate::support::api_server::ROTATIONS;
+use crate::support::stage::{NAME, NAMESPACE};
 
 /// How a run may end other than ready with a live code.
 #[derive(Clone, Debug, Default)]
@@ -29,7 +31,8 @@ impl End {
             let stalled = world.stalled();
             stalled.is_some_and(|reason| self.stops.contains(&reason.as_str()))
         };
-        self.is_gone || is_stopped()
+        let is_gone = || world.stage.api.object(ROTATIONS, NAMESPACE, NAME).is_none();
+        (self.is_gone && is_gone()) || is_stopped()
     }
 
     fn join(mut self, other: &Self) -> Self {

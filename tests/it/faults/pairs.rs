@@ -171,6 +171,10 @@ impl Pair<'_> {
         if is_twice(&self.first.strike) && is_act(&self.strike, DELETED) {
             return none.stops("AppCodeAmbiguous");
         }
+        // What is left of half a reset is not made whole where nothing tells of the rotation: a person is asked.
+        if is_half(&self.first.strike) && is_act(&self.strike, DELETED) {
+            return none.changes(-1..=0);
+        }
         // Neither Secret nor status tells of a rotation any more: the resource begins anew.
         if self.are(REMADE, DELETED) || self.are(DELETED, REMADE) {
             let none = none.changes(-1..=0);
@@ -214,7 +218,7 @@ impl Pair<'_> {
         // Who comes new, or works beside another one, meets all the conflicts of a lag for itself.
         let strikes = [&self.first.strike, &self.strike];
         let is_lagging = strikes.iter().any(|strike| is_act(strike, LAG_OF_A_MINUTE));
-        let is_another = |strike: &&Strike| matches!(strike, Strike::Takeover(..)) || is_act(strike, REMADE);
+        let is_another = |strike: &&Strike| is_successor(strike) || is_act(strike, REMADE);
         if is_lagging && strikes.iter().any(is_another) {
             return none.calls(60);
         }
@@ -241,6 +245,10 @@ fn is_late(strike: &Strike) -> bool {
 
 fn is_twice(strike: &Strike) -> bool {
     matches!(strike, Strike::Cloud(fault) if matches!(fault.kind, FaultKind::Duplicate { .. }))
+}
+
+fn is_half(strike: &Strike) -> bool {
+    matches!(strike, Strike::Cloud(fault) if matches!(fault.kind, FaultKind::HalfReset { .. }))
 }
 
 fn is_stale(strike: &Strike) -> bool {
