@@ -484,8 +484,8 @@ pub async fn reconcile(ctx: &Context, turn: &Turn) -> Result<Option<Next>, Error
     // What was read before somebody else came to lead may be old by now, and status is theirs, but for what was done before:
     // that is fenced by a version that they have not changed yet.
     let leads = ctx.leadership.is_held();
-    let is_done_before = pass.led && !pass.happened.is_empty();
-    if held_since.is_none() && !is_done_before && !(pass.led && leads) {
+    let is_theirs = !pass.led || (!leads && pass.happened.is_empty());
+    if is_theirs && held_since.is_none() {
         report::tell_happened(ctx, &pass).await;
         pass.unshown = None;
         ctx.remember(&turn.key, pass.remembered());
