@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::{Outcome, RotationStep, Strategy, Trigger};
 use crate::ids::{AppIdentity, Fingerprint, RotationId};
+use crate::workload::RestartTarget;
 
 /// The format written by this version. Another one on a Secret means: do nothing and say so.
 pub const FORMAT_VERSION: u32 = 1;
@@ -42,6 +43,14 @@ pub struct Distribution {
     /// When all was done; the grace period of the code before counts from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distributed_at: Option<Timestamp>,
+}
+
+impl Distribution {
+    /// Whether a workload called `target` was restarted for this rotation, whichever it was.
+    pub fn has_restarted(&self, target: &RestartTarget) -> bool {
+        let prefix = format!("{target}/");
+        self.restarted.iter().any(|mark| mark.starts_with(&prefix))
+    }
 }
 
 /// The trigger values that a rotation uses up.

@@ -174,8 +174,8 @@ fn sibling(
             _ if them.metadata.deletion_timestamp.is_some() && open.is_none() => Standing::Refused,
             Some("True") => Standing::Authorized,
             Some("False") => Standing::Refused,
-            // Whatever its Secret says, it has begun nothing: that needs a reading first.
-            _ if is_stalled(&status) && status.observed_generation == them.metadata.generation => Standing::Refused,
+            // Whatever its Secret says, it has begun nothing: that needs a reading first, and status would show it.
+            _ if is_stopped_unread(them, &status) => Standing::Refused,
             _ => Standing::Unknown,
         },
         holds,
@@ -188,6 +188,13 @@ fn is_stuck(resource: &AppCodeRotation) -> bool {
     let status = resource.status.clone().unwrap_or_default();
     let is_held = resource.spec.suspend == Some(true) && status.current.is_none();
     is_stalled(&status) || is_held || resource.metadata.deletion_timestamp.is_some()
+}
+
+/// Whether its present spec was stopped before the cloud was ever asked for it. A call that the cloud refuses for the app's
+/// sake stops a resource too, and tells nothing of its credentials.
+fn is_stopped_unread(resource: &AppCodeRotation, status: &AppCodeRotationStatus) -> bool {
+    let is_judged = status.observed_generation == resource.metadata.generation;
+    is_stalled(status) && is_judged && status.rotation.is_none()
 }
 
 fn is_stalled(status: &AppCodeRotationStatus) -> bool {

@@ -16,6 +16,11 @@ use crate::workload::{RestartTarget, Rollout, told};
 /// minutes at most.
 const PROPAGATION: SignedDuration = SignedDuration::from_mins(2);
 
+/// For how long a workload that cannot be read or restarted is tried again where no roll-out is waited for. Afterwards
+/// nothing would restart it until the next rotation, and without a bound a workload that always fails would keep a leaked
+/// code alive.
+const RETRIED: SignedDuration = SignedDuration::from_mins(2);
+
 /// How soon, and how late at most, a code is tried again or a roll-out looked at again.
 const PAUSES: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(5), SignedDuration::from_mins(5));
 
@@ -110,23 +115,47 @@ impl Planner<'_> {
                 ..intent.clone()
             }));
         }
-        let is_waited_for = handover.waits_for_rollout || intent.retires().is_none();
-        let is_open = rollouts.iter().any(|(_, rollout)| !rollout.is_done());
-        (is_open && is_waited_for).then(|| {
-            let is_held = rollouts.iter().any(|(_, rollout)| rollout.is_held());
-            let reason = if is_held {
-                Reason::RolloutHeld
-            } else {
-                Reason::RollingOut
-            };
-            let what_then = if intent.retires().is_some() {
-                "The code before works until then; spec.overlap.waitForRollout: false ends the wait."
-            } else {
-                ""
-            };
-            let told = told(rollouts, self.kubectl());
-            self.linger(reason, with_prose(&told, what_then))
-        })
+        self.roll_outs(intent, done, rollouts)
+    }
+
+    /// Waits until the workloads have rolled out, or only for those that are still to be restarted, if spec waits for no
+    /// roll-out.
+    fn roll_outs(&self, intent: &Intent, done: &Distribution, rollouts: &[(RestartTarget, Rollout)]) -> Option<Step> {
+        let any = |is: fn(&Rollout) -> bool| rollouts.iter().any(|(_, rollout)| is(rollout));
+        if !any(|rollout| !rollout.is_done()) {
+            return None;
+        }
+        let is_waited_for = self.wanted.handover.waits_for_rollout || intent.retires().is_none();
+        let tried_for = self.restarts_tried_for();
+        let is_failing = |(target, rollout): &(RestartTarget, Rollout)| {
+            matches!(rollout, Rollout::Failing(_)) && !done.has_restarted(target)
+        };
+        let is_tried_again = rollouts.iter().any(is_failing) && tried_for < RETRIED;
+        let what_then = match (is_waited_for, is_tried_again) {
+            (true, _) if intent.retires().is_none() => "",
+            (true, _) => "The code before works until then; spec.overlap.waitForRollout: false ends the wait.",
+            (false, true) => {
+                "What cannot be restarted for two minutes is left as it is, since spec.overlap.waitForRollout is false."
+            }
+            (false, false) => return None,
+        };
+        let reason = if any(Rollout::is_held) {
+            Reason::RolloutHeld
+        } else {
+            Reason::RollingOut
+        };
+        let step = self.linger(reason, with_prose(&told(rollouts, self.kubectl()), what_then));
+        let soon = (tried_for / 4).max(PAUSES.0);
+        Some(if is_waited_for { step } else { step.sooner(soon) })
+    }
+
+    /// For how long the workloads could have been restarted by this process: since the delay was over, since the code
+    /// passed its try, since the process began.
+    fn restarts_tried_for(&self) -> SignedDuration {
+        let since_delay = self.o.age(self.now).saturating_sub(self.wanted.handover.restart_delay);
+        let trial = self.o.trial().filter(|trial| trial.outcome.is_passed());
+        let since_passed = trial.map_or(SignedDuration::MAX, |trial| self.o.uptime.saturating_sub(trial.last));
+        since_delay.min(since_passed).min(self.o.uptime)
     }
 
     fn linger(&self, reason: Reason, message: String) -> Step {

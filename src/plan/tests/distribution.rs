@@ -95,12 +95,12 @@ fn looked(o: &mut Observed, web: Rollout, job: Rollout) {
         )
     };
     let marked = rollouts.iter().filter(|(_, rollout)| is_marked(rollout));
-    o.marked = marked.map(|(target, _)| target.to_string()).collect();
+    o.marked = marked.map(|(target, _)| format!("{target}/uid")).collect();
     o.rollouts = Some(rollouts);
 }
 
 fn restarted(o: &mut Observed, names: &[&str]) {
-    let names = names.iter().map(|name| format!("Deployment/{name}")).collect();
+    let names = names.iter().map(|name| format!("Deployment/{name}/uid")).collect();
     intent(o).distribution.as_mut().unwrap().restarted = names;
 }
 
@@ -359,6 +359,51 @@ fn workloads_are_restarted_once_after_the_delay() {
 }
 
 #[test]
+fn where_no_roll_out_is_waited_for_a_restart_that_fails_is_tried_again_for_two_minutes() {
+    let failing = |change: fn(&mut Observed)| {
+        let mut o = with_overlap();
+        unverified(&mut o);
+        rotated(&mut o, 1, 9000);
+        looked(&mut o, MOVING, Rollout::Failing("the API server failed".into()));
+        restarted(&mut o, &["web"]);
+        wanted(&mut o).handover.waits_for_rollout = false;
+        change(&mut o);
+        plan(&o, now())
+    };
+    for (change, pause_then) in [
+        ((|o| rotated(o, 1, 0)) as fn(&mut Observed), 5),
+        (|o| rotated(o, 1, 60), 15),
+        (|o| wanted(o).handover.restart_delay = secs(8900), 25),
+        (|o| o.uptime = secs(80), 20),
+        (|o| tried(o, 9000, 40, Probe::Passed), 10),
+    ] {
+        let step = failing(change);
+        assert_eq!(
+            (word(&step).as_str(), pause(&step)),
+            ("linger RolloutHeld", secs(pause_then))
+        );
+        let Step::Linger { message, .. } = step else {
+            unreachable!()
+        };
+        assert!(
+            message.contains("for two minutes") && !message.contains("ends the wait"),
+            "{message}"
+        );
+    }
+    for change in [
+        (|o| rotated(o, 1, 120)) as fn(&mut Observed),
+        |o| wanted(o).handover.restart_delay = secs(8880),
+        |o| o.uptime = secs(120),
+        |o| tried(o, 9000, 120, Probe::Passed),
+        |o| tried(o, 9000, 5, refused()),
+        |o| looked(o, MOVING, Rollout::Forbidden("no".into())),
+        |o| restarted(o, &["web", "job"]),
+    ] {
+        assert_eq!(word(&failing(change)), "record");
+    }
+}
+
+#[test]
 fn what_was_done_is_noted_as_it_is_done() {
     let mut o = with_overlap();
     tried(&mut o, 30, 0, Probe::Passed);
@@ -366,7 +411,7 @@ fn what_was_done_is_noted_as_it_is_done() {
     restarted(&mut o, &["old"]);
     let (step, distribution) = noted(&o);
     assert_eq!((step, distribution.verified_at), (RotationStep::Persisted, Some(now())));
-    assert_eq!(distribution.restarted, ["Deployment/old", "Deployment/web"]);
+    assert_eq!(distribution.restarted, ["Deployment/old/uid", "Deployment/web/uid"]);
     intent(&mut o).distribution.as_mut().unwrap().verified_at = Some(ago(7));
     assert_eq!(noted(&o).1.verified_at, Some(ago(7)));
     // Known ones are not noted twice.
@@ -374,7 +419,7 @@ fn what_was_done_is_noted_as_it_is_done() {
     restarted(&mut o, &["old", "web"]);
     assert_eq!(
         noted(&o).1.restarted,
-        ["Deployment/old", "Deployment/web", "Deployment/job"]
+        ["Deployment/old/uid", "Deployment/web/uid", "Deployment/job/uid"]
     );
     let mut o = with_overlap();
     unverified(&mut o);

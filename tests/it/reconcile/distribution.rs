@@ -1,5 +1,8 @@
 //! A new code on its way to its consumers: tried, workloads restarted, their roll-out waited for.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use appcode_operator::api::{ConditionType, Phase, VerificationOutcome};
 use appcode_operator::verification::Probe;
 use cloud_simulator::{Cause, Fault, Operation};
@@ -7,12 +10,12 @@ use jiff::SignedDuration;
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
-use crate::support::World;
-use crate::support::api_server::DEPLOYMENTS;
+use crate::support::api_server::{Asked, DEPLOYMENTS, refuse};
 use crate::support::prober::INFERENCE_HOST;
 use crate::support::script::Verb;
 use crate::support::stage::{NAME, NAMESPACE};
 use crate::support::workloads::{Played, target};
+use crate::support::{Stage, World};
 
 /// A resource that rests with the app's only code and has two workloads that read its Secret.
 async fn settled(change: impl FnOnce(&mut Value)) -> World {
@@ -132,6 +135,42 @@ async fn without_the_wait_the_grace_period_alone_counts() {
     minutes(&mut world, 20).await;
     world.assert_ready();
     assert_eq!((world.live().len(), restarts(&world)), (1, (1, 1)));
+}
+
+#[tokio::test]
+async fn without_the_wait_a_workload_that_cannot_be_read_for_a_while_is_restarted_all_the_same() {
+    let mut world = settled(|spec| {
+        overlap(spec);
+        spec["overlap"] = json!({"gracePeriod": "0s", "waitForRollout": false});
+    })
+    .await;
+    let is_out = Arc::new(AtomicBool::new(true));
+    let flag = Arc::clone(&is_out);
+    let tamper = move |_: &Stage, asked: &mut Asked| {
+        let is_failing = asked.resource == DEPLOYMENTS && flag.load(Ordering::Relaxed);
+        is_failing.then(|| refuse(500, "InternalError", "no"))
+    };
+    assert!(world.stage.tamper.set(Box::new(tamper)).is_ok());
+    world.stage.set_trigger("one");
+    minutes(&mut world, 1).await;
+    assert_eq!((world.live().len(), restarts(&world)), (2, (0, 1)));
+    let (_, reason, message) = world.condition(ConditionType::WorkloadsReady);
+    assert_eq!(reason, "RolloutHeld");
+    assert!(message.contains("Deployment/web could not be restarted"), "{message}");
+    is_out.store(false, Ordering::Relaxed);
+    minutes(&mut world, 2).await;
+    assert_eq!((world.live().len(), restarts(&world)), (1, (1, 1)));
+    world.assert_ready();
+
+    is_out.store(true, Ordering::Relaxed);
+    world.stage.set_trigger("two");
+    minutes(&mut world, 10).await;
+    assert_eq!(
+        world.live(),
+        vec![world.code().unwrap()],
+        "it does not keep the old code for long"
+    );
+    assert_eq!(restarts(&world), (1, 2));
 }
 
 #[tokio::test]
@@ -481,7 +520,7 @@ async fn a_secret_that_is_deleted_on_the_way_to_its_consumers_forgets_neither_tr
 #[tokio::test]
 async fn a_restart_is_told_when_its_mark_is_seen() {
     let mut world = settled(|_| ()).await;
-    let tamper = |_: &crate::support::Stage, asked: &mut crate::support::api_server::Asked| {
+    let tamper = |_: &Stage, asked: &mut Asked| {
         if asked.resource == DEPLOYMENTS && asked.verb == Verb::Patch {
             asked.body["spec"]["template"]["metadata"]["annotations"] = json!({});
         }
@@ -502,17 +541,17 @@ async fn a_restart_is_told_when_its_mark_is_seen() {
 #[tokio::test]
 async fn a_workload_that_cannot_be_looked_at_after_its_restart_is_not_restarted_again() {
     let mut world = settled(|_| ()).await;
-    let is_out = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let flag = std::sync::Arc::clone(&is_out);
-    let tamper = move |_: &crate::support::Stage, asked: &mut crate::support::api_server::Asked| {
+    let is_out = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&is_out);
+    let tamper = move |_: &Stage, asked: &mut Asked| {
         if asked.resource != DEPLOYMENTS {
             return None;
         }
-        let was_out = flag.load(std::sync::atomic::Ordering::Relaxed);
+        let was_out = flag.load(Ordering::Relaxed);
         if asked.verb == Verb::Patch {
-            flag.store(true, std::sync::atomic::Ordering::Relaxed);
+            flag.store(true, Ordering::Relaxed);
         }
-        was_out.then(|| crate::support::api_server::refuse(500, "InternalError", "no"))
+        was_out.then(|| refuse(500, "InternalError", "no"))
     };
     assert!(world.stage.tamper.set(Box::new(tamper)).is_ok());
     world.stage.set_trigger("one");
@@ -523,7 +562,7 @@ async fn a_workload_that_cannot_be_looked_at_after_its_restart_is_not_restarted_
         object["spec"]["template"]["metadata"]["annotations"] = json!({});
     });
     let before = restarts(&world).0;
-    is_out.store(false, std::sync::atomic::Ordering::Relaxed);
+    is_out.store(false, Ordering::Relaxed);
     minutes(&mut world, 60).await;
     assert_eq!(restarts(&world).0, before);
 }

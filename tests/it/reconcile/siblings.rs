@@ -1,6 +1,6 @@
 //! Several resources on one app.
 
-use cloud_simulator::{NewApp, Operation};
+use cloud_simulator::{Fault, NewApp, Operation};
 use jiff::SignedDuration;
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
@@ -38,6 +38,26 @@ async fn siblings_keep_their_own_codes() {
     }
 }
 
+/// The cloud resets the code and says that there is none.
+#[tokio::test]
+async fn what_a_sibling_made_that_was_told_it_made_nothing_is_left_to_it() {
+    let mut world = World::with_codes(1).await;
+    let fault = Fault::status_after(404).at(Operation::Reset).once();
+    world.stage.cloud.with(|cloud| cloud.inject(fault));
+    for name in ["a", "b"] {
+        world
+            .stage
+            .create_rotation_named(name, |spec| spec["initialRotation"] = json!("Immediate"));
+    }
+    world.run_for(SignedDuration::from_hours(3)).await;
+    world.assert_sound();
+    assert_eq!(
+        (world.mutations(), world.live()),
+        (1, vec![world.stage.code_in("a").unwrap()])
+    );
+    assert_eq!(world.stalled_of("b").as_deref(), Some("Conflict"));
+}
+
 #[tokio::test]
 async fn siblings_whose_answers_are_lost_never_take_each_others_code() {
     let mut world = World::with_codes(2).await;
@@ -49,7 +69,7 @@ async fn siblings_whose_answers_are_lost_never_take_each_others_code() {
         });
     }
     world.run_to_rest().await;
-    let fault = cloud_simulator::Fault::cut_after().at(Operation::Reset).times(2);
+    let fault = Fault::cut_after().at(Operation::Reset).times(2);
     world.stage.cloud.with(|cloud| cloud.inject(fault));
     for name in ["a", "b"] {
         world
