@@ -7,13 +7,16 @@
     reason = "a table is as long as its cases, and what makes and what tells one stands beside it"
 )]
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::json;
 
+use super::record::*;
 use super::*;
 use crate::api::{Outcome, RotationStep, Strategy, Trigger};
-use crate::ids::RotationId;
-use crate::intent::{Call, Consumed, FORMAT_VERSION};
+use crate::ids::{AppId, ProjectId, RotationId};
+use crate::intent::{Call, Consumed, FORMAT_VERSION, Intent};
 
 fn app(id: &str) -> AppIdentity {
     AppIdentity {

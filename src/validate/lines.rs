@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::tests::{problems, resource, rules};
 use super::*;
+use crate::remedy::Kubectl;
 
 fn allowing(pairs: &[&str]) -> Rules {
     Rules {
