@@ -4,28 +4,36 @@
 //! has no increase that a query could see. The exception are the two times of each resource, for so many resources as the
 //! operator's administrator allows, and only for as long as the resource is there.
 
+mod labels;
 mod levels;
 mod process;
 mod resources;
 pub mod table;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::time::Duration;
 
 use http::StatusCode;
-use prometheus_client::encoding::{EncodeLabelSet, prometheus_text, text};
+use prometheus_client::encoding::{prometheus_text, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use self::labels::{
+    CallLabels, LimitLabels, OperationLabels, ReconcileLabels, RequestLabels, RotationLabels, UnfinishedLabels,
+    VerbLabels,
+};
+pub use self::labels::{Format, Limit, Operation, Unfinished, Verb};
 use self::levels::Gauges;
 pub use self::levels::Levels;
 use self::process::Process;
 use self::resources::Shown;
-use crate::api::{Outcome, Reason, Strategy, Trigger};
+use crate::api::{Outcome, Strategy, Trigger};
 use crate::controller::Error;
 use crate::modelarts::CloudError;
 
@@ -48,212 +56,6 @@ const POSTPONEMENT: [f64; 7] = [5.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0];
 const OK: &str = "ok";
 /// The word for a pass that did not even fail.
 const PANICKED: &str = "panicked";
-
-/// A call on the cloud.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// Reads the app.
-    Show,
-    /// Replaces a code.
-    Reset,
-    /// Adds a code.
-    Add,
-    /// Deletes a code.
-    Delete,
-    /// Gets a token for a password.
-    SignIn,
-}
-
-impl Operation {
-    const ALL: [Self; 5] = [Self::Show, Self::Reset, Self::Add, Self::Delete, Self::SignIn];
-
-    /// The word that stands in the label.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Show => "show",
-            Self::Reset => "reset",
-            Self::Add => "add",
-            Self::Delete => "delete",
-            Self::SignIn => "sign_in",
-        }
-    }
-}
-
-/// How metrics are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// OpenMetrics 1.0: with units.
-    OpenMetrics,
-    /// The older text format of Prometheus, which every tool reads.
-    Text,
-}
-
-impl Format {
-    /// The format to answer a request with that has this `Accept` header.
-    pub fn accepted(accept: &str) -> Self {
-        if accept.contains("application/openmetrics-text") {
-            Self::OpenMetrics
-        } else {
-            Self::Text
-        }
-    }
-
-    /// The `Content-Type` of the answer.
-    pub fn content_type(self) -> &'static str {
-        match self {
-            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            Self::Text => prometheus_text::CONTENT_TYPE,
-        }
-    }
-}
-
-/// What is asked of the API server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
-    /// Reads one object.
-    Get,
-    /// Reads a page of objects.
-    List,
-    /// Begins a watch; it is timed until its answer begins.
-    Watch,
-    /// Makes an object.
-    Create,
-    /// Replaces an object.
-    Update,
-    /// Changes parts of an object.
-    Patch,
-    /// Anything else, which the operator never asks for.
-    Other,
-}
-
-impl Verb {
-    const ALL: [Self; 7] = [
-        Self::Get,
-        Self::List,
-        Self::Watch,
-        Self::Create,
-        Self::Update,
-        Self::Patch,
-        Self::Other,
-    ];
-
-    /// The word that stands in the label.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Get => "get",
-            Self::List => "list",
-            Self::Watch => "watch",
-            Self::Create => "create",
-            Self::Update => "update",
-            Self::Patch => "patch",
-            Self::Other => "other",
-        }
-    }
-}
-
-/// What keeps the operator from making a call at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limit {
-    /// The rate of one credentials Secret, lowered for a while by a throttled answer of the cloud.
-    CallerRate,
-    /// The rate over all.
-    TotalRate,
-    /// As many readings with one credentials Secret as may be are under way.
-    CallerConcurrency,
-    /// Another call is still trying these credentials.
-    Trial,
-    /// The credentials were rejected lately.
-    Rejected,
-}
-
-impl Limit {
-    const ALL: [Self; 5] = [
-        Self::CallerRate,
-        Self::TotalRate,
-        Self::CallerConcurrency,
-        Self::Trial,
-        Self::Rejected,
-    ];
-
-    /// The word that stands in the label.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::CallerRate => "caller_rate",
-            Self::TotalRate => "total_rate",
-            Self::CallerConcurrency => "caller_concurrency",
-            Self::Trial => "trial",
-            Self::Rejected => "rejected",
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RotationLabels {
-    trigger: &'static str,
-    strategy: &'static str,
-    outcome: &'static str,
-}
-
-/// How a rotation came to no code in the Secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unfinished {
-    /// Its app or its resource was left while it was open, as the event `Abandoned` tells.
-    Abandoned,
-    /// It stopped, since nothing tells which code is its own. If a person answers that it counts as a rotation too.
-    AmbiguousOutcome,
-    /// Its call had no effect, and another rotation began in its place.
-    NoEffect,
-}
-
-impl Unfinished {
-    const ALL: [Self; 3] = [Self::Abandoned, Self::AmbiguousOutcome, Self::NoEffect];
-
-    /// The word that stands in the label; that of the event's reason, if there is an event.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Abandoned => Reason::Abandoned.as_str(),
-            Self::AmbiguousOutcome => Reason::AmbiguousOutcome.as_str(),
-            Self::NoEffect => "NoEffect",
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct UnfinishedLabels {
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReconcileLabels {
-    result: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CallLabels {
-    operation: &'static str,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OperationLabels {
-    operation: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct LimitLabels {
-    limit: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    verb: &'static str,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct VerbLabels {
-    verb: &'static str,
-}
 
 /// Every metric of the operator.
 #[derive(Debug)]
@@ -551,136 +353,4 @@ fn begin<L: Clone + Eq + Hash, M>(family: &Family<L, M>, labels: &L) {
 fn count<L: Clone + Debug + Eq + Hash>(family: &Family<L, Counter>, labels: &L) {
     debug_assert!(family.get(labels).is_some(), "outside of the closed set: {labels:?}");
     family.get_or_create(labels).inc();
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use pretty_assertions::assert_eq;
-
-    use super::*;
-
-    fn encoded(format: Format) -> String {
-        Metrics::default().encode(format, Levels::sample())
-    }
-
-    /// What follows the names of the families on lines of one kind.
-    fn lines<'a>(text: &'a str, kind: &str) -> BTreeMap<&'a str, &'a str> {
-        let start = format!("# {kind} ");
-        let lines = text.lines().filter_map(|line| line.strip_prefix(&start));
-        lines.map(|line| line.split_once(' ').unwrap()).collect()
-    }
-
-    #[test]
-    fn every_family_is_described_and_has_a_sample_from_the_start() {
-        let text = encoded(Format::OpenMetrics);
-        let (kinds, helps, units) = (lines(&text, "TYPE"), lines(&text, "HELP"), lines(&text, "UNIT"));
-        let expected = [
-            ("appcode_build", "info"),
-            ("appcode_cloud_call_duration_seconds", "histogram"),
-            ("appcode_cloud_calls", "counter"),
-            ("appcode_reconcile_duration_seconds", "histogram"),
-            ("appcode_reconciles", "counter"),
-            ("appcode_resources", "gauge"),
-            ("appcode_resources_without_series", "gauge"),
-            ("appcode_overdue_resources", "gauge"),
-            ("appcode_overdue_seconds", "gauge"),
-            ("appcode_stalled_resources", "gauge"),
-            ("appcode_unready_resources", "gauge"),
-            ("appcode_queue_depth", "gauge"),
-            ("appcode_queue_oldest_seconds", "gauge"),
-            ("appcode_queue_wait_seconds", "histogram"),
-            ("appcode_limiter_wait_seconds", "histogram"),
-            ("appcode_postponed_calls", "counter"),
-            ("appcode_postponement_seconds", "histogram"),
-            ("appcode_rotation_exposure_seconds", "histogram"),
-            ("appcode_rotation_last_success_timestamp_seconds", "gauge"),
-            ("appcode_rotation_next_timestamp_seconds", "gauge"),
-            ("appcode_rotations", "counter"),
-            ("appcode_rotations_unfinished", "counter"),
-            ("appcode_unsaved_codes", "gauge"),
-            ("appcode_backlog_seconds", "gauge"),
-            ("appcode_api_requests", "counter"),
-            ("appcode_api_request_duration_seconds", "histogram"),
-            ("appcode_hastened_checks", "counter"),
-            ("appcode_leader", "gauge"),
-            ("appcode_watch_up", "gauge"),
-            ("appcode_secret_watch_up", "gauge"),
-            ("appcode_tasks", "gauge"),
-            ("appcode_watch_last_sign_timestamp_seconds", "gauge"),
-            ("process_cpu_seconds", "counter"),
-            ("process_open_fds", "gauge"),
-            ("process_resident_memory_bytes", "gauge"),
-        ];
-        assert_eq!(kinds, BTreeMap::from(expected));
-        for (name, kind) in kinds {
-            assert!(helps[name].ends_with('.') && !helps[name].ends_with(".."), "{name}");
-            let unit = ["seconds", "bytes"]
-                .into_iter()
-                .find(|unit| name.ends_with(&format!("_{unit}")));
-            assert_eq!(units.get(name).copied(), unit, "{name}");
-            let suffix = match kind {
-                "counter" => "_total",
-                "histogram" => "_count",
-                "info" => "_info",
-                _ => "",
-            };
-            let sample = format!("{name}{suffix}");
-            let is_sample = |line: &str| {
-                line.strip_prefix(&sample)
-                    .is_some_and(|rest| rest.starts_with(['{', ' ']))
-            };
-            assert!(text.lines().any(is_sample), "{name}");
-        }
-        assert!(text.ends_with("# EOF\n"));
-    }
-
-    #[test]
-    fn what_is_counted_shows_in_both_formats() {
-        let metrics = Metrics::default();
-        metrics.rotated(Trigger::Spec, Strategy::Reset, Outcome::Recovered, None);
-        metrics.left_unfinished(Unfinished::NoEffect);
-        metrics.called(Operation::Show, Ok(()), Duration::from_millis(70));
-        metrics.reconciled(Err(&Error::Restless), Duration::ZERO);
-        metrics.panicked(Duration::ZERO);
-        metrics.waited(Duration::from_secs(7));
-        metrics.admitted(Duration::ZERO);
-        metrics.postponed(Limit::Rejected, Duration::from_secs(330));
-        for format in [Format::OpenMetrics, Format::Text] {
-            let text = metrics.encode(format, Levels::sample());
-            for line in [
-                r#"appcode_rotations_total{trigger="Spec",strategy="Reset",outcome="Recovered"} 1"#,
-                r#"appcode_rotations_total{trigger="Spec",strategy="Reset",outcome="Completed"} 0"#,
-                r#"appcode_rotations_unfinished_total{outcome="NoEffect"} 1"#,
-                r#"appcode_rotations_unfinished_total{outcome="Abandoned"} 0"#,
-                "appcode_rotation_exposure_seconds_count 0",
-                r#"appcode_cloud_calls_total{operation="show",outcome="ok"} 1"#,
-                r#"appcode_cloud_call_duration_seconds_count{operation="show"} 1"#,
-                r#"appcode_reconciles_total{result="restless"} 1"#,
-                r#"appcode_reconciles_total{result="panicked"} 1"#,
-                "appcode_reconcile_duration_seconds_count 2",
-                "appcode_queue_wait_seconds_sum 7.0",
-                "appcode_limiter_wait_seconds_count 1",
-                r#"appcode_postponed_calls_total{limit="rejected"} 1"#,
-                "appcode_postponement_seconds_sum 330.0",
-                concat!(r#"appcode_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
-            ] {
-                assert!(text.lines().any(|found| found == line), "{line} in {text}");
-            }
-        }
-    }
-
-    #[test]
-    fn open_metrics_are_for_those_who_ask_for_them() {
-        let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
-        for (accept, expected) in [
-            (prometheus, Format::OpenMetrics),
-            ("*/*", Format::Text),
-            ("text/plain;version=0.0.4", Format::Text),
-            ("", Format::Text),
-        ] {
-            assert_eq!(Format::accepted(accept), expected, "{accept}");
-        }
-    }
 }

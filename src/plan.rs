@@ -10,6 +10,7 @@
 
 mod distribution;
 mod due;
+mod memory;
 mod observed;
 mod open;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 pub use self::distribution::distribution_pause;
+pub use self::memory::*;
 pub use self::observed::*;
 use self::open::{rescue, unsettled};
 use self::retirement::farewell;

@@ -3,28 +3,20 @@
 use std::mem::take;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt;
-use serde_json::Value;
-
 use super::ask::{failed, take_in};
-use super::observe::{Pass, asker, identity, look_again};
+use super::observe::{Pass, look_again};
 use super::render::{code_patch, first};
-use super::{Context, Error, Unshown, cluster::ClusterError};
-use crate::api::{AppCodeRotation, AppCodeRotationStatus, CreationPolicy, FINALIZER, Outcome, RotationStep, Strategy};
+use super::written::{insist, moved, read_on, refuse_if_astray, resource_again, written};
+use super::{Context, Error, cluster::ClusterError};
+use crate::api::{AppCodeRotationStatus, CreationPolicy, Outcome, RotationStep, Strategy};
 use crate::ids::{AppIdentity, Fingerprint};
 use crate::intent::{Call, Intent, Verdict};
 use crate::metrics::{Operation, Unfinished};
-use crate::modelarts::{AppCode, CloudError, CloudErrorKind, scrub};
+use crate::modelarts::{AppCode, CloudError, CloudErrorKind};
 use crate::plan::{Attempt, Cloud, Held, Question, Settling, WriteReason, retires_at};
-use crate::secret::{Asker, OurSecret, Record, SecretView, mark, new_secret, owners_patch, patch, view};
-use crate::status::{Happened, has_open_rotation, mirror_before_call, open_intent};
+use crate::secret::{OurSecret, Record, SecretView, mark, new_secret, owners_patch, patch};
+use crate::status::{Happened, mirror_before_call, open_intent};
 use crate::telemetry::causes;
-
-/// Tries of one write that fails in a way that may pass, within one pass.
-const WRITE_TRIES: u32 = 3;
-/// Writes of a Secret that may meet somebody else's change within one pass; after that the pass is repeated later.
-const MOST_CONFLICTS: u32 = 3;
 
 /// Creates the target Secret with the record alone.
 pub(super) async fn create_secret(ctx: &Context, pass: &mut Pass, name: &str, record: &Record) -> Result<(), Error> {
@@ -39,26 +31,6 @@ pub(super) async fn create_secret(ctx: &Context, pass: &mut Pass, name: &str, re
         read_on(ctx, pass).await?;
     }
     Ok(())
-}
-
-/// The app is read again before anything more is done, and the rest too if the resource has changed: what status says is
-/// never older than the Secret beside it.
-async fn read_on(ctx: &Context, pass: &mut Pass) -> Result<(), Error> {
-    let fresh = resource_again(ctx, pass).await?;
-    let version = |resource: &Option<AppCodeRotation>| resource.as_ref().and_then(ResourceExt::resource_version);
-    if version(&fresh) != version(&pass.resource) {
-        return look_again(ctx, pass).await;
-    }
-    pass.observed.cloud = Cloud::NotAsked;
-    Ok(())
-}
-
-async fn resource_again(ctx: &Context, pass: &Pass) -> Result<Option<AppCodeRotation>, Error> {
-    let fresh = ctx.cluster.rotation(&pass.key).await;
-    fresh.map_err(|source| Error::Cluster {
-        doing: "read the resource again",
-        source,
-    })
 }
 
 /// Whether the resource went since it was read, or names another Secret by now. A patch is fenced by the Secret; only this
@@ -172,7 +144,7 @@ fn newest_of_others(pass: &Pass, app: &AppIdentity) -> Option<Intent> {
 }
 
 /// What is worth telling of a rotation that is left where it is.
-fn told_of(old: Intent) -> Option<Happened> {
+pub(super) fn told_of(old: Intent) -> Option<Happened> {
     if old.is_open() {
         Some(Happened::Abandoned(old))
     } else {
@@ -243,60 +215,8 @@ pub(super) async fn disown(ctx: &Context, pass: &mut Pass, name: &str) -> Result
     Ok(())
 }
 
-/// Puts our finalizer on the resource, or takes it off.
-pub(super) async fn hold_resource(ctx: &Context, pass: &mut Pass, is_held: bool) -> Result<(), Error> {
-    let Some(resource) = &pass.resource else {
-        pass.observed.resource.has_finalizer = is_held;
-        return Ok(());
-    };
-    let others = resource.finalizers().iter().filter(|name| *name != FINALIZER).cloned();
-    let finalizers: Vec<String> = others.chain(is_held.then(|| FINALIZER.to_owned())).collect();
-    let version = resource.resource_version().unwrap_or_default();
-    let left = if is_held { None } else { given_up(pass) };
-    match ctx.cluster.set_finalizers(&pass.key, &version, &finalizers).await {
-        Ok(fresh) => {
-            pass.observed.resource.has_finalizer = is_held;
-            pass.resource = Some(fresh);
-            pass.happened.extend(left);
-            Ok(())
-        }
-        Err(ClusterError::NotFound) => {
-            pass.observed.resource.has_finalizer = false;
-            pass.observed.resource.deleting = true;
-            Ok(())
-        }
-        Err(ClusterError::Conflict) => moved(ctx, pass, "set the finalizer").await,
-        Err(ClusterError::Refused(why)) => {
-            pass.observed.finalizer_refused = Some(why);
-            Ok(())
-        }
-        Err(source) => Err(Error::Cluster {
-            doing: "set the finalizer",
-            source,
-        }),
-    }
-}
-
-/// The rotation that nobody follows any more once the finalizer is off: the resource goes, or names another app.
-fn given_up(pass: &Pass) -> Option<Happened> {
-    let observed = &pass.observed;
-    if observed.resource.deleting {
-        let intent = observed.intent()?;
-        let is_open = has_open_rotation(observed);
-        return if is_open {
-            Some(Happened::Forsaken(intent.clone()))
-        } else {
-            intent.retires().map(|_| Happened::NotRetired(intent.clone()))
-        };
-    }
-    let app = &observed.wanted.as_ref().ok()?.app;
-    // Status shows it until it was told.
-    let left = observed.mirror.as_ref().filter(|old| old.app != *app && is_beside(old));
-    left.cloned().and_then(told_of)
-}
-
 /// Whether it has, or had, the finalizer set for it.
-fn is_beside(intent: &Intent) -> bool {
+pub(super) fn is_beside(intent: &Intent) -> bool {
     intent.strategy == Strategy::Overlap && intent.base.is_some()
 }
 
@@ -517,108 +437,6 @@ pub(super) async fn write_code(
         }
     }
     Ok(())
-}
-
-/// Writes a code, and tries again what may pass.
-async fn insist(ctx: &Context, pass: &Pass, name: &str, patch: &Value) -> Result<Secret, ClusterError> {
-    let mut tries = 0;
-    loop {
-        let result = ctx.cluster.patch_secret(pass.key.namespace(), name, patch).await;
-        tries += 1;
-        match result {
-            // Should an earlier try have been applied after all, this one meets a conflict, and all is read again.
-            Err(ClusterError::Timeout | ClusterError::Failed(_)) if tries < WRITE_TRIES => {
-                ctx.clock.sleep(Duration::from_millis(100) * 4_u32.pow(tries)).await;
-            }
-            result => return result,
-        }
-    }
-}
-
-/// Something between us and the store that changes what is written would make us write for ever.
-fn refuse_if_astray(pass: &mut Pass, name: &str) {
-    let is_changed = |secret: &OurSecret| {
-        let is_whole = secret.unfit.is_none() && secret.extras.taken.is_none();
-        secret.extras.is_astray && is_whole
-    };
-    let is_astray = pass.secret(name).ours().is_some_and(is_changed);
-    if is_astray && name == pass.observed.target {
-        let why = "what is written is changed on its way, as by an admission webhook";
-        pass.observed.secret_refused = Some(why.to_owned());
-    }
-}
-
-/// Takes in the outcome of a write to a Secret. Returns whether it was written.
-async fn written(
-    ctx: &Context,
-    pass: &mut Pass,
-    name: &str,
-    result: Result<Secret, ClusterError>,
-    doing: &'static str,
-) -> Result<bool, Error> {
-    match result {
-        Ok(secret) => {
-            ctx.saw(pass.key.namespace(), name, Some(&secret));
-            let Some(validated) = pass.validated.clone() else {
-                return Ok(true);
-            };
-            let former = pass.observed.status.app.as_ref().and_then(identity);
-            let key = pass.key.to_string();
-            let asker = asker(
-                &validated,
-                &pass.key,
-                pass.owner(),
-                &key,
-                former.as_ref(),
-                pass.observed.status.target.as_ref(),
-            );
-            let is_target = name == pass.observed.target;
-            let creation = asker.creation.filter(|_| is_target);
-            let seen = view(Some(&secret), Asker { creation, ..asker });
-            if pass.observed.status.target.is_none() {
-                let (uid, target) = (pass.observed.resource.uid.clone(), validated.target);
-                pass.unshown = Some(Unshown { uid, target });
-            }
-            if is_target {
-                pass.observed.secret = seen;
-                // It must not go on saying that it is ready.
-                if let Some(loser) = pass.loser.take() {
-                    ctx.queue.nudge(&loser);
-                }
-            } else {
-                pass.observed.former = seen;
-            }
-            Ok(true)
-        }
-        Err(ClusterError::Conflict | ClusterError::NotFound) => moved(ctx, pass, doing).await.map(|()| false),
-        Err(ClusterError::Refused(why)) => {
-            let codes: Vec<&str> = pass.codes.values().map(AppCode::expose).collect();
-            pass.observed.secret_refused = Some(scrub(&why, &codes));
-            Ok(false)
-        }
-        Err(source) => Err(Error::Cluster { doing, source }),
-    }
-}
-
-/// Somebody moved: what was decided rests on something that is no longer so.
-pub(super) async fn moved(ctx: &Context, pass: &mut Pass, doing: &'static str) -> Result<(), Error> {
-    pass.conflicts += 1;
-    if pass.conflicts < MOST_CONFLICTS {
-        let before = Box::new(sight(pass));
-        Box::pin(look_again(ctx, pass)).await?;
-        // Where nothing looks moved, readings lag behind what refuses the write, and would decide on the same one at once.
-        if pass.observed.resource.deleting || sight(pass) != *before {
-            return Ok(());
-        }
-    }
-    let source = ClusterError::Conflict;
-    Err(Error::Cluster { doing, source })
-}
-
-/// All that a write of a pass is decided on in the cluster.
-fn sight(pass: &Pass) -> (Option<String>, SecretView, SecretView) {
-    let version = pass.resource.as_ref().and_then(ResourceExt::resource_version);
-    (version, pass.observed.secret.clone(), pass.observed.former.clone())
 }
 
 /// Remembers a negative and the reading that it rests on.

@@ -1,8 +1,8 @@
 //! What is done for the consumers of a new code: it is tried, and their workloads are restarted.
 
-use super::act::moved;
 use super::observe::Pass;
 use super::workloads::{self, Fence, Marking, Restarted};
+use super::written::moved;
 use super::{Context, Error};
 use crate::ids::RotationId;
 use crate::plan::Trial;

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::notes::note;
 use super::*;
+use crate::api::Reason;
 use crate::plan::properties::{any_observed, code, now, settled};
 use crate::plan::{Failure, plan};
 
