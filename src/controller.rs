@@ -44,10 +44,6 @@ const HELD_RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from
 /// How soon a resource is looked at again by a process that lost its lead in the middle of a pass, should it lead again then.
 const FOLLOWER_RETRY: Duration = Duration::from_secs(60);
 
-/// How soon a resource is looked for again that was not found. One that is gone leaves the queue by the watch; but an API
-/// server that has just started may not know the kind yet, and the watch tells nothing of that.
-const UNSEEN_RETRY: Duration = Duration::from_secs(60);
-
 /// A pass that did not come to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -1,4 +1,4 @@
-//! What the operator counts and times, for `/metrics`. All of it is here, and registered in one place.
+//! What the operator counts and times, for `/metrics`. All of it is registered here; the words of labels are in `labels`.
 //!
 //! Label values come from closed sets, and every series of a counter is there from the start: what shows up with a one
 //! has no increase that a query could see. The exception are the two times of each resource, for so many resources as the

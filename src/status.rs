@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-pub use self::conditions::set_condition;
+pub use self::conditions::{accept, set_condition};
 use self::conditions::{conditions, expire, workloads};
 pub use self::notes::{Note, UNTOLD, happened_notes, notes};
 use crate::api::{

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::ask::{failed, take_in};
 use super::observe::{Pass, look_again};
+use super::others::is_discounted;
 use super::render::{code_patch, first};
 use super::written::{insist, moved, read_on, refuse_if_astray, resource_again, written};
 use super::{Context, Error, cluster::ClusterError};
@@ -15,7 +16,7 @@ use crate::metrics::{Operation, Unfinished};
 use crate::modelarts::{AppCode, CloudError, CloudErrorKind};
 use crate::plan::{Attempt, Cloud, Held, Question, Settling, WriteReason, retires_at};
 use crate::secret::{OurSecret, Record, SecretView, mark, new_secret, owners_patch, patch};
-use crate::status::{Happened, mirror_before_call, open_intent};
+use crate::status::{Happened, accept, mirror_before_call, open_intent};
 use crate::telemetry::causes;
 
 /// Creates the target Secret with the record alone.
@@ -56,6 +57,9 @@ pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, rec
     // Waiting for the limiter comes first: a marked call goes out at once or never.
     if let Err(error) = ctx.cloud.admit(&target).await {
         pass.observed.cloud = failed(&error, pass);
+        return Ok(());
+    }
+    if intent.is_open() && !claim(ctx, pass).await? {
         return Ok(());
     }
     let attempt = Attempt::of(&intent);
@@ -314,20 +318,41 @@ fn refused(pass: &mut Pass, intent: &Intent, error: &CloudError) {
 /// Shows the intent in status too. Returns whether it stands there: an added code whose Secret is deleted could not be
 /// found again otherwise, since the list does not tell it from a stranger's.
 async fn show_in_status(ctx: &Context, pass: &mut Pass, intent: &Intent) -> Result<bool, Error> {
+    let status = AppCodeRotationStatus {
+        rotation: Some(mirror_before_call(intent)),
+        ..pass.observed.status.clone()
+    };
+    let is_shown = write_status(ctx, pass, status).await?;
+    if is_shown {
+        pass.observed.mirror = Some(intent.clone());
+    }
+    Ok(is_shown)
+}
+
+/// Takes back in status what has the claims of this resource count for nothing, before it claims anything new: others of the
+/// app would take what its call makes for their own. Returns whether nothing there says so any more.
+async fn claim(ctx: &Context, pass: &mut Pass) -> Result<bool, Error> {
+    if !pass.resource.as_ref().is_some_and(is_discounted) {
+        return Ok(true);
+    }
+    let mut status = pass.observed.status.clone();
+    accept(&mut status, ctx.now());
+    write_status(ctx, pass, status).await
+}
+
+/// Writes status in the middle of a pass. Returns whether it was written.
+async fn write_status(ctx: &Context, pass: &mut Pass, status: AppCodeRotationStatus) -> Result<bool, Error> {
     let Some(mut resource) = pass.resource.clone() else {
         return Ok(false);
     };
-    let status = AppCodeRotationStatus {
-        rotation: Some(mirror_before_call(intent)),
-        // Whoever comes after a crash must not wait for what an earlier failure asked for.
+    // Whoever comes after a crash must not wait for what an earlier failure asked for.
+    resource.status = Some(AppCodeRotationStatus {
         failures: None,
-        ..pass.observed.status.clone()
-    };
-    resource.status = Some(status);
+        ..status
+    });
     match ctx.cluster.replace_status(&pass.key, &resource).await {
         Ok(fresh) => {
             pass.observed.status = fresh.status.clone().unwrap_or_default();
-            pass.observed.mirror = Some(intent.clone());
             pass.resource = Some(fresh);
             Ok(true)
         }

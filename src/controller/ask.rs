@@ -166,6 +166,9 @@ pub(super) fn take_in(ctx: &Context, pass: &mut Pass, app: App) {
     pass.observed.uptime = ctx.uptime();
     // What templates are rendered with must not change with the kind of answer.
     let known = Some(pass.echo.name.clone()).filter(|name| !name.is_empty());
+    if !app.masked {
+        pass.observed.shown_at = Some(pass.observed.uptime);
+    }
     pass.observed.cloud = Cloud::Read(AppReading {
         name: app.name.or(known),
         is_supported: !matches!(app.app_type, Some(AppType::Other(_))),

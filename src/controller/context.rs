@@ -10,7 +10,6 @@ use k8s_openapi::api::core::v1::Secret;
 use rand::{Rng, RngExt, SeedableRng};
 use tokio::task::AbortHandle;
 
-use super::UNSEEN_RETRY;
 use super::cluster::Cluster;
 use super::lookout::Lookout;
 use super::notice::Notice;
@@ -33,6 +32,10 @@ use crate::verification::Prober;
 const MOST_TURN: Duration = Duration::from_secs(30 * 60);
 /// Workers ask for turns once a minute even if nothing is due.
 const MOST_IDLE: Duration = Duration::from_secs(5 * 60);
+
+/// How soon a resource is looked for again that was not found. One that is gone leaves the queue by the watch; but an API
+/// server that has just started may not know the kind yet, and the watch tells nothing of that.
+const UNSEEN_RETRY: Duration = Duration::from_secs(60);
 
 /// What the operator was started with.
 #[derive(Clone, Debug)]

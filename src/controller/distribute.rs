@@ -58,6 +58,29 @@ pub(super) async fn look(ctx: &Context, pass: &mut Pass) {
     let looked = workloads::look(&ctx.cluster, marking, targets, &distribution.restarted).await;
     pass.observed.marked = looked.iter().filter_map(|it| it.mark.clone()).collect();
     pass.observed.rollouts = Some(looked.into_iter().map(|it| (it.target, it.rollout)).collect());
+    note_unrestarted(ctx, pass);
+}
+
+/// Remembers since when a workload fails to be restarted for the last rotation, until each of them was.
+fn note_unrestarted(ctx: &Context, pass: &mut Pass) {
+    pass.observed.uptime = ctx.uptime();
+    let Some(intent) = pass.observed.intent() else { return };
+    let done = intent.distribution.clone().unwrap_or_default();
+    let id = intent.rotation_id.clone();
+    let rollouts = pass.observed.rollouts.iter().flatten();
+    let open: Vec<_> = rollouts.filter(|(target, _)| !done.has_restarted(target)).collect();
+    let is_failing = open.iter().any(|(_, rollout)| matches!(rollout, Rollout::Failing(_)));
+    let is_open = open.iter().any(|(_, rollout)| *rollout == Rollout::NotRestarted);
+    let before = pass
+        .observed
+        .memory
+        .unrestarted
+        .take()
+        .filter(|(before, _)| *before == id);
+    pass.observed.memory.unrestarted = match before {
+        Some(before) if is_failing || is_open => Some(before),
+        _ => is_failing.then_some((id, pass.observed.uptime)),
+    };
 }
 
 /// Restarts `targets`, unless the Secret has changed since that was decided. What becomes of one of them is told, and
@@ -125,6 +148,7 @@ pub(super) async fn restart(ctx: &Context, pass: &mut Pass, targets: &[RestartTa
             *rollout = why.clone();
         }
     }
+    note_unrestarted(ctx, pass);
     Ok(())
 }
 

@@ -201,9 +201,7 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
     let living = resource.as_ref().filter(|_| !is_gone);
     let uid = living.and_then(ResourceExt::uid).unwrap_or_default();
     let former_app = status.app.as_ref().and_then(identity);
-    let target = validated
-        .as_ref()
-        .map_or_else(|| ctx.queue.target(key), |validated| validated.target.name.clone());
+    let target = target_name(ctx, key, validated.as_ref());
     let at_target = secrets.get(&target).and_then(|secret| secret.as_ref().ok()?.as_ref());
     let kept_by = keeper(ctx, key, at_target).await?;
     let seed = wanted.as_ref().ok().and_then(|wanted| wanted.seed.fingerprint());
@@ -251,6 +249,7 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         former: former.unwrap_or(SecretView::Absent),
         status,
         cloud: Cloud::NotAsked,
+        shown_at: None,
         rollouts: None,
         marked: Vec::new(),
         finalizer_refused: None,
@@ -274,6 +273,11 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         loser: loser.map(|keeper| keeper.name),
         ..Pass::of(key, observed)
     }))
+}
+
+/// The Secret that spec names, or named when the watch last saw it.
+fn target_name(ctx: &Context, key: &Key, validated: Option<&Validated>) -> String {
+    validated.map_or_else(|| ctx.queue.target(key), |validated| validated.target.name.clone())
 }
 
 /// Tells the watch on Secrets what this pass has seen. A Secret that another resource keeps is seen by that one.

@@ -173,9 +173,7 @@ fn sibling(
             // One that is going does nothing more, and must not hold up others for as long as a finalizer keeps it.
             _ if them.metadata.deletion_timestamp.is_some() && open.is_none() => Standing::Refused,
             Some("True") => Standing::Authorized,
-            Some("False") => Standing::Refused,
-            // Whatever its Secret says, it has begun nothing: that needs a reading first, and status would show it.
-            _ if is_stopped_unread(them, &status) => Standing::Refused,
+            _ if is_discounted(them) => Standing::Refused,
             _ => Standing::Unknown,
         },
         holds,
@@ -190,11 +188,15 @@ fn is_stuck(resource: &AppCodeRotation) -> bool {
     is_stalled(&status) || is_held || resource.metadata.deletion_timestamp.is_some()
 }
 
-/// Whether its present spec was stopped before the cloud was ever asked for it. A call that the cloud refuses for the app's
-/// sake stops a resource too, and tells nothing of its credentials.
-fn is_stopped_unread(resource: &AppCodeRotation, status: &AppCodeRotationStatus) -> bool {
-    let is_judged = status.observed_generation == resource.metadata.generation;
-    is_stalled(status) && is_judged && status.rotation.is_none()
+/// Whether nothing counts that it claims: the cloud refuses its credentials, or it was stopped before the cloud was ever asked
+/// for it. Whatever its Secret says then, it has begun nothing: that needs a reading first, of which status tells.
+pub(super) fn is_discounted(resource: &AppCodeRotation) -> bool {
+    let Some(status) = &resource.status else { return false };
+    match status.condition(ConditionType::Authorized).map(|it| it.status.as_str()) {
+        Some("True") => false,
+        Some("False") => true,
+        _ => is_stalled(status) && status.observed_generation == resource.metadata.generation,
+    }
 }
 
 fn is_stalled(status: &AppCodeRotationStatus) -> bool {

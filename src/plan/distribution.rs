@@ -115,22 +115,18 @@ impl Planner<'_> {
                 ..intent.clone()
             }));
         }
-        self.roll_outs(intent, done, rollouts)
+        self.roll_outs(intent, rollouts)
     }
 
     /// Waits until the workloads have rolled out, or only for those that are still to be restarted, if spec waits for no
     /// roll-out.
-    fn roll_outs(&self, intent: &Intent, done: &Distribution, rollouts: &[(RestartTarget, Rollout)]) -> Option<Step> {
+    fn roll_outs(&self, intent: &Intent, rollouts: &[(RestartTarget, Rollout)]) -> Option<Step> {
         let any = |is: fn(&Rollout) -> bool| rollouts.iter().any(|(_, rollout)| is(rollout));
         if !any(|rollout| !rollout.is_done()) {
             return None;
         }
         let is_waited_for = self.wanted.handover.waits_for_rollout || intent.retires().is_none();
-        let tried_for = self.restarts_tried_for();
-        let is_failing = |(target, rollout): &(RestartTarget, Rollout)| {
-            matches!(rollout, Rollout::Failing(_)) && !done.has_restarted(target)
-        };
-        let is_tried_again = rollouts.iter().any(is_failing) && tried_for < RETRIED;
+        let is_tried_again = self.o.unrestarted_for().is_some_and(|tried_for| tried_for < RETRIED);
         let what_then = match (is_waited_for, is_tried_again) {
             (true, _) if intent.retires().is_none() => "",
             (true, _) => "The code before works until then; spec.overlap.waitForRollout: false ends the wait.",
@@ -144,18 +140,7 @@ impl Planner<'_> {
         } else {
             Reason::RollingOut
         };
-        let step = self.linger(reason, with_prose(&told(rollouts, self.kubectl()), what_then));
-        let soon = (tried_for / 4).max(PAUSES.0);
-        Some(if is_waited_for { step } else { step.sooner(soon) })
-    }
-
-    /// For how long the workloads could have been restarted by this process: since the delay was over, since the code
-    /// passed its try, since the process began.
-    fn restarts_tried_for(&self) -> SignedDuration {
-        let since_delay = self.o.age(self.now).saturating_sub(self.wanted.handover.restart_delay);
-        let trial = self.o.trial().filter(|trial| trial.outcome.is_passed());
-        let since_passed = trial.map_or(SignedDuration::MAX, |trial| self.o.uptime.saturating_sub(trial.last));
-        since_delay.min(since_passed).min(self.o.uptime)
+        Some(self.linger(reason, with_prose(&told(rollouts, self.kubectl()), what_then)))
     }
 
     fn linger(&self, reason: Reason, message: String) -> Step {
@@ -186,7 +171,11 @@ impl Planner<'_> {
 /// being tried is looked at no later than when it would have to work.
 fn pause(o: &Observed, now: Timestamp) -> SignedDuration {
     let age = o.age(now);
-    let pause = (age / 4).clamp(PAUSES.0, PAUSES.1).max(put_off(o).unwrap_or_default());
+    // What may pass is tried again sooner, however old the code is.
+    let age_of_wait = o.unrestarted_for().map_or(age, |tried_for| tried_for.min(age));
+    let pause = (age_of_wait / 4)
+        .clamp(PAUSES.0, PAUSES.1)
+        .max(put_off(o).unwrap_or_default());
     let left = PROPAGATION.saturating_sub(age);
     if left.is_positive() {
         pause.min(left.max(PAUSES.0))
@@ -236,6 +225,13 @@ impl Observed {
         let at = self.own_book().and_then(|book| book.record.rotated_at);
         let age = at.map(|at| now.duration_since(at)).filter(|age| !age.is_negative());
         age.unwrap_or(SignedDuration::from_hours(24))
+    }
+
+    /// For how long a workload could not be restarted for the last rotation, if so.
+    pub fn unrestarted_for(&self) -> Option<SignedDuration> {
+        let (id, since) = self.memory.unrestarted.as_ref()?;
+        let is_last = self.intent().is_some_and(|intent| intent.rotation_id == *id);
+        is_last.then(|| self.uptime.saturating_sub(*since))
     }
 
     /// What came of trying the code that the Secret holds, for its last rotation.

@@ -24,6 +24,8 @@ pub struct Memory {
     pub leaving: Option<SignedDuration>,
     /// What the cloud said when the code before was to be deleted, if it refuses that.
     pub refusals: Option<Refusals>,
+    /// The rotation of which a workload could not be restarted, and the uptime at which that was first seen.
+    pub unrestarted: Option<(RotationId, SignedDuration)>,
 }
 
 /// The cloud's refusals to delete the code that a rotation has replaced.

@@ -57,6 +57,8 @@ pub struct Observed {
     pub mirror: Option<Intent>,
     /// What the cloud said in this pass.
     pub cloud: Cloud,
+    /// Uptime at which the cloud has shown the app's codes in this pass, whatever it has said since.
+    pub shown_at: Option<SignedDuration>,
     /// What the workloads that are restarted say, if they were looked at in this pass.
     pub rollouts: Option<Vec<(RestartTarget, Rollout)>>,
     /// Those of them that carry the mark of the last rotation, as its record names them.

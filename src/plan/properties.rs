@@ -387,6 +387,7 @@ fn any_memory(secret: &SecretView, cloud: &Cloud) -> BoxedStrategy<Memory> {
                     .collect(),
                 held: held.map(|code| Held { intent, code }),
                 trial: None,
+                unrestarted: None,
             }
         })
         .boxed()
@@ -448,6 +449,7 @@ pub(crate) fn any_observed() -> BoxedStrategy<Observed> {
                 former: if has_moved { former } else { SecretView::Absent },
                 mirror,
                 cloud,
+                shown_at: None,
                 rollouts: None,
                 marked: Vec::new(),
                 finalizer_refused: None,
@@ -812,7 +814,7 @@ impl Model {
         });
     }
 
-    /// Does what `controller::act` does. Returns whether the pass goes on.
+    /// Does what `controller` does for a step. Returns whether the pass goes on.
     fn act(&mut self, step: &Step) -> bool {
         match step.clone() {
             Step::AskCloud => self.o.cloud = self.read(),
@@ -927,7 +929,6 @@ proptest! {
 
     #[test]
     fn without_faults_every_run_comes_to_rest_after_a_few_changes_at_most(o in any_observed()) {
-        let has_moved = o.former != SecretView::Absent;
         let mut model = Model::of(o);
         let mut last = None;
         for _ in 0..32 {
@@ -944,25 +945,24 @@ proptest! {
         // What was open is finished, and then what is due is done.
         prop_assert!(model.changes <= 3, "{} changes", model.changes);
         if let Some(Step::Rest { .. }) = last {
-            // Of one that comes from another Secret status tells first, and the next check puts on record what it tells.
-            if has_moved {
-                model.pass();
-                model.pass();
-            }
             let Ok(wanted) = &model.o.wanted else { unreachable!("a refused spec stops") };
             let has_schedule = wanted.schedule.is_some();
-            let before = (model.changes, model.o.secret.clone());
             // An app without codes that is to be rotated only when due has nothing to hold yet.
             let has_to_wait = model.codes.is_empty() && wanted.initial == Some(InitialRotation::WhenDue);
             if !wanted.suspend && !has_to_wait {
                 let held = model.o.secret.ours().and_then(|secret| secret.code);
                 prop_assert!(held.is_some_and(|code| model.codes.contains(&code)), "at rest without a live code");
             }
-            for _ in 0..4 {
-                model.pass();
+            // What a Secret and status tell at odds with each other, as no run leaves them, may take two more checks.
+            let mut checks = Vec::new();
+            for _ in 0..6 {
+                prop_assert!(model.pass().is_some(), "a check does not end");
+                checks.push((model.changes, model.o.secret.clone()));
             }
             if !has_schedule {
-                prop_assert_eq!((model.changes, model.o.secret), before, "rest is not left without a reason");
+                prop_assert!(model.changes <= 3, "{} changes", model.changes);
+                let settled = &checks[1..];
+                prop_assert!(settled.iter().all(|check| *check == settled[0]), "rest is left without a reason: {checks:?}");
             }
         }
     }
@@ -1004,6 +1004,7 @@ pub(crate) fn settled() -> Observed {
         former: SecretView::Absent,
         mirror: None,
         cloud: Cloud::NotAsked,
+        shown_at: None,
         rollouts: None,
         marked: Vec::new(),
         finalizer_refused: None,

@@ -11,8 +11,25 @@ use crate::remedy::prose;
 use crate::secret::SecretView;
 use crate::workload::{self, RestartTarget};
 
+const ACCEPTED: &str = "The cloud took the credentials.";
+const AT_WORK: &str = "Nothing needs a person.";
+
 /// Check periods without an answer after which it is no longer known whether the code works.
 const PERIODS_UNTIL_UNKNOWN: i32 = 3;
+
+/// Says that the cloud has taken the credentials and that nothing is stopped, before a call that changes the app: what an
+/// earlier pass has said to the contrary would have other resources of the app take what the call makes for their own.
+pub fn accept(status: &mut AppCodeRotationStatus, now: Timestamp) {
+    set_condition(
+        status,
+        ConditionType::Authorized,
+        "True",
+        Reason::CredentialsAccepted,
+        ACCEPTED,
+        now,
+    );
+    set_condition(status, ConditionType::Stalled, "False", Reason::Idle, AT_WORK, now);
+}
 
 /// `Ready` may not rest on an answer that is too old.
 pub(super) fn expire(status: &mut AppCodeRotationStatus, o: &Observed, now: Timestamp) {
@@ -92,24 +109,7 @@ pub(super) fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_
     }
 
     under_way(&mut set, pass);
-    match &o.cloud {
-        // A list that is masked proves no right on the app.
-        Cloud::Read(app) if !app.masked => set(
-            ConditionType::Authorized,
-            "True",
-            Reason::CredentialsAccepted,
-            "The cloud took the credentials.",
-        ),
-        Cloud::Failed(failure) if is_about_credentials(failure.reason) => {
-            set(
-                ConditionType::Authorized,
-                "False",
-                failure.reason,
-                prose(&failure.message),
-            );
-        }
-        _ => {}
-    }
+    authorized(&mut set, o);
     match &o.secret {
         SecretView::Ours(_) if is_in_sync(o) => {
             let message = format!("Secret {secret} holds the code of its record.");
@@ -133,6 +133,28 @@ pub(super) fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_
             .retain(|condition| condition.type_ != ConditionType::CodeExposed.as_str());
     }
     workloads(status, o, now);
+}
+
+/// `Authorized`.
+fn authorized(set: &mut impl FnMut(ConditionType, &'static str, Reason, &str), o: &Observed) {
+    // A list that is masked proves no right on the app.
+    let is_shown = o.reading().is_some_and(|app| !app.masked);
+    match &o.cloud {
+        Cloud::Failed(failure) if is_about_credentials(failure.reason) => {
+            set(
+                ConditionType::Authorized,
+                "False",
+                failure.reason,
+                prose(&failure.message),
+            );
+        }
+        // Also where a later call of the same pass fails: that is no word against the credentials, and other resources of
+        // the app go by this condition.
+        _ if is_shown || o.shown_at.is_some() => {
+            set(ConditionType::Authorized, "True", Reason::CredentialsAccepted, ACCEPTED);
+        }
+        _ => {}
+    }
 }
 
 /// `Reconciling` and `Stalled`.
@@ -168,7 +190,7 @@ fn under_way(set: &mut impl FnMut(ConditionType, &'static str, Reason, &str), pa
                 "Nothing is stopped, but the rotation may not end unless a person helps: Reconciling says how.";
             set(ConditionType::Stalled, "False", Reason::Idle, message);
         }
-        _ => set(ConditionType::Stalled, "False", Reason::Idle, "Nothing needs a person."),
+        _ => set(ConditionType::Stalled, "False", Reason::Idle, AT_WORK),
     }
 }
 
@@ -206,7 +228,12 @@ pub(super) fn workloads(status: &mut AppCodeRotationStatus, o: &Observed, now: T
         // Nobody waits for them any more, or they may be others by now.
         None if !is_undistributed && (is_open || is_stale) => {
             let message = "The workloads are not looked at until the next rotation restarts them.";
-            ("Unknown", Reason::NotVerified, message.to_owned())
+            let held = last.filter(|last| is_open && !is_stale && last.reason == Reason::RolloutHeld.as_str());
+            let message = match held {
+                Some(held) => format!("{message} When last looked at: {}", prose(&held.message)),
+                None => message.to_owned(),
+            };
+            ("Unknown", Reason::NotVerified, message)
         }
         None => return,
     };

@@ -110,7 +110,9 @@ impl Rollout {
                 "{target} may not be read or restarted by the operator ({why}); give the operator the role \
                  appcode-operator-restart, or take {target} out of restartTargets and restart it yourself"
             ),
-            Self::Failing(why) => format!("{target} could not be restarted or looked at ({why}); it is tried again"),
+            Self::Failing(why) => format!(
+                "{target} could not be restarted or looked at ({why}); restart it yourself if that does not end by itself"
+            ),
             Self::NotRestarted => format!("{target} has not been restarted yet"),
             Self::RolledBack => format!(
                 "{target} was restarted for this rotation, and its pod template was rolled back or replaced since; its pods may \

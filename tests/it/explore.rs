@@ -50,7 +50,7 @@ pub fn on_all_cores(at_once: usize, pieces: usize, work: impl Fn(usize) + Sync) 
 
 /// Plays so many seeds. Returns the first few that end badly.
 fn failing(from: u64, seeds: usize) -> Vec<u64> {
-    let (calls, hits) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let [played, calls, hits] = [const { AtomicUsize::new(0) }; 3];
     let failed = Mutex::new(Vec::new());
     let most = number("EXPLORE_FAILURES").unwrap_or(MOST_FAILED);
     on_all_cores(1, seeds, |piece| {
@@ -59,14 +59,15 @@ fn failing(from: u64, seeds: usize) -> Vec<u64> {
         }
         let seed = from + piece as u64;
         let outcome = play(&Story::from_seed(seed), None, false);
+        played.fetch_add(1, Ordering::Relaxed);
         calls.fetch_add(outcome.calls, Ordering::Relaxed);
         hits.fetch_add(outcome.hits.len(), Ordering::Relaxed);
         if !outcome.wrong.is_empty() {
             failed.lock().unwrap().push(seed);
         }
     });
-    let (calls, hits) = (calls.into_inner(), hits.into_inner());
-    println!("{seeds} stories, {calls} calls, {hits} of them struck");
+    let [played, calls, hits] = [played, calls, hits].map(AtomicUsize::into_inner);
+    println!("{played} of {seeds} stories, {calls} calls, {hits} of them struck");
     let mut failed = failed.into_inner().unwrap();
     failed.sort_unstable();
     failed

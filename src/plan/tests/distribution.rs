@@ -360,27 +360,22 @@ fn workloads_are_restarted_once_after_the_delay() {
 
 #[test]
 fn where_no_roll_out_is_waited_for_a_restart_that_fails_is_tried_again_for_two_minutes() {
-    let failing = |change: fn(&mut Observed)| {
+    let failing = |failed_for: i64, change: fn(&mut Observed)| {
         let mut o = with_overlap();
         unverified(&mut o);
         rotated(&mut o, 1, 9000);
         looked(&mut o, MOVING, Rollout::Failing("the API server failed".into()));
         restarted(&mut o, &["web"]);
+        o.memory.unrestarted = Some((intent(&mut o).rotation_id.clone(), secs(UPTIME - failed_for)));
         wanted(&mut o).handover.waits_for_rollout = false;
         change(&mut o);
         plan(&o, now())
     };
-    for (change, pause_then) in [
-        ((|o| rotated(o, 1, 0)) as fn(&mut Observed), 5),
-        (|o| rotated(o, 1, 60), 15),
-        (|o| wanted(o).handover.restart_delay = secs(8900), 25),
-        (|o| o.uptime = secs(80), 20),
-        (|o| tried(o, 9000, 40, Probe::Passed), 10),
-    ] {
-        let step = failing(change);
+    for (failed_for, pause_then) in [(0, 5), (20, 5), (80, 20), (119, 29)] {
+        let step = failing(failed_for, |_| {});
         assert_eq!(
-            (word(&step).as_str(), pause(&step)),
-            ("linger RolloutHeld", secs(pause_then))
+            (word(&step).as_str(), pause(&step).as_secs()),
+            ("linger RolloutHeld", pause_then)
         );
         let Step::Linger { message, .. } = step else {
             unreachable!()
@@ -390,17 +385,35 @@ fn where_no_roll_out_is_waited_for_a_restart_that_fails_is_tried_again_for_two_m
             "{message}"
         );
     }
-    for change in [
-        (|o| rotated(o, 1, 120)) as fn(&mut Observed),
-        |o| wanted(o).handover.restart_delay = secs(8880),
-        |o| o.uptime = secs(120),
-        |o| tried(o, 9000, 120, Probe::Passed),
-        |o| tried(o, 9000, 5, refused()),
-        |o| looked(o, MOVING, Rollout::Forbidden("no".into())),
-        |o| restarted(o, &["web", "job"]),
-    ] {
-        assert_eq!(word(&failing(change)), "record");
+    assert_eq!(word(&failing(120, |_| {})), "record");
+    assert_eq!(word(&failing(0, |o| o.memory.unrestarted = None)), "record");
+    let another = |o: &mut Observed| {
+        o.memory.unrestarted.as_mut().unwrap().0 = crate::ids::RotationId::from_random(99);
+    };
+    assert_eq!(word(&failing(0, another)), "record");
+    // One that is waited for is tried again as soon, and for as long as it takes.
+    let waits = |o: &mut Observed| wanted(o).handover.waits_for_rollout = true;
+    for (failed_for, pause_then) in [(0, 5), (80, 20), (8000, 300)] {
+        let step = failing(failed_for, waits);
+        assert_eq!(
+            (word(&step).as_str(), pause(&step).as_secs()),
+            ("linger RolloutHeld", pause_then)
+        );
     }
+}
+
+#[test]
+fn a_workload_is_on_record_by_kind_and_name_whichever_it_was() {
+    let mut o = with_overlap();
+    restarted(&mut o, &["web"]);
+    let done = intent(&mut o).distribution.clone().unwrap();
+    let stateful = RestartTarget {
+        kind: WorkloadKind::StatefulSet,
+        name: "web".into(),
+    };
+    let is_on_record = |target: &RestartTarget| done.has_restarted(target);
+    assert!(is_on_record(&target("web")));
+    assert!(!is_on_record(&target("we")) && !is_on_record(&target("web2")) && !is_on_record(&stateful));
 }
 
 #[test]

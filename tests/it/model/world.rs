@@ -515,6 +515,7 @@ impl World {
             former: SecretView::Absent,
             mirror,
             cloud: Cloud::NotAsked,
+            shown_at: None,
             rollouts: None,
             marked: Vec::new(),
             finalizer_refused: None,

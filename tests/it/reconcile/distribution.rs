@@ -171,6 +171,9 @@ async fn without_the_wait_a_workload_that_cannot_be_read_for_a_while_is_restarte
         "it does not keep the old code for long"
     );
     assert_eq!(restarts(&world), (1, 2));
+    minutes(&mut world, 70).await;
+    let (value, _, message) = world.condition(ConditionType::WorkloadsReady);
+    assert!(value == "Unknown" && message.contains("Deployment/web"), "{message}");
 }
 
 #[tokio::test]

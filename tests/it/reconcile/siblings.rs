@@ -5,8 +5,9 @@ use jiff::SignedDuration;
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
-use crate::support::script::{Moment, Strike};
-use crate::support::stage::NAME;
+use crate::support::api_server::{ROTATIONS, SECRETS};
+use crate::support::script::{Call, Moment, Strike};
+use crate::support::stage::{NAME, NAMESPACE};
 use crate::support::{Stage, World};
 
 fn seed(code: &str) -> impl FnOnce(&mut Value) {
@@ -58,6 +59,41 @@ async fn what_a_sibling_made_that_was_told_it_made_nothing_is_left_to_it() {
     assert_eq!(world.stalled_of("b").as_deref(), Some("Conflict"));
 }
 
+/// Nothing that a resource claims counts while its credentials are missing; once they are there, it does from before its
+/// first call on.
+#[tokio::test]
+async fn what_a_resource_made_that_was_stopped_before_is_left_to_it_after_a_crash() {
+    let mut world = World::on(Stage::direct(1));
+    for name in ["older", "a"] {
+        world.stage.create_rotation_named(name, |spec| {
+            spec["credentialsRef"] = json!({"name": "later"});
+            spec["initialRotation"] = json!("Immediate");
+        });
+    }
+    world.run_to_rest().await;
+    for name in ["older", "a"] {
+        assert_eq!(world.stalled_of(name).as_deref(), Some("CredentialsMissing"));
+    }
+    let data = world.stage.secret("credentials").unwrap()["data"].clone();
+    world.stage.create_secret("later", &[]);
+    world
+        .stage
+        .api
+        .edit(SECRETS, NAMESPACE, "later", |object| object["data"] = data);
+    let is_reset = |call: &Call| matches!(call, Call::Cloud(Operation::Reset));
+    let crash = vec![(0, Strike::Crash(Moment::After))];
+    world.stage.script.begin_if(crash, is_reset);
+    world.stage.edit_rotation("older", |object| {
+        object["metadata"]["annotations"] = json!({"appcode.dev/check-requested-at": "now"});
+    });
+    world.run_for(SignedDuration::from_hours(3)).await;
+    world.assert_sound();
+    assert_eq!(world.stage.script.struck(), 1);
+    let held = world.stage.code_in("older").unwrap();
+    assert_eq!((world.mutations(), world.live()), (1, vec![held]));
+    assert_eq!(world.stalled_of("a").as_deref(), Some("Conflict"));
+}
+
 #[tokio::test]
 async fn siblings_whose_answers_are_lost_never_take_each_others_code() {
     let mut world = World::with_codes(2).await;
@@ -102,11 +138,7 @@ async fn of_two_resources_that_name_one_code_the_younger_stops() {
     world.run_for(SignedDuration::from_mins(30)).await;
     world.assert_ready();
     assert_eq!(world.mutations(), 1);
-    world.stage.api.delete(
-        crate::support::api_server::ROTATIONS,
-        crate::support::stage::NAMESPACE,
-        NAME,
-    );
+    world.stage.api.delete(ROTATIONS, NAMESPACE, NAME);
     world.run_for(SignedDuration::from_mins(30)).await;
     assert_eq!(world.stalled_of("younger"), None);
     assert_eq!(world.mutations(), 2);
@@ -165,11 +197,7 @@ async fn of_two_resources_on_one_secret_one_waits_and_takes_over_when_the_other_
     assert_eq!(world.stalled_of("another").as_deref(), Some("Conflict"));
     let (_, _, message) = world.condition_of("another", appcode_operator::api::ConditionType::Stalled);
     assert!(message.contains("kept by AppCodeRotation checkout"), "{message}");
-    world.stage.api.delete(
-        crate::support::api_server::ROTATIONS,
-        crate::support::stage::NAMESPACE,
-        NAME,
-    );
+    world.stage.api.delete(ROTATIONS, NAMESPACE, NAME);
     world.run_for(SignedDuration::from_mins(10)).await;
     world.assert_sound();
     assert_eq!(world.stalled_of("another"), None);
@@ -367,11 +395,7 @@ async fn a_secret_that_nobody_has_yet_is_made_by_the_oldest() {
     world.assert_sound();
     assert_eq!(keeper_of(&world, "shared"), "shop/b-older");
     assert_eq!(world.stalled_of("a-younger").as_deref(), Some("Conflict"));
-    world.stage.api.delete(
-        crate::support::api_server::ROTATIONS,
-        crate::support::stage::NAMESPACE,
-        "b-older",
-    );
+    world.stage.api.delete(ROTATIONS, NAMESPACE, "b-older");
     world.stage.delete_secret("shared");
     world.run_for(SignedDuration::from_mins(1)).await;
     world.assert_sound();
@@ -402,36 +426,36 @@ async fn a_resource_that_never_came_to_ask_the_cloud_holds_nobody_up() {
     intent["step"] = json!("Started");
     intent["number"] = json!(40);
     intent["base"] = json!("0".repeat(64));
-    for marked in [world.stage.time.truth(), "2300-01-01T00:00:00Z".parse().unwrap()] {
+    // Either the spec is refused before the cloud is asked, or the Secret cannot be written.
+    let marks = [world.stage.time.truth(), "2300-01-01T00:00:00Z".parse().unwrap()];
+    for (marked, is_locked) in marks.into_iter().flat_map(|marked| [(marked, false), (marked, true)]) {
         intent["markedAt"] = json!(marked.to_string());
         world.stage.create_secret("squatter", &[]);
-        world.stage.api.edit(
-            crate::support::api_server::SECRETS,
-            crate::support::stage::NAMESPACE,
-            "squatter",
-            |object| {
-                object["metadata"]["labels"] = secret["metadata"]["labels"].clone();
-                object["metadata"]["annotations"] = secret["metadata"]["annotations"].clone();
-                object["metadata"]["annotations"]["appcode.dev/resource"] = json!("shop/squatter");
-                object["metadata"]["annotations"]["appcode.dev/intent"] = json!(intent.to_string());
-            },
-        );
-        // No credentials, so that the spec is refused before the cloud is asked.
+        world.stage.api.edit(SECRETS, NAMESPACE, "squatter", |object| {
+            object["metadata"]["labels"] = secret["metadata"]["labels"].clone();
+            object["metadata"]["annotations"] = secret["metadata"]["annotations"].clone();
+            object["metadata"]["annotations"]["appcode.dev/resource"] = json!("shop/squatter");
+            object["metadata"]["annotations"]["appcode.dev/intent"] = json!(intent.to_string());
+            object["immutable"] = json!(is_locked);
+        });
         world.stage.create_rotation_named("squatter", |spec| {
-            spec.as_object_mut().unwrap().remove("credentialsRef");
+            if !is_locked {
+                spec.as_object_mut().unwrap().remove("credentialsRef");
+            }
         });
         world.run_for(SignedDuration::from_mins(11)).await;
-        assert_eq!(world.stalled_of("squatter").as_deref(), Some("IdentityNotAllowed"));
+        let expected = if is_locked {
+            "SecretNotWritable"
+        } else {
+            "IdentityNotAllowed"
+        };
+        assert_eq!(world.stalled_of("squatter").as_deref(), Some(expected));
         let before = world.mutations();
-        world.stage.set_trigger(&marked.to_string());
+        world.stage.set_trigger(&format!("{marked} {is_locked}"));
         world.run_for(SignedDuration::from_mins(2)).await;
         world.assert_ready();
         assert_eq!(world.mutations(), before + 1);
-        world.stage.api.delete(
-            crate::support::api_server::ROTATIONS,
-            crate::support::stage::NAMESPACE,
-            "squatter",
-        );
+        world.stage.api.delete(ROTATIONS, NAMESPACE, "squatter");
         world.stage.delete_secret("squatter");
     }
 }

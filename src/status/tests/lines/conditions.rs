@@ -243,6 +243,48 @@ fn authorized_is_said_only_where_the_cloud_said_something_of_it() {
         assert_eq!(refused(reason), said("False", reason));
     }
     assert_eq!(refused(Reason::Retrying), None);
+    // What it has shown in the same pass proves the right, whatever came of a later call.
+    let after_reading = |reason| {
+        of(&move |o: &mut Observed| {
+            o.shown_at = Some(SignedDuration::ZERO);
+            o.cloud = Cloud::Failed(Failure {
+                reason,
+                message: "no".into(),
+                request_id: None,
+                is_final: true,
+                after: None,
+            });
+        })
+    };
+    let accepted = said("True", Reason::CredentialsAccepted);
+    assert_eq!(after_reading(Reason::InvalidSpec), accepted);
+    assert_eq!(
+        after_reading(Reason::NotAuthorized),
+        said("False", Reason::NotAuthorized)
+    );
+    assert_eq!(
+        of(&|o| (o.cloud, o.shown_at) = (Cloud::NotAsked, Some(SignedDuration::ZERO))),
+        accepted
+    );
+}
+
+#[test]
+fn before_a_call_status_says_that_the_resource_counts() {
+    let mut status = folded(&settled(), &stop(Reason::CredentialsMissing, "none"));
+    set_condition(
+        &mut status,
+        ConditionType::Authorized,
+        "False",
+        Reason::CredentialsMissing,
+        "none",
+        now(),
+    );
+    accept(&mut status, now());
+    assert_eq!(
+        condition(&status, ConditionType::Authorized),
+        said("True", Reason::CredentialsAccepted)
+    );
+    assert_eq!(condition(&status, ConditionType::Stalled), said("False", Reason::Idle));
 }
 
 #[test]

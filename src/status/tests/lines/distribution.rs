@@ -151,6 +151,24 @@ fn workloads_ready_says_what_was_seen_at_the_last_look() {
         was("False")(o);
     };
     assert_eq!(of(&let_go), said("Unknown", Reason::NotVerified));
+    // What was left as it was is named on.
+    let message = |reason: Reason| {
+        let mut o = undistributed();
+        finished(&mut o);
+        let told = "Deployment/web is paused.\n      kubectl resume";
+        set_condition(
+            &mut o.status,
+            ConditionType::WorkloadsReady,
+            "False",
+            reason,
+            told,
+            now(),
+        );
+        let new = folded(&o, &rest());
+        new.condition(ConditionType::WorkloadsReady).unwrap().message.clone()
+    };
+    assert!(message(Reason::RolloutHeld).ends_with("When last looked at: Deployment/web is paused."));
+    assert!(!message(Reason::RollingOut).contains("Deployment/web"));
     let edited = |o: &mut Observed| {
         finished(o);
         o.resource.generation += 1;
@@ -221,6 +239,19 @@ fn that_nothing_holds_a_new_code_up_any_more_is_told_once() {
         assert_eq!(told_of(reason, &linger(reason)), []);
     }
     assert_eq!(told_of(Reason::RollingOut, &rest()), []);
+    // It is no good end that what held it up is left as it is.
+    let mut o = undistributed();
+    o.status.rotation_number = Some(1);
+    set_condition(
+        &mut o.status,
+        ConditionType::Reconciling,
+        "True",
+        Reason::RolloutHeld,
+        "",
+        now(),
+    );
+    o.rollouts = Some(vec![(web(), Rollout::Missing)]);
+    assert_eq!(told(&o, &rest(), &folded(&o, &rest())), []);
 }
 
 #[test]
