@@ -59,7 +59,7 @@ pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, rec
         pass.observed.cloud = failed(&error, pass);
         return Ok(());
     }
-    if intent.is_open() && !claim(ctx, pass).await? {
+    if intent.is_open() && !claim(ctx, pass, &intent).await? {
         return Ok(());
     }
     let attempt = Attempt::of(&intent);
@@ -330,9 +330,12 @@ async fn show_in_status(ctx: &Context, pass: &mut Pass, intent: &Intent) -> Resu
 }
 
 /// Takes back in status what has the claims of this resource count for nothing, before it claims anything new: others of the
-/// app would take what its call makes for their own. Returns whether nothing there says so any more.
-async fn claim(ctx: &Context, pass: &mut Pass) -> Result<bool, Error> {
-    if !pass.resource.as_ref().is_some_and(is_discounted) {
+/// app would take what its call makes for their own. Returns whether the intent may be written.
+async fn claim(ctx: &Context, pass: &mut Pass, intent: &Intent) -> Result<bool, Error> {
+    // A call that the cloud refuses again and again, though it answers readings, must not have status go to and fro.
+    let last = pass.observed.memory.not_applied.as_ref();
+    let was_refused = last.is_some_and(|attempt| attempt.rotation_id == intent.rotation_id);
+    if was_refused || !pass.resource.as_ref().is_some_and(is_discounted) {
         return Ok(true);
     }
     let mut status = pass.observed.status.clone();
