@@ -105,7 +105,7 @@ pub(super) async fn restart(ctx: &Context, pass: &mut Pass, targets: &[RestartTa
             secret: &secret,
             resource_version: &resource_version,
         };
-        let why = match workloads::restart(&ctx.cluster, marking, fence, target).await {
+        let why = match workloads::restart(&ctx.cluster, marking, fence, target, || ctx.may_mutate()).await {
             Ok(Restarted::Superseded) => return moved(ctx, pass, "restart the workloads").await,
             Ok(Restarted::Now(mark)) => {
                 tracing::info!(%target, "workload restarted");

@@ -53,7 +53,7 @@ pub enum Restarted {
     Missing,
     /// The operator may not; the API server's words.
     Forbidden(String),
-    /// The Secret has changed since this was decided: look again. Nothing was restarted.
+    /// The Secret has changed since this was decided, or others lead by now: look again. Nothing was restarted.
     Superseded,
 }
 
@@ -91,7 +91,9 @@ pub async fn look(
 /// alone.
 ///
 /// The workload is read first and the Secret after it: if the Secret is still the one of the decision, and the workload
-/// then takes a patch under the version that was read, no newer rotation has marked it in between.
+/// then takes a patch under the version that was read, no newer rotation has marked it in between. Whether this process
+/// leads still, as `leads` says, is asked for each patch: after a long pause another one may have moved the code to a Secret
+/// that this one does not know.
 ///
 /// # Errors
 /// When the API server failed, or refuses the Secret. A lost answer is no harm: the next look finds the mark.
@@ -100,6 +102,7 @@ pub async fn restart(
     marking: Marking<'_>,
     fence: Fence<'_>,
     target: &RestartTarget,
+    leads: impl Fn() -> bool,
 ) -> Result<Restarted, ClusterError> {
     let Marking { namespace, marker, id } = marking;
     let mut refused = None;
@@ -119,7 +122,7 @@ pub async fn restart(
         if refused.as_deref() == Some(version) {
             break;
         }
-        if !holds(cluster, namespace, fence).await? {
+        if !holds(cluster, namespace, fence).await? || !leads() {
             return Ok(Restarted::Superseded);
         }
         match cluster.restart(namespace, target, version, marker, id).await {

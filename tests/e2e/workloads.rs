@@ -132,7 +132,7 @@ impl Scene {
             resource_version: secret["metadata"]["resourceVersion"].as_str().unwrap(),
         };
         let marking = self.marking(id);
-        restart(&self.cluster, marking, fence, target).await.unwrap()
+        restart(&self.cluster, marking, fence, target, || true).await.unwrap()
     }
 
     fn marking<'a>(&'a self, id: &'a RotationId) -> Marking<'a> {

@@ -55,11 +55,15 @@ impl Scene {
     }
 
     async fn restart(&self, target: &RestartTarget) -> Result<Restarted, ClusterError> {
+        self.restart_while(target, || true).await
+    }
+
+    async fn restart_while(&self, target: &RestartTarget, leads: impl Fn() -> bool) -> Result<Restarted, ClusterError> {
         let fence = Fence {
             secret: SECRET,
             resource_version: &self.version,
         };
-        restart(&self.cluster, self.marking(), fence, target).await
+        restart(&self.cluster, self.marking(), fence, target, leads).await
     }
 
     /// Looks, with these on record as restarted.
@@ -259,6 +263,21 @@ fn a_workload_that_changes_meanwhile_is_read_again_with_the_secret() {
         scene.strike(2, newer);
         assert_eq!(scene.restart(&set).await.unwrap(), Restarted::Superseded);
         assert_eq!(scene.stage.mark_of(&set, NAME).as_deref(), Some("newer"));
+    });
+}
+
+#[test]
+fn who_leads_no_more_after_a_patch_that_was_refused_sends_no_other() {
+    alone(async {
+        let scene = Scene::set();
+        let [web, ..] = all();
+        let played = web.clone();
+        let moved = act("a pod comes up", move |stage| stage.play(&played, Played::Replaced(1)));
+        scene.strike(2, moved);
+        let asked = std::cell::Cell::new(0);
+        let leads = || asked.replace(asked.get() + 1) == 0;
+        assert_eq!(scene.restart_while(&web, leads).await.unwrap(), Restarted::Superseded);
+        assert_eq!((asked.get(), scene.stage.changes_of(&web)), (2, 0));
     });
 }
 
