@@ -10,6 +10,7 @@ use super::others::{read_siblings, read_siblings_again};
 use super::{Context, Error};
 use crate::api::Reason;
 use crate::ids::Fingerprint;
+use crate::intent::Intent;
 use crate::modelarts::{App, AppType, Caller, CloudError, CloudErrorKind, Credentials, Echo, Target};
 use crate::plan::{AppReading, Cloud, Failure, INSTALL_AGAIN};
 use crate::remedy::tell;
@@ -88,6 +89,16 @@ pub(super) async fn ask_cloud(ctx: &Context, pass: &mut Pass) -> Result<(), Erro
                 "the app was not read"
             );
             pass.observed.cloud = failed(&error, pass);
+            // Its code may die meanwhile, so a refusal to show the app is not believed for long.
+            let is_open = pass.observed.intent().is_some_and(Intent::is_open);
+            if let Cloud::Failed(failure) = &mut pass.observed.cloud
+                && failure.is_final
+                && is_open
+            {
+                let limits = &pass.observed.limits;
+                let soon = limits.local_retry().saturating_mul(5).min(limits.check_period);
+                failure.after.get_or_insert(soon);
+            }
         }
     }
     Ok(())

@@ -105,8 +105,12 @@ pub(super) async fn restart(ctx: &Context, pass: &mut Pass, targets: &[RestartTa
             secret: &secret,
             resource_version: &resource_version,
         };
-        let why = match workloads::restart(&ctx.cluster, marking, fence, target, || ctx.may_mutate()).await {
-            Ok(Restarted::Superseded) => return moved(ctx, pass, "restart the workloads").await,
+        let why = match workloads::restart(&ctx.cluster, marking, fence, target, || ctx.leadership.is_held()).await {
+            Ok(Restarted::Superseded) => {
+                let done = restarted.into_iter().map(|(target, _)| Happened::Restarted(target));
+                pass.happened.extend(done);
+                return moved(ctx, pass, "restart the workloads").await;
+            }
             Ok(Restarted::Now(mark)) => {
                 tracing::info!(%target, "workload restarted");
                 restarted.push((target.clone(), mark));

@@ -168,7 +168,8 @@ fn sibling(
         },
         is_older: age(them) < age(us),
         created: created(them),
-        is_judged: status.observed_generation.is_some(),
+        // A look at which the cloud told nothing, and nobody was asked for help, settles nothing of what it claims.
+        is_judged: status.condition(ConditionType::Authorized).is_some() || is_stalled(&status),
         standing: match status.condition(ConditionType::Authorized).map(|it| it.status.as_str()) {
             // One that is going does nothing more, and must not hold up others for as long as a finalizer keeps it.
             _ if them.metadata.deletion_timestamp.is_some() && open.is_none() => Standing::Refused,

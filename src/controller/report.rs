@@ -154,8 +154,10 @@ async fn write_status(
             return Ok(true);
         };
         let is_same = fresh.uid() == resource.uid() && status_of(&fresh) == status_of(resource);
-        // One that looks as it did lags behind what has refused the write.
-        if !is_same || fresh.resource_version() == base.resource_version() {
+        // One that looks as it did, or is of an earlier generation, lags behind what has refused the write.
+        let is_behind =
+            fresh.resource_version() == base.resource_version() || fresh.metadata.generation < base.metadata.generation;
+        if !is_same || is_behind {
             return Ok(false);
         }
         base = fresh;

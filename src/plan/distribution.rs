@@ -224,7 +224,9 @@ impl Observed {
     fn age(&self, now: Timestamp) -> SignedDuration {
         let at = self.own_book().and_then(|book| book.record.rotated_at);
         let age = at.map(|at| now.duration_since(at)).filter(|age| !age.is_negative());
-        age.unwrap_or(SignedDuration::from_hours(24))
+        // It is at least as old as its first try, which no clock changes.
+        let tried_for = || self.trial().map(|trial| self.uptime.saturating_sub(trial.since));
+        age.or_else(tried_for).unwrap_or(SignedDuration::from_hours(24))
     }
 
     /// For how long a workload could not be restarted for the last rotation, if so.

@@ -14,6 +14,9 @@ pub struct Memory {
     pub marked: Option<Attempt>,
     /// An attempt of this process that certainly had no effect.
     pub not_applied: Option<Attempt>,
+    /// An addition of this process of which the cloud has said that it did nothing. Nothing is gone by which one that was done
+    /// all the same could be told, so that is not believed before the list says so too.
+    pub denied: Option<Attempt>,
     /// Negatives that wait for a second reading, one of each kind of question at most.
     pub settling: Vec<Settling>,
     /// A code that an answer told and that is not in the Secret yet.
@@ -65,6 +68,11 @@ impl Memory {
     /// Whether the intent's present attempt certainly had no effect.
     pub fn is_not_applied(&self, intent: &Intent) -> bool {
         self.not_applied.as_ref().is_some_and(|attempt| attempt.is_of(intent))
+    }
+
+    /// Whether the intent's present attempt is an addition that the cloud says it has not made.
+    pub fn is_denied(&self, intent: &Intent) -> bool {
+        self.denied.as_ref().is_some_and(|attempt| attempt.is_of(intent))
     }
 
     /// What the cloud said to the deletions of this rotation, if it has refused any.

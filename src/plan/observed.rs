@@ -294,7 +294,7 @@ pub struct Sibling {
     pub is_older: bool,
     /// When it was created.
     pub created: Timestamp,
-    /// Whether the operator has looked at it at least once.
+    /// Whether the cloud has been read for it or has refused it at least once, or it was stopped before.
     pub is_judged: bool,
     /// What the cloud made of its credentials.
     pub standing: Standing,

@@ -202,7 +202,7 @@ impl Planner<'_> {
         match intent.resolve(app.reading(&claimed)) {
             Verdict::Ours(code) => Some(self.persist(intent, code)),
             Verdict::Repeat => {
-                if !self.o.memory.is_not_applied(intent) {
+                if !self.o.memory.is_not_applied(intent) || self.o.memory.is_denied(intent) {
                     if let Some(step) = unsettled(self.o, question) {
                         return Some(step);
                     }

@@ -387,6 +387,7 @@ fn any_memory(secret: &SecretView, cloud: &Cloud) -> BoxedStrategy<Memory> {
                     .collect(),
                 held: held.map(|code| Held { intent, code }),
                 trial: None,
+                denied: None,
                 unrestarted: None,
             }
         })

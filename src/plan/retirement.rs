@@ -52,6 +52,16 @@ impl Planner<'_> {
         }
     }
 
+    /// A stop may last until a person acts: the finalizer does not wait with it once nothing is to be retired.
+    pub(super) fn unheld(&self, step: Step) -> Step {
+        let is_over = self.o.resource.has_finalizer && !self.is_held() && self.open().is_none();
+        if is_over && matches!(step, Step::Stop { .. }) {
+            Step::Release
+        } else {
+            step
+        }
+    }
+
     /// Takes the finalizer off that was set for a rotation of another app, which nobody follows any more. That app may be
     /// one that the cloud does not show, so this comes before it is asked.
     pub(super) fn another_app(&self) -> Option<Step> {

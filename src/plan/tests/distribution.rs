@@ -403,6 +403,17 @@ fn where_no_roll_out_is_waited_for_a_restart_that_fails_is_tried_again_for_two_m
 }
 
 #[test]
+fn a_clock_that_is_set_back_ends_no_trial_early() {
+    let mut o = with_reset();
+    rotated(&mut o, 1, -7200);
+    tried(&mut o, 60, 0, refused());
+    let step = plan(&o, now());
+    assert_eq!((word(&step).as_str(), pause(&step)), ("linger Verifying", secs(15)));
+    tried(&mut o, 121, 1, refused());
+    assert_eq!(word(&plan(&o, now())), "look");
+}
+
+#[test]
 fn a_workload_is_on_record_by_kind_and_name_whichever_it_was() {
     let mut o = with_overlap();
     restarted(&mut o, &["web"]);

@@ -835,6 +835,29 @@ fn another_seed_has_its_turn_once_the_code_before_is_retired() {
                 },
                 "intent",
             ),
+            (
+                "its turn has come, and another resource has that code",
+                |o| {
+                    intent(o).step = RotationStep::Retired;
+                    o.siblings = vec![Sibling {
+                        holds: vec![code(3)],
+                        ..sibling()
+                    }];
+                },
+                "release",
+            ),
+            (
+                "the same without the finalizer",
+                |o| {
+                    intent(o).step = RotationStep::Retired;
+                    o.resource.has_finalizer = false;
+                    o.siblings = vec![Sibling {
+                        holds: vec![code(3)],
+                        ..sibling()
+                    }];
+                },
+                "stop Conflict",
+            ),
         ],
     );
     // What is mended meanwhile does not use it up.

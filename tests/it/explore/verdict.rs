@@ -238,7 +238,8 @@ impl Verdict {
             let object = stage.secret(&secret).unwrap_or_default();
             let is_its = object["metadata"]["annotations"]["appcode.dev/resource"] == format!("{NAMESPACE}/{name}");
             let code = code_of(&object, "appCode").filter(|_| is_its);
-            let is_excused = is_shared || stage.judge.has_open(&object) || stage.judge.is_broken(&secret);
+            let is_left = stage.judge.has_left(&secret);
+            let is_excused = is_shared || is_left || stage.judge.has_open(&object) || stage.judge.is_broken(&secret);
             let is_dead = code.is_some_and(|code| !live.contains(&code));
             self.must(NoCodeLost, !is_dead || is_excused, || {
                 format!("Secret {secret} of {name}, which is gone, holds a dead code")

@@ -68,6 +68,10 @@ struct Inner {
     most_live: usize,
     /// Codes in Secrets that another resource has replaced rightly, until the Secret gets another one.
     claimed: BTreeSet<(String, String)>,
+    /// The Secret in which each resource's code last stood and was live.
+    homes: BTreeMap<String, String>,
+    /// Secrets that their resources have left for another one, in which the code lived on.
+    left: BTreeSet<String>,
 }
 
 impl Inner {
@@ -81,7 +85,22 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// A resource's code stands in this Secret and is live: nobody looks after the one that it had before.
+    fn note_home(&mut self, rotation: &Value, secret: &str) {
+        let resource = rotation["metadata"]["name"].to_string();
+        let before = self.homes.insert(resource, secret.to_owned());
+        self.left.extend(before);
+        self.left.remove(secret);
+    }
+}
+
 impl Judge {
+    /// Whether a resource has left this Secret for another one, in which its code lived on.
+    pub fn has_left(&self, secret: &str) -> bool {
+        self.inner.lock().unwrap().left.contains(secret)
+    }
+
     /// In words.
     pub fn violations(&self) -> Vec<String> {
         self.seen_broken().iter().map(ToString::to_string).collect()
@@ -485,6 +504,9 @@ impl Judge {
             let app = meta["annotations"][APP].as_str().unwrap_or_default();
             let app = app.rsplit('/').next().unwrap_or_default();
             let is_live = stage.cloud.with(|cloud| cloud.live_codes(app).contains(&code));
+            if is_live {
+                self.inner.lock().unwrap().note_home(&rotation, &name);
+            }
             let is_broken = self.inner.lock().unwrap().people.is_broken(&name);
             let is_open = self.true_intent(&secret).is_some_and(|intent| is_open_reset(&intent));
             if is_live || is_broken || is_open || self.is_reset_elsewhere(stage, &secret, &code) {

@@ -53,6 +53,7 @@ impl Mistaken {
             (Mistake::MaskedIsTrusted, Ok(app)) => Ok(App { masked: false, ..app }),
             (Mistake::FailedIsNotApplied, Err(error)) if error.status == Some(500) => Err(CloudError {
                 kind: CloudErrorKind::Throttled { retry_after: None },
+                status: None, // as if it had never been sent
                 ..error
             }),
             (_, answer) => answer,

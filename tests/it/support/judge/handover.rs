@@ -182,7 +182,9 @@ impl Handovers {
         let is_own =
             |code: &String| secret["metadata"]["annotations"][FINGERPRINT] == print_of(stage, code).to_string();
         let is_tried = code.filter(is_own).is_none_or(|code| self.worked.contains(&code));
-        let is_held = intent["strategy"] == "Overlap" && !rotation["spec"]["verification"].is_null();
+        // Where no code is replaced, nobody has one that works, and holding the restarts back would help nobody.
+        let is_beside = intent["strategy"] == "Overlap" && !intent["base"].is_null();
+        let is_held = is_beside && !rotation["spec"]["verification"].is_null();
         if is_present && is_held && !is_tried {
             return Some(
                 Invariant::TriedFirst
