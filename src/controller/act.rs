@@ -38,21 +38,16 @@ pub(super) async fn create_secret(ctx: &Context, pass: &mut Pass, name: &str, re
 /// keeps a Secret from being made for nobody, in all but the instant between the two requests.
 async fn is_unwanted(ctx: &Context, pass: &mut Pass, secret: &str) -> Result<bool, Error> {
     let fresh = resource_again(ctx, pass).await?;
-    let uid = &pass.observed.resource.uid;
-    // No version fences a create: what status has come to tell meanwhile, of a Secret that is gone by now, does.
-    let version = pass
-        .resource
-        .as_ref()
-        .and_then(|it| it.metadata.resource_version.clone());
     let is_wanted = fresh.is_some_and(|fresh| {
         let meta = &fresh.metadata;
-        meta.uid.as_ref() == Some(uid)
-            && meta.deletion_timestamp.is_none()
-            && fresh.target_name() == secret
-            && meta.resource_version == version
+        let is_same =
+            meta.uid.as_deref() == Some(pass.observed.resource.uid.as_str()) && meta.deletion_timestamp.is_none();
+        // No version fences a create: what status has come to tell meanwhile, of a Secret that is gone by now, does.
+        let is_told = pass.resource.as_ref().is_some_and(|read| read.status == fresh.status);
+        is_same && is_told && fresh.target_name() == secret
     });
     if !is_wanted {
-        look_again(ctx, pass).await?;
+        moved(ctx, pass, "make the Secret").await?;
     }
     Ok(!is_wanted)
 }
@@ -287,8 +282,8 @@ pub(super) async fn mutate(ctx: &Context, pass: &mut Pass, intent: &Intent) -> R
             // again at once, and again; so it is settled by reading and paced like an unknown outcome.
             if error.is_not_applied() && error.kind != CloudErrorKind::NotFound {
                 pass.observed.memory.not_applied = Some(Attempt::of(intent));
-                let is_answer = error.status.is_some() && intent.call == Call::Add;
-                pass.observed.memory.denied = is_answer.then(|| Attempt::of(intent));
+                let is_denied = error.kind == CloudErrorKind::Refused && intent.call == Call::Add;
+                pass.observed.memory.denied = is_denied.then(|| Attempt::of(intent));
             }
             pass.observed.cloud = match error.kind {
                 CloudErrorKind::UnknownOutcome | CloudErrorKind::NotFound => Cloud::NotAsked,

@@ -168,6 +168,7 @@ pub(super) async fn look_again(ctx: &Context, pass: &mut Pass) -> Result<(), Err
     let app = |pass: &Pass| pass.validated.as_ref().map(|validated| validated.app.clone());
     if app(&fresh) == app(pass) {
         fresh.app_guard = pass.app_guard.take();
+        fresh.observed.shown_at = pass.observed.shown_at;
     }
     *pass = fresh;
     Ok(())

@@ -14,8 +14,8 @@ pub struct Memory {
     pub marked: Option<Attempt>,
     /// An attempt of this process that certainly had no effect.
     pub not_applied: Option<Attempt>,
-    /// An addition of this process of which the cloud has said that it did nothing. Nothing is gone by which one that was done
-    /// all the same could be told, so that is not believed before the list says so too.
+    /// An addition of this process that the cloud has refused for its own sake. Nothing is gone by which one that was made all
+    /// the same could be told, so that is not believed before the list says so too.
     pub denied: Option<Attempt>,
     /// Negatives that wait for a second reading, one of each kind of question at most.
     pub settling: Vec<Settling>,

@@ -52,7 +52,7 @@ impl Planner<'_> {
         }
     }
 
-    /// A stop may last until a person acts: the finalizer does not wait with it once nothing is to be retired.
+    /// Such a stop lasts until a person acts: the finalizer does not wait with it once nothing is to be retired.
     pub(super) fn unheld(&self, step: Step) -> Step {
         let is_over = self.o.resource.has_finalizer && !self.is_held() && self.open().is_none();
         if is_over && matches!(step, Step::Stop { .. }) {

@@ -284,13 +284,7 @@ impl Teller<'_> {
         let was_waiting = old.failures.is_some() && !old.is_true(ConditionType::Ready);
         let is_over = (is_failing(old) && !is_failing(new)) || (was_waiting && new.failures.is_none());
         // What was waited for may be given up, and left as it is.
-        let is_left = self
-            .pass
-            .observed
-            .rollouts
-            .iter()
-            .flatten()
-            .any(|(_, it)| !it.is_done());
+        let is_left = self.pass.observed.rollouts.iter().flatten().any(|(_, it)| it.is_held());
         let was_held_up = is_held_up(old) && !is_held_up(new) && !is_left;
         let was_stalled = old.is_true(ConditionType::Stalled);
         (was_stalled || ((is_over || was_held_up) && !is_mended)).then(|| {

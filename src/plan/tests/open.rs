@@ -140,6 +140,20 @@ fn a_call_without_effect_is_settled_then_paused_and_then_repeated() {
     // What certainly had no effect is repeated at once.
     let sure = begun_with(|o| o.memory.not_applied = Some(Attempt::of(intent(o))));
     assert_eq!(attempt(&sure), Some((2, Call::Reset)));
+    // That the cloud denies an addition does not make it sure: nothing is gone by which it could be told.
+    let denied = |settled: Option<i64>| {
+        begun_with(|o| {
+            marked(o, 500);
+            o.memory.not_applied = Some(Attempt::of(intent(o)));
+            o.memory.denied = Some(Attempt::of(intent(o)));
+            if let Some(seconds) = settled {
+                settle_outcome(o, seconds);
+            }
+        })
+    };
+    assert_eq!(decided(&denied(None)), "settle");
+    assert_eq!(decided(&denied(Some(119))), "wait Settling");
+    assert_eq!(attempt(&denied(Some(120))), Some((2, Call::Reset)));
     // Another attempt's question is another one.
     let other = begun_with(|o| {
         settle_outcome(o, 500);

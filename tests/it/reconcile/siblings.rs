@@ -59,6 +59,25 @@ async fn what_a_sibling_made_that_was_told_it_made_nothing_is_left_to_it() {
     assert_eq!(world.stalled_of("b").as_deref(), Some("Conflict"));
 }
 
+/// A first look at which the cloud told nothing settles nothing.
+#[tokio::test]
+async fn a_younger_resource_waits_for_an_older_one_whose_first_look_failed() {
+    let mut world = World::with_codes(1).await;
+    let failed = Fault::status_before(503).at(Operation::Show).once();
+    world.stage.cloud.with(|cloud| cloud.inject(failed));
+    for name in ["older", "a"] {
+        world
+            .stage
+            .create_rotation_named(name, |spec| spec["initialRotation"] = json!("Immediate"));
+        world.run_for(SignedDuration::from_secs(1)).await;
+    }
+    world.run_for(SignedDuration::from_hours(2)).await;
+    world.assert_sound();
+    let held = world.stage.code_in("older").unwrap();
+    assert_eq!((world.mutations(), world.live()), (1, vec![held]));
+    assert_eq!(world.stalled_of("a").as_deref(), Some("Conflict"));
+}
+
 /// Nothing that a resource claims counts while its credentials are missing; once they are there, it does from before its
 /// first call on.
 #[tokio::test]
