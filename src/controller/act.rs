@@ -247,7 +247,7 @@ pub(super) async fn mutate(ctx: &Context, pass: &mut Pass, intent: &Intent) -> R
         pass.observed.may_mutate = ctx.may_mutate();
         return Ok(()); // `not_applied` still says that it was never made
     }
-    pass.observed.memory.not_applied = None;
+    (pass.observed.memory.not_applied, pass.observed.memory.denied) = (None, None);
     let answer = match (intent.call, &base) {
         (Call::Reset, Some(code)) => ctx.cloud.reset_code(&target, code, &pass.echo).await,
         (Call::Delete, Some(code)) => ctx.cloud.delete_code(&target, code).await,

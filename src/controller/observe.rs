@@ -83,8 +83,13 @@ impl Pass {
 
     /// Drops what only this pass could use. Returns since when a code is held in memory only, if one is.
     pub(super) fn settle_memory(&mut self) -> Option<Duration> {
+        let intent = self.observed.intent();
+        let is_open = intent.is_some_and(Intent::is_open);
+        let is_on_its_way = intent.is_some_and(Intent::is_undistributed);
         let memory = &mut self.observed.memory;
         memory.marked = None;
+        memory.denied = memory.denied.take().filter(|_| is_open);
+        memory.unrestarted = memory.unrestarted.take().filter(|_| is_on_its_way);
         let recorded = self.observed.book().map_or(0, |(_, secret)| secret.record.number);
         let memory = &mut self.observed.memory;
         let is_settled = |number| recorded >= number || self.observed.status.rotation_number >= Some(number);
