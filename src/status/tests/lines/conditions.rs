@@ -220,8 +220,9 @@ fn authorized_is_said_only_where_the_cloud_said_something_of_it() {
         });
         condition(&folded(&o, &rest()), ConditionType::Authorized)
     };
-    let refused = |reason| {
+    let failed = |shown_at, reason| {
         of(&move |o: &mut Observed| {
+            o.shown_at = shown_at;
             o.cloud = Cloud::Failed(Failure {
                 reason,
                 message: "no".into(),
@@ -231,6 +232,7 @@ fn authorized_is_said_only_where_the_cloud_said_something_of_it() {
             });
         })
     };
+    let refused = |reason| failed(None, reason);
     assert_eq!(of(&|_| {}), said("True", Reason::CredentialsAccepted));
     assert_eq!(of(&|o| reading(o).masked = true), None);
     assert_eq!(of(&|o| o.cloud = Cloud::NotAsked), None);
@@ -244,18 +246,7 @@ fn authorized_is_said_only_where_the_cloud_said_something_of_it() {
     }
     assert_eq!(refused(Reason::Retrying), None);
     // What it has shown in the same pass proves the right, whatever came of a later call.
-    let after_reading = |reason| {
-        of(&move |o: &mut Observed| {
-            o.shown_at = Some(SignedDuration::ZERO);
-            o.cloud = Cloud::Failed(Failure {
-                reason,
-                message: "no".into(),
-                request_id: None,
-                is_final: true,
-                after: None,
-            });
-        })
-    };
+    let after_reading = |reason| failed(Some(SignedDuration::ZERO), reason);
     let accepted = said("True", Reason::CredentialsAccepted);
     assert_eq!(after_reading(Reason::InvalidSpec), accepted);
     assert_eq!(
