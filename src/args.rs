@@ -84,8 +84,8 @@ pub struct Args {
     #[arg(long, env = "APPCODE_DAILY_BUDGET", default_value = "6", value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
     pub daily_budget: u16,
 
-    /// How far two agreeing readings must lie apart before it counts that a call had no effect. Must be longer than
-    /// the request deadline.
+    /// How far two agreeing readings must lie apart before it counts that a call had no effect; twice as far before a code
+    /// is added once more. Must be longer than the request deadline.
     #[arg(long, env = "APPCODE_SETTLE_WINDOW", default_value = "2m", value_name = "DURATION", value_parser = duration)]
     pub settle_window: SignedDuration,
 

@@ -7,7 +7,7 @@ use super::ask::{failed, take_in};
 use super::observe::{Pass, look_again};
 use super::others::is_discounted;
 use super::render::{code_patch, first};
-use super::written::{insist, moved, read_on, refuse_if_astray, resource_again, written};
+use super::written::{insist, is_as_read, moved, read_on, refuse_if_astray, resource_again, written};
 use super::{Context, Error, cluster::ClusterError};
 use crate::api::{AppCodeRotationStatus, CreationPolicy, Outcome, RotationStep, Strategy};
 use crate::ids::{AppIdentity, Fingerprint};
@@ -18,6 +18,10 @@ use crate::plan::{Attempt, Cloud, Held, Question, Settling, WriteReason, retires
 use crate::secret::{OurSecret, Record, SecretView, mark, new_secret, owners_patch, patch};
 use crate::status::{Happened, accept, mirror_before_call, open_intent};
 use crate::telemetry::causes;
+
+/// How old a reading of the resource may be on which a call is marked: about as old as one is after the app was read, and
+/// too young for people to have changed their minds.
+const FRESH: Duration = Duration::from_secs(2);
 
 /// Creates the target Secret with the record alone.
 pub(super) async fn create_secret(ctx: &Context, pass: &mut Pass, name: &str, record: &Record) -> Result<(), Error> {
@@ -61,6 +65,11 @@ pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, rec
     if let Err(error) = ctx.cloud.admit(&target).await {
         pass.observed.cloud = failed(&error, pass);
         return Ok(());
+    }
+    // Somebody may have suspended or deleted the resource while the pass stood in line.
+    let age = ctx.clock.uptime().saturating_sub(pass.read_at);
+    if age > FRESH && !is_as_read(ctx, pass).await? {
+        return moved(ctx, pass, "mark a call").await;
     }
     if intent.is_open() && !claim(ctx, pass, &intent).await? {
         return Ok(());

@@ -41,6 +41,8 @@ pub(super) struct Pass {
     pub(super) target: Option<Target>,
     /// The code of `observed.memory.held`, and when the cloud told it.
     pub(super) held: Option<(AppCode, Duration)>,
+    /// Since when all of this is read: nothing is older than that.
+    pub(super) read_at: Duration,
     /// Whether this replica still led when all of this had been read. What is read later may be another one's work already.
     pub(super) led: bool,
     /// When the attempt in `observed.memory.marked` was marked.
@@ -70,6 +72,7 @@ impl Pass {
             echo: Echo::default(),
             target: None,
             held: None,
+            read_at: Duration::ZERO,
             led: false,
             marked_at: Duration::ZERO,
             happened: Vec::new(),
@@ -183,6 +186,7 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
     if !ctx.serves(key.namespace()) {
         return Ok(None);
     }
+    let read_at = ctx.clock.uptime();
     let (secrets, resource) = read(ctx, key, kept.unshown.as_ref()).await?;
     let is_going = |resource: &AppCodeRotation| resource.metadata.deletion_timestamp.is_some();
     let is_gone = resource.as_ref().is_none_or(is_going);
@@ -274,6 +278,7 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         validated,
         in_secret,
         held: kept.held,
+        read_at,
         led: ctx.leadership.is_held(),
         unshown,
         loser: loser.map(|keeper| keeper.name),

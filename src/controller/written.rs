@@ -23,13 +23,18 @@ const MOST_CONFLICTS: u32 = 3;
 /// The app is read again before anything more is done, and the rest too if the resource has changed: what status says is
 /// never older than the Secret beside it.
 pub(super) async fn read_on(ctx: &Context, pass: &mut Pass) -> Result<(), Error> {
-    let fresh = resource_again(ctx, pass).await?;
-    let version = |resource: &Option<AppCodeRotation>| resource.as_ref().and_then(ResourceExt::resource_version);
-    if version(&fresh) != version(&pass.resource) {
+    if !is_as_read(ctx, pass).await? {
         return look_again(ctx, pass).await;
     }
     pass.observed.cloud = Cloud::NotAsked;
     Ok(())
+}
+
+/// Whether the resource stands as this pass has read it.
+pub(super) async fn is_as_read(ctx: &Context, pass: &Pass) -> Result<bool, Error> {
+    let fresh = resource_again(ctx, pass).await?;
+    let version = |resource: &Option<AppCodeRotation>| resource.as_ref().and_then(ResourceExt::resource_version);
+    Ok(version(&fresh) == version(&pass.resource))
 }
 
 pub(super) async fn resource_again(ctx: &Context, pass: &Pass) -> Result<Option<AppCodeRotation>, Error> {

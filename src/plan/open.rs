@@ -58,13 +58,15 @@ pub(super) fn rescue(o: &Observed, now: Timestamp) -> Option<Step> {
 /// What is left to do before the answer to `question` counts: a negative counts only when two readings agree, with the
 /// settle window between them.
 pub(super) fn unsettled(o: &Observed, question: Question) -> Option<Step> {
+    unsettled_within(o, question, o.limits.settle_window)
+}
+
+/// The same with `window` between the two readings.
+fn unsettled_within(o: &Observed, question: Question, window: SignedDuration) -> Option<Step> {
     let codes = &o.reading()?.codes;
     match o.memory.settling(&question) {
         Some(settling) if settling.codes == *codes => {
-            let left = o
-                .limits
-                .settle_window
-                .saturating_sub(o.uptime.saturating_sub(settling.since));
+            let left = window.saturating_sub(o.uptime.saturating_sub(settling.since));
             left.is_positive().then(|| {
                 let message =
                     "What became of a call, or of a code, is not clear yet; the cloud is read again to be sure.";
@@ -148,14 +150,20 @@ impl Planner<'_> {
                 record, locked: None, ..
             }) => {
                 let open = record.open_intent(self.story.number);
-                let is_own = open.is_some_and(|intent| intent.rotation_id == held.intent.rotation_id);
-                if !is_own && record.highest_number() >= number {
+                let own = open.filter(|intent| intent.rotation_id == held.intent.rotation_id);
+                if own.is_none() && record.highest_number() >= number {
                     return Some(Step::Drop);
                 }
+                // Another replica may have made a later attempt meanwhile, the code of which is left over.
+                let later = own.filter(|intent| intent.attempt > held.intent.attempt);
+                let intent = later.map_or_else(
+                    || held.intent.clone(),
+                    |intent| intent.leaving(held.code, app.reading(&self.claimed())),
+                );
                 Some(Step::WriteCode {
                     secret: self.wanted.target.name.clone(),
                     code: held.code,
-                    record: persisted(self.o, record, &held.intent, held.code, self.now),
+                    record: persisted(self.o, record, &intent, held.code, self.now),
                     why: WriteReason::Persist,
                 })
             }
@@ -195,15 +203,16 @@ impl Planner<'_> {
             rotation_id: intent.rotation_id.clone(),
             attempt: intent.attempt,
         };
+        let window = repeat_window(self.o.limits.settle_window, intent.call);
         if let Some(code) = self.named_instead(intent, app, &claimed) {
             // Our own may still come to light, and an answer that was given long ago is not about this.
-            return unsettled(self.o, question).or_else(|| Some(self.persist(intent, code)));
+            return unsettled_within(self.o, question, window).or_else(|| Some(self.persist(intent, code)));
         }
         match intent.resolve(app.reading(&claimed)) {
             Verdict::Ours(code) => Some(self.persist(intent, code)),
             Verdict::Repeat => {
                 if !self.o.memory.is_not_applied(intent) || self.o.memory.is_denied(intent) {
-                    if let Some(step) = unsettled(self.o, question) {
+                    if let Some(step) = unsettled_within(self.o, question, window) {
                         return Some(step);
                     }
                     let pause = attempt_pause(self.o.limits.settle_window, intent.attempt);
@@ -417,6 +426,15 @@ fn repeated(intent: &Intent, app: &AppReading) -> Call {
     match (intent.strategy, intent.call) {
         (Strategy::Reset, Call::Add) if is_listed => Call::Reset,
         (_, call) => call,
+    }
+}
+
+/// How far the readings lie apart by which a call had no effect. A reset that is made again finds its code gone if it was
+/// made after all. An addition does not, so that it is given a window to be carried out and one more to be listed.
+pub(super) fn repeat_window(window: SignedDuration, call: Call) -> SignedDuration {
+    match call {
+        Call::Add => window.saturating_mul(2),
+        Call::Reset | Call::Delete => window,
     }
 }
 

@@ -13,6 +13,7 @@ mod verdict;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use self::bugs::{Plant, ShownBy};
 use self::run::play;
@@ -24,6 +25,8 @@ use crate::support::invariant::{Broken, Invariant};
 const SEEDS: u64 = 2_000;
 /// Failures after which no more are looked for.
 const MOST_FAILED: u64 = 3;
+/// How often a long run tells how far it is.
+const PROGRESS: Duration = Duration::from_secs(30);
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
@@ -48,11 +51,34 @@ pub fn on_all_cores(at_once: usize, pieces: usize, work: impl Fn(usize) + Sync) 
     });
 }
 
+/// Lets a long run tell how far it is, not too often.
+pub struct NowAndThen(Mutex<Instant>);
+
+impl NowAndThen {
+    pub fn begin() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
+
+    /// Tells, if it is time to.
+    pub fn tell(&self, tell: impl FnOnce()) {
+        let mut told = self.0.lock().unwrap();
+        if told.elapsed() > PROGRESS {
+            *told = Instant::now();
+            tell();
+        }
+    }
+}
+
 /// Plays so many seeds. Returns the first few that end badly.
 fn failing(from: u64, seeds: usize) -> Vec<u64> {
     let [played, calls, hits] = [const { AtomicUsize::new(0) }; 3];
     let failed = Mutex::new(Vec::new());
     let most = number("EXPLORE_FAILURES").unwrap_or(MOST_FAILED);
+    let progress = NowAndThen::begin();
+    let tell = || {
+        let [played, calls, hits] = [&played, &calls, &hits].map(|count| count.load(Ordering::Relaxed));
+        println!("{played} of {seeds} stories, {calls} calls, {hits} of them struck");
+    };
     on_all_cores(1, seeds, |piece| {
         if failed.lock().unwrap().len() as u64 >= most {
             return;
@@ -62,12 +88,13 @@ fn failing(from: u64, seeds: usize) -> Vec<u64> {
         played.fetch_add(1, Ordering::Relaxed);
         calls.fetch_add(outcome.calls, Ordering::Relaxed);
         hits.fetch_add(outcome.hits.len(), Ordering::Relaxed);
-        if !outcome.wrong.is_empty() {
+        if let Some(broken) = outcome.wrong.first() {
+            println!("seed {seed} ends badly: {broken}");
             failed.lock().unwrap().push(seed);
         }
+        progress.tell(tell);
     });
-    let [played, calls, hits] = [played, calls, hits].map(AtomicUsize::into_inner);
-    println!("{played} of {seeds} stories, {calls} calls, {hits} of them struck");
+    tell();
     let mut failed = failed.into_inner().unwrap();
     failed.sort_unstable();
     failed

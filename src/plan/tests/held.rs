@@ -90,6 +90,29 @@ fn a_code_that_only_this_process_holds_is_saved_or_dropped() {
     );
 }
 
+/// Another replica has made it while this one stood still in the middle of its call.
+#[test]
+fn what_a_later_attempt_has_made_is_left_over_where_the_code_of_an_earlier_one_is_saved() {
+    let mut o = begun_with(|o| {
+        hold(o, 2);
+        list(o, &[2, 3, 4]);
+        intent(o).attempt = 2;
+        o.siblings = vec![Sibling {
+            holds: vec![code(4)],
+            ..sibling()
+        }];
+    });
+    let saved = |o: &Observed| match plan(o, now()) {
+        Step::WriteCode { code, record, .. } => (code, record.intent.unwrap()),
+        step => panic!("{step:?}"),
+    };
+    let (made, written) = saved(&o);
+    assert_eq!((made, written.attempt, written.unclaimed), (code(2), 2, vec![code(3)]));
+    intent(&mut o).attempt = 1;
+    let (made, written) = saved(&o);
+    assert_eq!((made, written.attempt, written.unclaimed), (code(2), 1, vec![]));
+}
+
 #[test]
 fn a_code_is_rescued_for_a_resource_that_goes_or_whose_spec_is_refused() {
     let going = || {

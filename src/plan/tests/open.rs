@@ -1,5 +1,5 @@
 use super::*;
-use crate::api::{Outcome, RotationStep, Trigger};
+use crate::api::{Outcome, RotationStep, Strategy, Trigger};
 use crate::intent::Call;
 
 /// The attempt that is marked next, and the rotation that it is of.
@@ -160,6 +160,39 @@ fn a_call_without_effect_is_settled_then_paused_and_then_repeated() {
         intent(o).attempt = 2;
     });
     assert_eq!(decided(&other), "settle");
+}
+
+/// It may be carried out within a settle window, and listed within another one.
+#[test]
+fn an_addition_without_effect_is_repeated_only_after_two_settle_windows() {
+    let at = |settled: i64, marked_ago: i64| {
+        begun_with(|o| {
+            wanted(o).handover.strategy = Strategy::Overlap;
+            intent(o).strategy = Strategy::Overlap;
+            intent(o).call = Call::Add;
+            marked(o, marked_ago);
+            settle_outcome(o, settled);
+        })
+    };
+    for settled in [0, 120, 239] {
+        let step = plan(&at(settled, 500), now());
+        assert_eq!(
+            (word(&step).as_str(), pause(&step)),
+            ("wait Settling", secs(240 - settled))
+        );
+    }
+    assert_eq!(attempt(&at(240, 500)), Some((2, Call::Add)));
+    // A person who names a code in its place waits as long.
+    let named = |settled: i64| {
+        let mut o = at(settled, 500);
+        list(&mut o, &[1, 2]);
+        intent(&mut o).known.push(code(2));
+        o.resource.adopt = Some(code(2).to_string());
+        settle_outcome(&mut o, settled);
+        o
+    };
+    assert_eq!(decided(&named(239)), "wait Settling");
+    assert!(matches!(plan(&named(240), now()), Step::WriteCode { code: named, .. } if named == code(2)));
 }
 
 #[test]

@@ -10,7 +10,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use cloud_simulator::{FaultKind, Operation};
 
@@ -20,7 +20,7 @@ use super::case::{Case, learn, learn_with};
 use super::cluster::{LAG_OF_A_MINUTE, RIGHT_LOST};
 use super::expected::{Expected, NEXT_CHECK, Toll};
 use super::scenario::{Scenario, Transport};
-use crate::explore::on_all_cores;
+use crate::explore::{NowAndThen, on_all_cores};
 use crate::support::script::{Call, Moment, Strike, Verb};
 
 /// First strikes of each scenario in the sample: any; those of a change or the call after it, which leave it open; and what
@@ -32,8 +32,6 @@ const SECONDS: [usize; 2] = [3, 3];
 const AT_ONCE: usize = 4;
 /// Failures that are told in full.
 const MOST_TOLD: usize = 10;
-/// How often a long run tells how far it is.
-const PROGRESS: Duration = Duration::from_secs(30);
 
 fn is_change(call: &Call) -> bool {
     matches!(call, Call::Cloud(Operation::Reset | Operation::Add))
@@ -296,7 +294,7 @@ fn gcd(one: usize, other: usize) -> usize {
 /// What has been done so far, for who waits.
 struct Progress {
     began: Instant,
-    told: Mutex<Instant>,
+    now_and_then: NowAndThen,
     firsts: AtomicUsize,
     pairs: AtomicUsize,
     tried: AtomicUsize,
@@ -307,7 +305,7 @@ impl Progress {
     fn begin() -> Self {
         Self {
             began: Instant::now(),
-            told: Mutex::new(Instant::now()),
+            now_and_then: NowAndThen::begin(),
             firsts: AtomicUsize::default(),
             pairs: AtomicUsize::default(),
             tried: AtomicUsize::default(),
@@ -334,14 +332,6 @@ impl Progress {
             "{what}: {tried} tried of {pairs} pairs, with {firsts} first strikes; {failed} failed; {:?}",
             self.began.elapsed()
         );
-    }
-
-    fn tell_now_and_then(&self, what: &str) {
-        let mut told = self.told.lock().unwrap();
-        if told.elapsed() > PROGRESS {
-            *told = Instant::now();
-            self.tell(what);
-        }
     }
 }
 
@@ -399,7 +389,7 @@ fn explore(scenario: Scenario, share: Share, progress: &Progress) {
         progress.pairs.fetch_add(pairs.len(), Ordering::Relaxed);
         for number in wanted {
             progress.run(&pairs[number].case());
-            progress.tell_now_and_then(&what);
+            progress.now_and_then.tell(|| progress.tell(&what));
         }
     });
     progress.tell(&what);

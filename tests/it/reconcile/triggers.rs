@@ -6,9 +6,10 @@ use jiff::SignedDuration;
 use pretty_assertions::assert_eq;
 use serde_json::json;
 
-use crate::support::World;
 use crate::support::api_server::ROTATIONS;
+use crate::support::script::{Act, Call, Moment, Strike};
 use crate::support::stage::{CREDENTIALS, NAME, NAMESPACE};
+use crate::support::{Stage, World};
 
 #[tokio::test]
 async fn the_schedule_rotates_once_an_interval() {
@@ -219,6 +220,35 @@ async fn suspend_holds_a_rotation_until_it_ends() {
     world.assert_ready();
     assert_eq!(world.mutations(), 1);
     assert_eq!(world.status().phase, Some(Phase::Ready));
+}
+
+/// A rotation may stand in line for minutes where many are due.
+#[tokio::test]
+async fn who_suspends_or_deletes_while_a_rotation_is_about_to_begin_stops_it() {
+    fn stand_in_line(stage: &Stage) {
+        stage.time.advance(std::time::Duration::from_secs(60));
+    }
+    let suspend = Act::new("it is suspended", |stage: &Stage| {
+        stand_in_line(stage);
+        stage.edit_rotation(NAME, |object| object["spec"]["suspend"] = json!(true));
+    });
+    let delete = Act::new("it is deleted", |stage: &Stage| {
+        stand_in_line(stage);
+        stage.api.delete(ROTATIONS, NAMESPACE, NAME);
+    });
+    for act in [suspend, delete] {
+        let mut world = World::settled().await;
+        world.stage.set_trigger("one");
+        let is_look = |call: &Call| *call == Call::Cloud(Operation::Show);
+        let strike = Strike::Act(Moment::After, act.clone());
+        world.stage.script.begin_if(vec![(0, strike)], is_look);
+        world.run_for(SignedDuration::from_hours(3)).await;
+        world.assert_sound();
+        assert_eq!(world.stage.script.struck(), 1);
+        assert_eq!(world.mutations(), 0, "{act:?}");
+        let secret = world.stage.secret(NAME).unwrap();
+        assert!(!world.stage.judge.has_open(&secret), "{act:?}");
+    }
 }
 
 #[tokio::test]

@@ -438,27 +438,34 @@ impl Judge {
     /// Whether another resource has replaced a code rightly: of several that name one code the oldest acts whose credentials
     /// are taken, if late, and the code of the others dies with it.
     fn is_claimed(&self, stage: &Stage, rotation: &Value, code: &str) -> bool {
-        let age = |rotation: &Value| {
-            let meta = &rotation["metadata"];
-            let text = |field: &str| meta[field].as_str().unwrap_or_default().to_owned();
-            (text("creationTimestamp"), text("uid"))
-        };
+        let text_of = |object: &Value, field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+        let age = |rotation: &Value| (text_of(rotation, "creationTimestamp"), text_of(rotation, "uid"));
         let are_rivals_allowed = self.inner.lock().unwrap().people.are_rivals_allowed;
         let mut conditions = rotation["status"]["conditions"].as_array().into_iter().flatten();
         let is_refused = conditions.any(|it| it["type"] == "Authorized" && it["status"] == "False");
         let print = print_of(stage, code).to_string();
-        stage.api.objects(ROTATIONS).iter().any(|other| {
+        let has_replaced = |secret: &Value| {
+            let intent = intent_of(secret).unwrap_or_default();
+            secret["metadata"]["annotations"][PREVIOUS] == print || intent["base"] == print
+        };
+        let others = stage.api.objects(ROTATIONS);
+        let is_rival = |other: &Value| {
             let namespace = other["metadata"]["namespace"].as_str().unwrap_or_default();
             let secret = stage
                 .api
                 .object(SECRETS, namespace, &place(other).0)
                 .unwrap_or_default();
-            let intent = intent_of(&secret).unwrap_or_default();
             let is_of_former = is_begun_for_another(&secret, other);
-            let has_replaced = secret["metadata"]["annotations"][PREVIOUS] == print || intent["base"] == print;
             let may_replace = is_of_former || is_refused || are_rivals_allowed || age(other) < age(rotation);
-            other["metadata"]["name"] != rotation["metadata"]["name"] && has_replaced && may_replace
-        })
+            other["metadata"]["name"] != rotation["metadata"]["name"] && has_replaced(&secret) && may_replace
+        };
+        // One that went before its rotation was marked is no rival to another operator that looks then.
+        let is_of_gone = |secret: &Value| {
+            let resource = &secret["metadata"]["annotations"][RESOURCE];
+            let name = |it: &Value| format!("{}/{}", text_of(it, "namespace"), text_of(it, "name"));
+            are_rivals_allowed && !others.iter().any(|it| *resource == name(it)) && has_replaced(secret)
+        };
+        others.iter().any(is_rival) || stage.api.objects(SECRETS).iter().any(is_of_gone)
     }
 
     /// Whether the last rotation on another Secret of the same resource resets the code in this one: without a Lease one operator
@@ -508,8 +515,11 @@ impl Judge {
                 self.inner.lock().unwrap().note_home(&rotation, &name);
             }
             let is_broken = self.inner.lock().unwrap().people.is_broken(&name);
+            // One that its resource has left may be named once more, by that one or by one that is made again; what to do then
+            // no operator knows before it has looked.
+            let is_left = self.has_left(&name);
             let is_open = self.true_intent(&secret).is_some_and(|intent| is_open_reset(&intent));
-            if is_live || is_broken || is_open || self.is_reset_elsewhere(stage, &secret, &code) {
+            if is_live || is_broken || is_left || is_open || self.is_reset_elsewhere(stage, &secret, &code) {
                 continue;
             }
             // Only the next rotation of the other resource tells no more whose successor the code has.

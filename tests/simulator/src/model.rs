@@ -138,6 +138,11 @@ impl Cloud {
         }
     }
 
+    /// Whether work of a call that was answered is still to be done.
+    pub fn is_late(&self) -> bool {
+        !self.late.is_empty()
+    }
+
     /// When the next late work is due.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.late.iter().filter_map(|late| late.due).min()

@@ -7,8 +7,8 @@ use crate::explore::story::{Named, Story, What};
 use crate::support::Stage;
 use crate::support::script::Strike;
 
-/// Nothing is repeated before this many milliseconds have passed.
-const SETTLE_WINDOW: u64 = 120_000;
+/// Nothing is added again before this many milliseconds have passed, which are two settle windows.
+const UNREPEATED: u64 = 240_000;
 /// Codes that an app can have.
 const CAPACITY: usize = 5;
 
@@ -27,6 +27,16 @@ pub(super) fn is_half(kind: &FaultKind) -> bool {
 /// The code before is gone and none was made.
 fn is_lost(kind: &FaultKind) -> bool {
     matches!(kind, FaultKind::HalfReset { left: Half::NoneMade })
+}
+
+/// The code before works on, and one was made beside it.
+fn is_more(kind: &FaultKind) -> bool {
+    matches!(
+        kind,
+        FaultKind::HalfReset {
+            left: Half::BothPresent
+        }
+    )
 }
 
 /// A list that lags by less than the settle window is read once more before anything is believed.
@@ -84,7 +94,9 @@ pub(super) fn may_leave(story: &Story) -> bool {
                 | Deed::Repeat
         )
     };
-    has(story, |deed| !is_harmless(deed)) || story.faults().any(|fault| excuses(story, fault))
+    // Where two work without a Lease, each may rotate on another Secret, and only one of these is looked after in the end.
+    let is_moved = story.setting.operators > 1 && has(story, |deed| matches!(deed, Deed::Retarget(_)));
+    is_moved || has(story, |deed| !is_harmless(deed)) || story.faults().any(|fault| excuses(story, fault))
 }
 
 /// Whether what status told is forgotten: it was emptied, or went with its resource.
@@ -141,8 +153,13 @@ pub(super) fn may_stop(story: &Story, stage: &Stage, reason: &str) -> bool {
         // A stranger's code beside ours, two of ours, or one that nobody knows of any more.
         "AmbiguousOutcome" => {
             let is_untold = stage.judge.excused_changes() > 0;
-            let may_be_two = is_untold || has_fault(story, |kind| may_double(kind) || is_stale(kind));
+            let is_unseen = has_fault(story, is_stale);
+            let may_be_two = is_untold || is_unseen || has_fault(story, may_double);
             let is_two = (may_add(story) && may_be_two) || may_entangle(story) || stage.judge.is_left_open(stage);
+            // What half a reset has made while its old code works on, and no reading shows in time.
+            let is_two = is_two || (is_unseen && has_fault(story, is_more));
+            // Two resources whose additions the cloud has made and says to have refused are open together.
+            let is_two = is_two || (setting.resources > 1 && denied_additions(story) > 1);
             stage.judge.is_met_by_stranger() || is_two
         }
         // Strangers, doubled calls and other resources may take every place.
@@ -164,6 +181,19 @@ pub(super) fn may_entangle(story: &Story) -> bool {
     story.setting.resources > 1 && has_several_operators(story) && is_hurt
 }
 
+/// Additions that were made and said to be refused.
+fn denied_additions(story: &Story) -> usize {
+    let is_denied = |fault: &Fault| {
+        let is_refusal = matches!(&fault.kind, FaultKind::StatusAfter(reply) if (400..500).contains(&reply.status));
+        is_refusal && fault.at.contains(&Operation::Add)
+    };
+    let times = story.events.iter().map(|event| match &event.what {
+        What::Strike(Strike::Cloud(fault)) if is_denied(fault) => event.times,
+        _ => 0,
+    });
+    times.sum()
+}
+
 /// Whether another operator works while one has not come back yet.
 pub(super) fn has_several_operators(story: &Story) -> bool {
     story.setting.operators > 1
@@ -175,7 +205,7 @@ pub(super) fn has_several_operators(story: &Story) -> bool {
 pub(super) fn may_double(kind: &FaultKind) -> bool {
     match kind {
         FaultKind::Duplicate { .. } => true,
-        FaultKind::Late { after_millis, .. } => after_millis.is_none_or(|millis| millis >= SETTLE_WINDOW),
+        FaultKind::Late { after_millis, .. } => after_millis.is_none_or(|millis| millis >= UNREPEATED),
         _ => false,
     }
 }
