@@ -142,7 +142,9 @@ fn publish(status: &mut AppCodeRotationStatus, pass: Pass<'_>, wanted: &Wanted, 
                 project_id: wanted.app.project_id.to_string(),
                 app_id: wanted.app.app_id.to_string(),
             });
-            status.seed_fingerprint = record.seed.map(|seed| seed.short());
+            // One that could not be read when the Secret was made anew was taken into account all the same.
+            let shown = status.seed_fingerprint.take().filter(|_| !story.retargeted);
+            status.seed_fingerprint = record.seed.map(|seed| seed.short()).or(shown);
             status.last_handled_trigger = story.handled_trigger;
             status.last_handled_request = story.handled_request;
         }

@@ -70,7 +70,8 @@ fn unsettled_within(o: &Observed, question: Question, window: SignedDuration) ->
             left.is_positive().then(|| {
                 let message =
                     "What became of a call, or of a code, is not clear yet; the cloud is read again to be sure.";
-                wait(Reason::Settling, message, left)
+                // What comes to light meanwhile is not waited for to the end.
+                wait(Reason::Settling, message, left.min(o.limits.settle_window))
             })
         }
         _ => Some(Step::BeginSettling(question)),
@@ -154,11 +155,17 @@ impl Planner<'_> {
                 if own.is_none() && record.highest_number() >= number {
                     return Some(Step::Drop);
                 }
-                // Another replica may have made a later attempt meanwhile, the code of which is left over.
-                let later = own.filter(|intent| intent.attempt > held.intent.attempt);
+                // Another replica may have made a later attempt meanwhile, the code of which is left over. More than that is not
+                // taken from what stands there: the rotation is the one that this process has marked.
+                let later = own
+                    .map(|intent| intent.attempt)
+                    .filter(|attempt| *attempt > held.intent.attempt);
                 let intent = later.map_or_else(
                     || held.intent.clone(),
-                    |intent| intent.leaving(held.code, app.reading(&self.claimed())),
+                    |attempt| Intent {
+                        attempt,
+                        ..held.intent.leaving(held.code, app.reading(&self.claimed()))
+                    },
                 );
                 Some(Step::WriteCode {
                     secret: self.wanted.target.name.clone(),

@@ -240,13 +240,13 @@ impl Planner<'_> {
 
     /// An older resource on the same app or Secret that nobody has looked at yet might claim the same.
     pub(super) fn newborn_sibling(&self) -> Option<Step> {
-        let is_newborn = |s: &Sibling| s.is_older && !s.is_judged && self.now.duration_since(s.created) < NEWBORN;
+        // By a clock that is behind the server's, one that was made long ago is of a time far ahead.
+        let age = |sibling: &Sibling| self.now.duration_since(sibling.created).abs();
+        let siblings = self.o.siblings.iter();
+        let waited_for = siblings.filter(|sibling| sibling.is_older && !sibling.is_judged);
+        let youngest = waited_for.map(age).min().filter(|age| *age < NEWBORN)?;
         let message = "An older resource on the same app or Secret has not been looked at yet; it goes first.";
-        self.o
-            .siblings
-            .iter()
-            .any(is_newborn)
-            .then(|| wait(Reason::Waiting, message, SignedDuration::from_secs(1)))
+        Some(wait(Reason::Waiting, message, youngest / 4))
     }
 }
 

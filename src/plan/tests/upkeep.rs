@@ -270,13 +270,18 @@ fn an_older_resource_that_is_new_goes_first_at_a_start() {
             ("just made", |o| newborn(o, 0, |_| {}), "wait Waiting"),
             ("nearly a minute old", |o| newborn(o, 59, |_| {}), "wait Waiting"),
             ("a minute old", |o| newborn(o, 60, |_| {}), "create"),
+            ("by a clock that is late", |o| newborn(o, -59, |_| {}), "wait Waiting"),
+            ("by a clock that was set back", |o| newborn(o, -7200, |_| {}), "create"),
             ("looked at", |o| newborn(o, 0, |it| it.is_judged = true), "create"),
             ("younger", |o| newborn(o, 0, |it| it.is_older = false), "create"),
         ],
     );
-    let mut o = start();
-    newborn(&mut o, 0, |_| {});
-    assert_eq!(pause(&plan(&o, now())), secs(1));
+    // Ever more rarely, as it may be held up: by the youngest one.
+    for (ages, after) in [(vec![0], 1), (vec![8], 2), (vec![59], 14), (vec![59, 20], 5)] {
+        let mut o = start();
+        ages.iter().for_each(|age| newborn(&mut o, *age, |_| {}));
+        assert_eq!(pause(&plan(&o, now())).as_secs(), after, "{ages:?}");
+    }
     // What is under way is not held up by it.
     check(absent, &[("later", |o| newborn(o, 0, |_| {}), "create")]);
 }

@@ -95,7 +95,7 @@ impl Verdict {
             let is_allowed = may_stop(&self.story, &run.stage, &reason);
             self.must(AskedInNeed, is_allowed, || format!("{name} stopped for {reason}"));
             if is_allowed && reason == "CapacityExhausted" {
-                make_place(&run.stage);
+                make_place(&run.stage, &self.story);
                 is_answered = true;
             } else if is_allowed && reason != "Conflict" {
                 run.stage.note(0, || format!("a person answers {reason} of {name}"));
@@ -412,18 +412,21 @@ fn strangers(stage: &Stage, story: &Story) -> Vec<String> {
         .collect()
 }
 
-/// Somebody deletes a code that nobody holds.
-fn make_place(stage: &Stage) {
+/// Somebody deletes a code that nobody holds: a stranger's, or else one that no resource can have been made for.
+fn make_place(stage: &Stage, story: &Story) {
+    let setting = &story.setting;
+    let first = stage.cloud.with(|cloud| cloud.ledger().codes_ever(&stage.app));
+    let seeds = &first[..setting.codes.min(setting.resources)];
     let held: Vec<_> = (0..NAMES.len())
-        .map(|which| stage.code_in(&secret_of(stage, which)))
+        .filter_map(|which| stage.code_in(&secret_of(stage, which)))
         .collect();
-    if let Some(code) = stage
-        .live()
-        .into_iter()
-        .find(|code| !held.contains(&Some(code.clone())))
-    {
+    let strangers = strangers(stage, story);
+    let mut free = stage.live();
+    free.retain(|code| !held.contains(code) && !seeds.contains(code));
+    free.sort_by_key(|code| !strangers.contains(code));
+    if let Some(code) = free.first() {
         let now = stage.time.truth();
-        stage.cloud.with(|cloud| cloud.remove_code(now, &stage.app, &code));
+        stage.cloud.with(|cloud| cloud.remove_code(now, &stage.app, code));
     }
 }
 

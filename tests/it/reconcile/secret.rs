@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::support::World;
 use crate::support::api_server::{ROTATIONS, SECRETS};
 use crate::support::judge::{leaks, readable};
+use crate::support::script::{ApiFault, Call, Moment, Strike};
 use crate::support::stage::{NAME, NAMESPACE, code_of};
 
 #[tokio::test]
@@ -30,6 +31,29 @@ async fn a_deleted_secret_is_made_again() {
         Some(2),
         "the number goes on where it was"
     );
+}
+
+/// A rotation follows before the seed can be read again, so that the seed is the current code no more.
+#[tokio::test]
+async fn a_seed_that_cannot_be_read_while_the_secret_is_made_again_is_not_taken_for_a_new_one() {
+    let mut world = World::new().await;
+    let seed = world.live().remove(0);
+    world.stage.create_secret("seed", &[("code", &seed)]);
+    world
+        .stage
+        .create_rotation(|spec| spec["appCodeFrom"] = json!({ "secretKeyRef": { "name": "seed", "key": "code" } }));
+    world.run_to_rest().await;
+    let shown = world.status().seed_fingerprint;
+    assert_eq!(shown, Some(world.fingerprint(&seed)));
+    world.stage.set_trigger("one");
+    world.stage.delete_secret(NAME);
+    let is_seed = |call: &Call| matches!(call, Call::Api { name, .. } if name == "seed");
+    let absent = Strike::Api(Moment::Before, ApiFault::Stale);
+    world.stage.script.begin_if(vec![(0, absent)], is_seed);
+    world.run_for(SignedDuration::from_hours(3)).await;
+    assert_eq!(world.stage.script.struck(), 1);
+    world.assert_ready();
+    assert_eq!((world.mutations(), world.status().seed_fingerprint), (1, shown));
 }
 
 #[tokio::test]
