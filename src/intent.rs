@@ -273,6 +273,13 @@ impl Intent {
         }
     }
 
+    /// Whether a reading is older than the one that the attempt was marked on, as far as the app's own clock tells. What is
+    /// new in it may have been replaced before the mark.
+    pub fn is_outdated(&self, reading: Reading<'_>) -> bool {
+        let times = self.updated_at.zip(reading.updated_at);
+        times.is_some_and(|(before, after)| after < before)
+    }
+
     /// Whether the app was changed after the attempt was marked, as far as its own clock tells.
     fn fits(&self, reading: Reading<'_>) -> bool {
         match (self.updated_at, reading.updated_at) {
@@ -416,6 +423,24 @@ mod tests {
             "the app was not changed since the mark"
         );
         assert_eq!(verdict(&add, &[2, 3, 4], 101, &[]), Verdict::Ambiguous);
+    }
+
+    #[test]
+    fn a_reading_from_before_the_mark_is_outdated() {
+        let mut marked = intent(Call::Reset, Some(1), &[1]);
+        let listed = codes(&[3]);
+        let outdated = |intent: &Intent, updated_at| {
+            intent.is_outdated(Reading {
+                listed: &listed,
+                updated_at,
+                claimed: &[],
+            })
+        };
+        for (at, expected) in [(Some(99), true), (Some(100), false), (Some(101), false), (None, false)] {
+            assert_eq!(outdated(&marked, at), expected, "{at:?}");
+        }
+        marked.updated_at = None;
+        assert!(!outdated(&marked, Some(1)), "nobody knows");
     }
 
     #[test]

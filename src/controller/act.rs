@@ -397,7 +397,8 @@ fn hold(pass: &mut Pass, intent: &Intent, answered_at: Duration) {
         updated_at: app.updated_at,
         claimed: &claimed,
     };
-    if let Verdict::Ours(code) = intent.resolve(reading)
+    if !intent.is_outdated(reading)
+        && let Verdict::Ours(code) = intent.resolve(reading)
         && let Some(value) = pass.codes.get(&code)
     {
         pass.held = Some((value.clone(), answered_at));

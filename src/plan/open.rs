@@ -215,6 +215,12 @@ impl Planner<'_> {
             // Our own may still come to light, and an answer that was given long ago is not about this.
             return unsettled_within(self.o, question, window).or_else(|| Some(self.persist(intent, code)));
         }
+        // One that goes on being shown says that the app's clock is not to be relied on.
+        if intent.is_outdated(app.reading(&claimed))
+            && let Some(step) = unsettled(self.o, question.clone())
+        {
+            return Some(step);
+        }
         match intent.resolve(app.reading(&claimed)) {
             Verdict::Ours(code) => Some(self.persist(intent, code)),
             Verdict::Repeat => {

@@ -94,6 +94,31 @@ fn a_new_code_in_the_place_of_the_old_one_is_persisted_with_all_that_was_used_up
 }
 
 #[test]
+fn a_list_that_is_older_than_the_mark_is_read_again_before_a_code_is_taken_from_it() {
+    let at = |settled: Option<i64>| {
+        begun_with(|o| {
+            marked(o, 500);
+            intent(o).updated_at = Some(100);
+            list(o, &[2]);
+            reading(o).updated_at = Some(99);
+            if let Some(seconds) = settled {
+                settle_outcome(o, seconds);
+            }
+        })
+    };
+    assert_eq!(decided(&at(None)), "settle");
+    assert_eq!(decided(&at(Some(119))), "wait Settling");
+    assert_eq!(
+        decided(&at(Some(120))),
+        "write Persist",
+        "the app's clock is not to be relied on"
+    );
+    let mut o = at(None);
+    reading(&mut o).updated_at = Some(100);
+    assert_eq!(decided(&o), "write Persist");
+}
+
+#[test]
 fn what_a_rotation_did_not_use_up_stays_as_it_was() {
     let mut o = begun();
     list(&mut o, &[2]);

@@ -98,8 +98,8 @@ impl AppCodes for Struck {
         let live = self.stage.live();
         let is_live = |code: &AppCode| live.iter().any(|live| live == code.expose());
         let is_present = |app: &App| app.codes.len() == live.len() && app.codes.iter().all(is_live);
-        if answer.as_ref().is_ok_and(is_present) {
-            self.stage.judge.has_read(self.process);
+        if let Ok(app) = &answer {
+            self.stage.judge.has_read(self.process, is_present(app));
         }
         self.leave(&strikes, &answer).await;
         answer

@@ -14,7 +14,7 @@ use tokio::task::{Id, try_id};
 use self::handover::{Handovers, is_workload};
 use self::people::People;
 use self::records::{
-    RESOURCE, holder, intent_of, is_open, is_open_reset, named, named_by, place, print_of, rotation_id, strangers,
+    RESOURCE, holder, intent_of, is_open, is_open_reset, named, named_by, print_of, rotation_id, strangers,
 };
 pub use self::records::{is_begun_for_another, leaks, readable};
 use super::Stage;
@@ -49,6 +49,8 @@ struct Inner {
     condemned: Vec<(String, ProcessId, u64)>,
     /// When each process last read the app.
     read: BTreeMap<ProcessId, u64>,
+    /// Processes that were shown the app as it was when they read it last.
+    misled: BTreeSet<ProcessId>,
     /// Goes on with whatever is sent, read or added; the order of those.
     moment: u64,
     /// Rotations whose code was written, each with its code.
@@ -75,13 +77,14 @@ struct Inner {
 }
 
 impl Inner {
-    /// Whether another process has sent a call to end this code since this one last read the app. Without a Lease both may
-    /// work on one resource, and what one says is as true as its reading.
+    /// Whether a call to end this code was sent since this process last read the app: by another process, as without a Lease
+    /// both may work on one resource, or before a reading that lagged. What a process says is as true as its reading.
     fn is_outrun(&self, process: ProcessId, code: Option<&String>) -> bool {
         let read = self.read.get(&process);
-        self.condemned
-            .iter()
-            .any(|(condemned, by, at)| code == Some(condemned) && *by != process && read.is_some_and(|read| read < at))
+        let is_misled = self.misled.contains(&process);
+        self.condemned.iter().any(|(condemned, by, at)| {
+            code == Some(condemned) && (*by != process || is_misled) && read.is_some_and(|read| read < at)
+        })
     }
 }
 
@@ -162,9 +165,14 @@ impl Judge {
         self.inner.lock().unwrap().handovers.worked(code);
     }
 
-    /// A process has read the app as it is now.
-    pub fn has_read(&self, process: ProcessId) {
+    /// A process has read the app: as it is now, or as it was.
+    pub fn has_read(&self, process: ProcessId, is_present: bool) {
         let mut inner = self.inner.lock().unwrap();
+        if !is_present {
+            inner.misled.insert(process);
+            return;
+        }
+        inner.misled.remove(&process);
         inner.moment += 1;
         let moment = inner.moment;
         inner.read.insert(process, moment);
@@ -453,7 +461,7 @@ impl Judge {
             let namespace = other["metadata"]["namespace"].as_str().unwrap_or_default();
             let secret = stage
                 .api
-                .object(SECRETS, namespace, &place(other).0)
+                .object(SECRETS, namespace, &holder(stage, other).0)
                 .unwrap_or_default();
             let is_of_former = is_begun_for_another(&secret, other);
             let may_replace = is_of_former || is_refused || are_rivals_allowed || age(other) < age(rotation);
