@@ -156,11 +156,12 @@ pub(super) fn may_stop(story: &Story, stage: &Stage, reason: &str) -> bool {
             let is_unseen = has_fault(story, is_stale);
             let may_be_two = is_untold || is_unseen || has_fault(story, may_double);
             let is_two = (may_add(story) && may_be_two) || may_entangle(story) || stage.judge.is_left_open(stage);
-            // What half a reset has made while its old code works on, and no reading shows in time, or before another operator
-            // resets that one too.
-            let is_two = is_two || ((is_unseen || setting.operators > 1) && has_fault(story, is_more));
-            // Two resources whose changes the cloud has made and says to have refused are open together.
-            let is_two = is_two || (setting.resources > 1 && denied_changes(story) > 1);
+            // What half a reset has made while its old code works on, and no reading shows in time, or before another reset of
+            // that one lands.
+            let is_again = setting.operators > 1 || has_fault(story, may_double);
+            let is_two = is_two || ((is_unseen || is_again) && has_fault(story, is_more));
+            // The rotations of two resources are open together where one of them was said to be refused meanwhile.
+            let is_two = is_two || (setting.resources > 1 && untold_changes(story) > 1);
             stage.judge.is_met_by_stranger() || is_two
         }
         // Strangers, doubled calls and other resources may take every place.
@@ -182,18 +183,11 @@ pub(super) fn may_entangle(story: &Story) -> bool {
     story.setting.resources > 1 && has_several_operators(story) && is_hurt
 }
 
-/// Changes that were made and said to be refused.
-fn denied_changes(story: &Story) -> usize {
-    let is_denied = |fault: &Fault| {
-        let is_refusal = matches!(&fault.kind, FaultKind::StatusAfter(reply) if (400..500).contains(&reply.status));
-        is_refusal
-            && fault
-                .at
-                .iter()
-                .any(|at| matches!(at, Operation::Add | Operation::Reset))
-    };
+/// Changes whose answers did not tell what came of them.
+fn untold_changes(story: &Story) -> usize {
+    let is_change = |at: &Operation| matches!(at, Operation::Add | Operation::Reset);
     let times = story.events.iter().map(|event| match &event.what {
-        What::Strike(Strike::Cloud(fault)) if is_denied(fault) => event.times,
+        What::Strike(Strike::Cloud(fault)) if fault.at.iter().any(is_change) => event.times,
         _ => 0,
     });
     times.sum()
