@@ -1,7 +1,7 @@
 //! What goes wrong between a person's change and the pass that sees it through, and who may hold a rotation up.
 
 use appcode_operator::api::{ConditionType, ROTATE_REQUESTED_AT};
-use cloud_simulator::{Fault, Operation};
+use cloud_simulator::{Fault, Lag, Operation};
 use jiff::SignedDuration;
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
@@ -52,6 +52,29 @@ async fn a_crash_before_the_report_does_not_leave_a_dead_code_behind_an_older_ba
     world.run_for(SignedDuration::from_mins(5)).await;
     assert_eq!(world.mutations(), 1);
     world.assert_ready();
+}
+
+/// Somebody had replaced the app's code before the resource came, so that it never saw the one before.
+#[tokio::test]
+async fn an_answer_that_shows_the_app_as_it_was_before_the_mark_tells_of_no_code() {
+    let mut world = World::new().await;
+    let old = world.live().remove(0);
+    let (time, app) = (world.stage.time.clone(), world.stage.app.clone());
+    time.advance(std::time::Duration::from_secs(60));
+    world.stage.cloud.with(|cloud| {
+        cloud.add_code(time.truth(), &app, None);
+        cloud.remove_code(time.truth(), &app, &old);
+    });
+    world.stage.create_rotation(|_| ());
+    world.run_to_rest().await;
+    world.assert_ready();
+    let lag = Fault::stale(Lag::Millis(3_600_000)).at(Operation::Reset).once();
+    world.stage.cloud.with(|cloud| cloud.inject(lag));
+    world.stage.set_trigger("one");
+    world.run_to_rest().await;
+    world.assert_ready();
+    assert_eq!(world.mutations(), 1);
+    assert!(!world.stage.judge.written(NAME).contains(&old));
 }
 
 #[tokio::test]
