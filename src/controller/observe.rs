@@ -188,7 +188,6 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
     }
     let read_at = ctx.clock.uptime();
     let (secrets, resource) = read(ctx, key, kept.unshown.as_ref()).await?;
-    let is_going = |resource: &AppCodeRotation| resource.metadata.deletion_timestamp.is_some();
     let is_gone = resource.as_ref().is_none_or(is_going);
     let is_held = resource.as_ref().is_some_and(has_finalizer);
     if is_gone && kept.memory.held.is_none() && !is_held {
@@ -437,6 +436,10 @@ fn resource_view(key: &Key, resource: Option<&AppCodeRotation>, is_gone: bool) -
         request: annotation(resource, ROTATE_REQUESTED_AT),
         adopt: annotation(resource, ADOPT_FINGERPRINT),
     }
+}
+
+fn is_going(resource: &AppCodeRotation) -> bool {
+    resource.metadata.deletion_timestamp.is_some()
 }
 
 fn has_finalizer(resource: &AppCodeRotation) -> bool {

@@ -279,7 +279,9 @@ fn an_older_resource_that_is_new_goes_first_at_a_start() {
     // Ever more rarely, as it may be held up: by the youngest one.
     for (ages, after) in [(vec![0], 1), (vec![8], 2), (vec![59], 14), (vec![59, 20], 5)] {
         let mut o = start();
-        ages.iter().for_each(|age| newborn(&mut o, *age, |_| {}));
+        for age in &ages {
+            newborn(&mut o, *age, |_| {});
+        }
         assert_eq!(pause(&plan(&o, now())).as_secs(), after, "{ages:?}");
     }
     // What is under way is not held up by it.

@@ -9,7 +9,9 @@ use serde_json::Value;
 use appcode_operator::api::ADOPT_FINGERPRINT;
 use appcode_operator::ids::{AppId, Fingerprint};
 
-use self::allowed::{has, has_fault, has_several_operators, is_stale, may_go_back, may_leave, may_stop, most_changes};
+use self::allowed::{
+    has, has_fault, has_several_operators, is_beside, is_stale, may_go_back, may_leave, may_stop, most_changes,
+};
 use super::people::{Deed, NAMES, secret_of};
 use super::run::Run;
 use super::story::Story;
@@ -70,8 +72,9 @@ impl Verdict {
         }
         let ledger = run.stage.cloud.with(|cloud| cloud.ledger().clone());
         // A Secret that went with a rotation which status did not tell of yet is made again with the code that it tells of,
-        // if the list is old enough to show that.
-        let is_untold = run.stage.judge.excused_changes() > 0 && has_fault(&self.story, is_stale);
+        // if that still works, or the list is old enough to show that.
+        let may_show_older = is_beside(&self.story) || has_fault(&self.story, is_stale);
+        let is_untold = run.stage.judge.excused_changes() > 0 && may_show_older;
         for name in run.stage.judge.secrets() {
             let written = run.stage.judge.written(&name);
             let ranks = written.iter().map(|code| ledger.age_rank(&run.stage.app, code));

@@ -94,9 +94,12 @@ pub(super) fn may_leave(story: &Story) -> bool {
                 | Deed::Repeat
         )
     };
-    // Where two work without a Lease, each may rotate on another Secret, and only one of these is looked after in the end.
-    let is_moved = story.setting.operators > 1 && has(story, |deed| matches!(deed, Deed::Retarget(_)));
-    is_moved || has(story, |deed| !is_harmless(deed)) || story.faults().any(|fault| excuses(story, fault))
+    may_begin_twice(story) || has(story, |deed| !is_harmless(deed)) || story.faults().any(|fault| excuses(story, fault))
+}
+
+/// Whether two operators without a Lease may each rotate on another Secret, only one of which is looked after in the end.
+fn may_begin_twice(story: &Story) -> bool {
+    story.setting.operators > 1 && has(story, |deed| matches!(deed, Deed::Retarget(_)))
 }
 
 /// Whether what status told is forgotten: it was emptied, or went with its resource.
@@ -119,6 +122,7 @@ pub(super) fn may_stop(story: &Story, stage: &Stage, reason: &str) -> bool {
             let is_forgotten =
                 is_status_lost(story) && has(story, |deed| matches!(deed, Deed::Retarget(_) | Deed::DeleteSecret(_)));
             let has_more = has_strangers
+                || may_begin_twice(story)
                 || (is_forgotten && is_beside(story))
                 || (setting.resources > 1 && is_beside(story))
                 || has_fault(story, |kind| is_half(kind) || may_double(kind));
@@ -154,7 +158,7 @@ pub(super) fn may_stop(story: &Story, stage: &Stage, reason: &str) -> bool {
         "AmbiguousOutcome" => {
             let is_untold = stage.judge.excused_changes() > 0;
             let is_unseen = has_fault(story, is_stale);
-            let may_be_two = is_untold || is_unseen || has_fault(story, may_double);
+            let may_be_two = is_untold || is_unseen || may_begin_twice(story) || has_fault(story, may_double);
             let is_two = (may_add(story) && may_be_two) || may_entangle(story) || stage.judge.is_left_open(stage);
             // What half a reset has made while its old code works on, and no reading shows in time, or before another reset of
             // that one lands.
