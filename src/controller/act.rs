@@ -7,7 +7,7 @@ use super::ask::{failed, take_in};
 use super::observe::{Pass, look_again};
 use super::others::is_discounted;
 use super::render::{code_patch, first};
-use super::written::{insist, is_as_read, moved, read_on, refuse_if_astray, resource_again, written};
+use super::written::{asks_the_same, insist, moved, read_on, refuse_if_astray, resource_again, written};
 use super::{Context, Error, cluster::ClusterError};
 use crate::api::{AppCodeRotationStatus, CreationPolicy, Outcome, RotationStep, Strategy};
 use crate::ids::{AppIdentity, Fingerprint};
@@ -68,8 +68,13 @@ pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, rec
     }
     // Somebody may have suspended or deleted the resource while the pass stood in line.
     let age = ctx.clock.uptime().saturating_sub(pass.read_at);
-    if age > FRESH && !is_as_read(ctx, pass).await? {
+    if age > FRESH && !asks_the_same(ctx, pass).await? {
         return moved(ctx, pass, "mark a call").await;
+    }
+    // Nor is a call marked that would not be made.
+    if !ctx.may_mutate() {
+        pass.observed.may_mutate = false;
+        return Ok(());
     }
     if intent.is_open() && !claim(ctx, pass, &intent).await? {
         return Ok(());

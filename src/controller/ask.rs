@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use serde_json::json;
 
 use super::observe::{Pass, readable};
-use super::others::{read_siblings, read_siblings_again};
+use super::others::{claim_shown, read_siblings, read_siblings_again};
 use super::{Context, Error};
 use crate::api::Reason;
 use crate::ids::Fingerprint;
@@ -80,6 +80,7 @@ pub(super) async fn ask_cloud(ctx: &Context, pass: &mut Pass) -> Result<(), Erro
                 remark: validated.app_remark.clone().or_else(|| app.remark.clone()),
             };
             take_in(ctx, pass, app);
+            claim_shown(&mut pass.observed);
         }
         Err(error) => {
             tracing::debug!(

@@ -6,12 +6,12 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 
-use super::observe::{Pass, mirror, readable, shown_target};
+use super::observe::{Pass, identity, mirror, readable, shown_target};
 use super::{Context, Error, Key, Neighbour};
 use crate::api::{AppCodeRotation, AppCodeRotationStatus, ConditionType, Reason};
 use crate::ids::{AppIdentity, Fingerprint};
 use crate::intent::{Call, Intent, furthest};
-use crate::plan::{Failure, OpenSibling, Shares, Sibling, Standing};
+use crate::plan::{Cloud, Failure, Observed, OpenSibling, Shares, Sibling, Standing};
 use crate::secret::{self, Asker, OurSecret, Record, SecretView, view};
 
 /// Other resources that are looked at. An app holds five codes at most, so that more than four others are in each other's
@@ -78,27 +78,22 @@ async fn read_sibling(
         Some(shown) => read(&shown.name).await?,
         None => Ok(None),
     };
-    let (secret, former) = match (secret, former) {
-        (Ok(secret), Ok(former)) => (secret, former),
-        // What cannot be read was not written either, unless a right was lost in the middle of a rotation.
-        (Err(_), _) | (_, Err(_)) if them.status.as_ref().is_none_or(|status| status.rotation.is_none()) => {
-            return Ok(Ok(None));
-        }
-        (Err(why), _) | (_, Err(why)) => {
-            // The resource may be somebody else's: its name is for the administrator's eyes only.
-            tracing::warn!(sibling = %neighbour.key, why, "the Secret of a resource with an open rotation may not be read");
-            return Ok(Err(Failure {
-                reason: Reason::Waiting,
-                message:
-                    "The operator may not read the Secret of another resource on this app that has an open rotation. \
-                          Ask the operator's administrator to mend its rights; its log tells which."
-                        .into(),
-                request_id: None,
-                is_final: false,
-                after: None,
-            }));
-        }
-    };
+    let lost = secret.as_ref().err().or(former.as_ref().err());
+    if let Some(why) = lost.filter(|_| them.status.as_ref().is_some_and(|status| status.rotation.is_some())) {
+        // The resource may be somebody else's: its name is for the administrator's eyes only.
+        tracing::warn!(sibling = %neighbour.key, why, "the Secret of a resource with an open rotation may not be read");
+        return Ok(Err(Failure {
+            reason: Reason::Waiting,
+            message: "The operator may not read the Secret of another resource on this app that has an open rotation. \
+                      Ask the operator's administrator to mend its rights; its log tells which."
+                .into(),
+            request_id: None,
+            is_final: false,
+            after: None,
+        }));
+    }
+    // What else a Secret holds that may not be read is told by status.
+    let (secret, former) = (secret.unwrap_or_default(), former.unwrap_or_default());
     let about = |secret| sibling(us, &them, secret, app, neighbour.is_on_app);
     let before = former.as_ref().and_then(|former| about(Some(former)));
     let mut now = about(secret.as_ref());
@@ -178,8 +173,31 @@ fn sibling(
             _ => Standing::Unknown,
         },
         holds,
+        shown: shown_code(&status, app),
         open,
     })
+}
+
+/// The fingerprint of the current code, if status shows one of this app.
+fn shown_code(status: &AppCodeRotationStatus, app: &AppIdentity) -> Option<String> {
+    let is_its = status
+        .app
+        .as_ref()
+        .and_then(identity)
+        .is_some_and(|shown| shown == *app);
+    let current = status.current.as_ref().filter(|_| is_its)?;
+    Some(current.fingerprint.clone())
+}
+
+/// Takes in which codes are others' by their status: a Secret that was deleted, or may not be read, tells of none, and will
+/// hold that one again.
+pub(super) fn claim_shown(observed: &mut Observed) {
+    let Cloud::Read(app) = &observed.cloud else { return };
+    for sibling in &mut observed.siblings {
+        let shown = sibling.shown.as_deref().and_then(|shown| app.named(shown));
+        let shown = shown.filter(|code| !sibling.holds.contains(code));
+        sibling.holds.extend(shown);
+    }
 }
 
 /// Whether it cannot make a Secret, so that others need not leave it the name.

@@ -10,7 +10,7 @@ use super::Error;
 use super::cluster::ClusterError;
 use super::context::{Context, Unshown};
 use super::observe::{Pass, asker, identity, look_again};
-use crate::api::AppCodeRotation;
+use crate::api::{ADOPT_FINGERPRINT, AppCodeRotation, ROTATE_REQUESTED_AT};
 use crate::modelarts::{AppCode, scrub};
 use crate::plan::Cloud;
 use crate::secret::{Asker, OurSecret, SecretView, view};
@@ -23,18 +23,30 @@ const MOST_CONFLICTS: u32 = 3;
 /// The app is read again before anything more is done, and the rest too if the resource has changed: what status says is
 /// never older than the Secret beside it.
 pub(super) async fn read_on(ctx: &Context, pass: &mut Pass) -> Result<(), Error> {
-    if !is_as_read(ctx, pass).await? {
+    let fresh = resource_again(ctx, pass).await?;
+    let version = |resource: &Option<AppCodeRotation>| resource.as_ref().and_then(ResourceExt::resource_version);
+    if version(&fresh) != version(&pass.resource) {
         return look_again(ctx, pass).await;
     }
     pass.observed.cloud = Cloud::NotAsked;
     Ok(())
 }
 
-/// Whether the resource stands as this pass has read it.
-pub(super) async fn is_as_read(ctx: &Context, pass: &Pass) -> Result<bool, Error> {
+/// Whether the resource still asks for what this pass has read. Others may write their labels and annotations as often as
+/// they like.
+pub(super) async fn asks_the_same(ctx: &Context, pass: &Pass) -> Result<bool, Error> {
+    let asked = |resource: &AppCodeRotation| {
+        let meta = &resource.metadata;
+        let notes = [ROTATE_REQUESTED_AT, ADOPT_FINGERPRINT].map(|note| resource.annotations().get(note).cloned());
+        (
+            meta.uid.clone(),
+            meta.generation,
+            meta.deletion_timestamp.clone(),
+            notes,
+        )
+    };
     let fresh = resource_again(ctx, pass).await?;
-    let version = |resource: &Option<AppCodeRotation>| resource.as_ref().and_then(ResourceExt::resource_version);
-    Ok(version(&fresh) == version(&pass.resource))
+    Ok(fresh.as_ref().map(asked) == pass.resource.as_ref().map(asked))
 }
 
 pub(super) async fn resource_again(ctx: &Context, pass: &Pass) -> Result<Option<AppCodeRotation>, Error> {

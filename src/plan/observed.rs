@@ -298,8 +298,10 @@ pub struct Sibling {
     pub is_judged: bool,
     /// What the cloud made of its credentials.
     pub standing: Standing,
-    /// The codes that are its own: the one in its Secret and the base of its open rotation.
+    /// The codes that are its own: the one in its Secret or status and the base of its open rotation.
     pub holds: Vec<Fingerprint>,
+    /// The fingerprint of its code as its status shows it; once the list has told which one that is, that is in `holds`.
+    pub shown: Option<String>,
     /// Its open rotation.
     pub open: Option<OpenSibling>,
 }

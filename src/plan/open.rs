@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::due::told;
-use super::{AppReading, Cloud, Observed, Planner, Question, Sibling, Standing, Step, WriteReason, wait};
+use super::{AppReading, Cloud, Held, Observed, Planner, Question, Sibling, Standing, Step, WriteReason, wait};
 use crate::api::{Reason, RotationStep, Strategy, Trigger};
 use crate::ids::Fingerprint;
 use crate::intent::{CAPACITY, Call, Distribution, Intent, Verdict};
@@ -12,6 +12,10 @@ use crate::secret::{OurSecret, Record, SecretView};
 
 /// How soon, and how late at most, a resource is looked at again that waits for another one.
 const SIBLING_RETRY: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(5), SignedDuration::from_mins(15));
+/// For how many settle windows a list has to be shown that is older than the call which it is asked about.
+const OUTDATED: i32 = 15;
+/// Settle windows in which a call is sent after its mark, carried out, and listed.
+const LANDED: i32 = 3;
 /// Longest pause between two attempts of one rotation whose outcomes stay unknown.
 const ATTEMPT_PAUSE: SignedDuration = SignedDuration::from_hours(4);
 
@@ -40,12 +44,12 @@ pub(super) fn rescue(o: &Observed, now: Timestamp) -> Option<Step> {
         Cloud::Read(app) if app.codes.contains(&held.code) => Some(Step::WriteCode {
             secret: o.target.clone(),
             code: held.code,
-            record: persisted(o, &secret.record, intent, held.code, now),
+            record: persisted(o, &secret.record, &made_by(o, held, Some(intent), app), held.code, now),
             why: WriteReason::Persist,
         }),
-        Cloud::Read(_) => {
+        Cloud::Read(app) => {
             let code = held.code.to_string();
-            match unsettled(o, Question::NotListed { code }) {
+            match unsettled_after(o, Question::NotListed { code }, &held.intent, app) {
                 Some(Step::Wait { .. }) => None,
                 Some(step) => Some(step),
                 None => Some(Step::Drop),
@@ -55,10 +59,38 @@ pub(super) fn rescue(o: &Observed, now: Timestamp) -> Option<Step> {
     }
 }
 
+/// The rotation that has made the held code. Another replica may have made a later attempt of it meanwhile, which `open` on
+/// the Secret tells of and the code of which is left over. More than that is not taken from what stands there.
+fn made_by(o: &Observed, held: &Held, open: Option<&Intent>, app: &AppReading) -> Intent {
+    let later = open.map(|intent| intent.attempt);
+    match later.filter(|attempt| *attempt > held.intent.attempt) {
+        Some(attempt) => Intent {
+            attempt,
+            ..held.intent.leaving(held.code, app.reading(&claimed(o)))
+        },
+        None => held.intent.clone(),
+    }
+}
+
+/// Codes in the Secrets of siblings. Also of those whose credentials are refused by now: a code that is theirs stays so.
+fn claimed(o: &Observed) -> Vec<Fingerprint> {
+    let siblings = o.siblings.iter();
+    siblings.flat_map(|sibling| sibling.holds.iter().copied()).collect()
+}
+
 /// What is left to do before the answer to `question` counts: a negative counts only when two readings agree, with the
 /// settle window between them.
 pub(super) fn unsettled(o: &Observed, question: Question) -> Option<Step> {
     unsettled_within(o, question, o.limits.settle_window)
+}
+
+/// The same of what `app` says after the call of `intent`. A list that is older than the call tells nothing of it: only one that
+/// goes on being shown says that the app's clock is not to be relied on.
+fn unsettled_after(o: &Observed, question: Question, intent: &Intent, app: &AppReading) -> Option<Step> {
+    if !intent.is_outdated(app.reading(&[])) {
+        return unsettled(o, question);
+    }
+    unsettled_within(o, question, o.limits.settle_window.saturating_mul(OUTDATED))
 }
 
 /// The same with `window` between the two readings.
@@ -137,7 +169,8 @@ impl Planner<'_> {
         }
         if !app.codes.contains(&held.code) {
             let code = held.code.to_string();
-            return unsettled(self.o, Question::NotListed { code }).or(Some(Step::Drop));
+            let question = Question::NotListed { code };
+            return unsettled_after(self.o, question, &held.intent, app).or(Some(Step::Drop));
         }
         match &self.o.secret {
             SecretView::Absent => Some(Step::CreateSecret {
@@ -155,18 +188,7 @@ impl Planner<'_> {
                 if own.is_none() && record.highest_number() >= number {
                     return Some(Step::Drop);
                 }
-                // Another replica may have made a later attempt meanwhile, the code of which is left over. More than that is not
-                // taken from what stands there: the rotation is the one that this process has marked.
-                let later = own
-                    .map(|intent| intent.attempt)
-                    .filter(|attempt| *attempt > held.intent.attempt);
-                let intent = later.map_or_else(
-                    || held.intent.clone(),
-                    |attempt| Intent {
-                        attempt,
-                        ..held.intent.leaving(held.code, app.reading(&self.claimed()))
-                    },
-                );
+                let intent = made_by(self.o, held, own, app);
                 Some(Step::WriteCode {
                     secret: self.wanted.target.name.clone(),
                     code: held.code,
@@ -215,9 +237,8 @@ impl Planner<'_> {
             // Our own may still come to light, and an answer that was given long ago is not about this.
             return unsettled_within(self.o, question, window).or_else(|| Some(self.persist(intent, code)));
         }
-        // One that goes on being shown says that the app's clock is not to be relied on.
         if intent.is_outdated(app.reading(&claimed))
-            && let Some(step) = unsettled(self.o, question.clone())
+            && let Some(step) = unsettled_after(self.o, question.clone(), intent, app)
         {
             return Some(step);
         }
@@ -297,7 +318,7 @@ impl Planner<'_> {
 
     /// Another rotation was adding a code at the time: a new code may be either one's, and no base tells.
     fn is_adding_together(&self, intent: &Intent) -> bool {
-        let together = self.o.limits.settle_window.saturating_mul(2);
+        let together = self.o.limits.settle_window.saturating_mul(LANDED);
         let mut others = self.credible_siblings().filter_map(|sibling| sibling.open.as_ref());
         intent.call == Call::Add
             && others.any(|open| open.adds && intent.marked_at.duration_since(open.marked_at).abs() <= together)
@@ -385,13 +406,8 @@ impl Planner<'_> {
 
     // ── siblings ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// Codes in the Secrets of siblings. Also of those whose credentials are refused by now: a code that is theirs stays so.
     pub(super) fn claimed(&self) -> Vec<Fingerprint> {
-        self.o
-            .siblings
-            .iter()
-            .flat_map(|sibling| sibling.holds.iter().copied())
-            .collect()
+        claimed(self.o)
     }
 
     /// Siblings that may hold us up: one whose claims do not count cannot squat on an app.
@@ -429,7 +445,7 @@ impl Planner<'_> {
     /// So long that a call made then has had its effect, if any. A time far ahead was written by a clock that has since been
     /// set back, or by nobody of ours.
     fn is_long_ago(&self, marked_at: Timestamp) -> bool {
-        self.now.duration_since(marked_at).abs() > self.o.limits.settle_window.saturating_mul(2)
+        self.now.duration_since(marked_at).abs() > self.o.limits.settle_window.saturating_mul(LANDED)
     }
 }
 

@@ -343,6 +343,7 @@ fn any_sibling() -> BoxedStrategy<Sibling> {
             is_judged,
             standing,
             holds,
+            shown: None,
             open: open.map(|((base, marked_at), adds)| OpenSibling { base, marked_at, adds }),
         })
         .boxed()
@@ -1057,6 +1058,7 @@ fn entangled() -> Observed {
         is_judged: true,
         standing: Standing::Authorized,
         holds: vec![code(2)],
+        shown: None,
         open: Some(OpenSibling {
             base: Some(code(2)),
             marked_at: now(),
@@ -1073,7 +1075,7 @@ fn entangled() -> Observed {
 #[test]
 fn two_rotations_that_both_lost_their_codes_ask_a_person() {
     let mut o = entangled();
-    let later = now() + LIMITS.settle_window * 3;
+    let later = now() + LIMITS.settle_window * 4;
     assert!(
         matches!(plan(&o, now()), Step::Wait { .. }),
         "the other one may settle first"

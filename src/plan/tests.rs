@@ -144,6 +144,7 @@ fn sibling() -> Sibling {
         is_judged: true,
         standing: Standing::Authorized,
         holds: Vec::new(),
+        shown: None,
         open: None,
     }
 }

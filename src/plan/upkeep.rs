@@ -11,6 +11,8 @@ use crate::secret::{OurSecret, Record, SecretView};
 
 /// How long an older resource that was not looked at yet is waited for.
 const NEWBORN: SignedDuration = SignedDuration::from_secs(60);
+/// How late this machine's clock may be for that, by the API server's.
+const CLOCKS: SignedDuration = SignedDuration::from_mins(10);
 
 /// What the deletion of a resource may take along.
 pub(super) const GOES_TOO: &str = "its Secret goes too where its spec.target.deletionPolicy is Delete";
@@ -217,9 +219,14 @@ impl Planner<'_> {
         siblings.filter(|sibling| sibling.is_older && sibling.standing == Standing::Authorized)
     }
 
+    /// The older resource whose code it is. At a start it is so before that one's status can say that the cloud takes its
+    /// credentials.
     fn rival_for_code(&self, base: Fingerprint) -> Option<String> {
-        let rival = self.elders().find(|elder| elder.holds.contains(&base))?;
-        Some(rival.told())
+        let is_elder = |sibling: &&Sibling| {
+            let is_known = sibling.standing == Standing::Authorized || self.is_start();
+            sibling.is_older && is_known && sibling.holds.contains(&base)
+        };
+        self.credible_siblings().find(is_elder).map(Sibling::told)
     }
 
     /// Who makes a Secret that several resources name. One that is there already is its keeper's until an older resource
@@ -240,11 +247,12 @@ impl Planner<'_> {
 
     /// An older resource on the same app or Secret that nobody has looked at yet might claim the same.
     pub(super) fn newborn_sibling(&self) -> Option<Step> {
-        // By a clock that is behind the server's, one that was made long ago is of a time far ahead.
-        let age = |sibling: &Sibling| self.now.duration_since(sibling.created).abs();
+        // A clock that is some minutes late makes it wait longer; one that is far off, not at all.
+        let age = |sibling: &Sibling| self.now.duration_since(sibling.created);
         let siblings = self.o.siblings.iter();
         let waited_for = siblings.filter(|sibling| sibling.is_older && !sibling.is_judged);
-        let youngest = waited_for.map(age).min().filter(|age| *age < NEWBORN)?;
+        let is_new = |age: &SignedDuration| *age < NEWBORN && age.abs() < CLOCKS;
+        let youngest = waited_for.map(age).filter(is_new).map(SignedDuration::abs).min()?;
         let message = "An older resource on the same app or Secret has not been looked at yet; it goes first.";
         Some(wait(Reason::Waiting, message, youngest / 4))
     }

@@ -28,6 +28,11 @@ fn a_code_that_only_this_process_holds_is_saved_or_dropped() {
         let code = code(2).to_string();
         settle(o, Question::NotListed { code }, settled);
     }
+    fn outdated(o: &mut Observed, settled: i64) {
+        unlisted(o, settled);
+        o.memory.held.as_mut().unwrap().intent.updated_at = Some(100);
+        reading(o).updated_at = Some(99);
+    }
     check(
         start,
         &[
@@ -41,6 +46,8 @@ fn a_code_that_only_this_process_holds_is_saved_or_dropped() {
             ("not listed", |o| list(o, &[1]), "settle"),
             ("not listed still", |o| unlisted(o, 119), "wait Settling"),
             ("not listed for long", |o| unlisted(o, 120), "drop"),
+            ("not on a list from before", |o| outdated(o, 1799), "wait Settling"),
+            ("not on a list from before for long", |o| outdated(o, 1800), "drop"),
             ("the Secret is gone", |o| o.secret = SecretView::Absent, "create"),
             ("another rotation of this number is open", another, "drop"),
             (

@@ -218,10 +218,10 @@ fn two_additions_at_a_time_are_a_persons_to_tell_apart() {
             ),
             ("it resets", |o| other(o, false, 0, 1), "write Persist"),
             ("together", |o| other(o, true, 0, 1), "stop AmbiguousOutcome"),
-            ("a while before", |o| other(o, true, 240, 1), "stop AmbiguousOutcome"),
-            ("long before", |o| other(o, true, 241, 1), "write Persist"),
-            ("a while after", |o| other(o, true, -240, 1), "stop AmbiguousOutcome"),
-            ("long after", |o| other(o, true, -241, 1), "write Persist"),
+            ("a while before", |o| other(o, true, 360, 1), "stop AmbiguousOutcome"),
+            ("long before", |o| other(o, true, 361, 1), "write Persist"),
+            ("a while after", |o| other(o, true, -360, 1), "stop AmbiguousOutcome"),
+            ("long after", |o| other(o, true, -361, 1), "write Persist"),
             (
                 "answered",
                 |o| {

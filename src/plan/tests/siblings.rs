@@ -32,7 +32,7 @@ fn a_rotation_of_another_resource_is_waited_for_while_it_may_still_change_the_li
                 "marked a while ago",
                 |o| {
                     listed(o);
-                    open_sibling(o, Some(2), 240);
+                    open_sibling(o, Some(2), 360);
                 },
                 "wait Waiting",
             ),
@@ -40,7 +40,7 @@ fn a_rotation_of_another_resource_is_waited_for_while_it_may_still_change_the_li
                 "long ago without effect",
                 |o| {
                     listed(o);
-                    open_sibling(o, Some(2), 241);
+                    open_sibling(o, Some(2), 361);
                 },
                 "intent",
             ),
@@ -48,7 +48,7 @@ fn a_rotation_of_another_resource_is_waited_for_while_it_may_still_change_the_li
                 "far ahead",
                 |o| {
                     listed(o);
-                    open_sibling(o, Some(2), -241);
+                    open_sibling(o, Some(2), -361);
                 },
                 "intent",
             ),
@@ -72,7 +72,7 @@ fn a_rotation_of_another_resource_is_waited_for_while_it_may_still_change_the_li
                 "without a code, long ago",
                 |o| {
                     listed(o);
-                    open_sibling(o, None, 241);
+                    open_sibling(o, None, 361);
                 },
                 "intent",
             ),
@@ -210,7 +210,7 @@ fn two_rotations_wait_for_each_other_until_both_are_lost() {
             (
                 "both just lost their limit",
                 |o| {
-                    lost(o, 241, 241);
+                    lost(o, 361, 361);
                     list(o, &[4, 5]);
                 },
                 "stop AmbiguousOutcome",
@@ -218,7 +218,7 @@ fn two_rotations_wait_for_each_other_until_both_are_lost() {
             (
                 "ours is young",
                 |o| {
-                    lost(o, 240, 9000);
+                    lost(o, 360, 9000);
                     list(o, &[4, 5]);
                 },
                 "wait Waiting",
@@ -226,7 +226,7 @@ fn two_rotations_wait_for_each_other_until_both_are_lost() {
             (
                 "theirs is young",
                 |o| {
-                    lost(o, 9000, 240);
+                    lost(o, 9000, 360);
                     list(o, &[4, 5]);
                 },
                 "wait Waiting",

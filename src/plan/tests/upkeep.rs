@@ -219,6 +219,23 @@ fn a_code_or_a_secret_of_an_older_resource_is_left_to_it() {
             ),
         ],
     );
+    // At a start no code is taken from one of which status cannot tell anything.
+    check(
+        fresh,
+        &[
+            ("a start without", |_| {}, "create"),
+            (
+                "nobody knows its credentials",
+                |o| elder(o, |it| it.standing = Standing::Unknown),
+                "stop Conflict",
+            ),
+            (
+                "its credentials are refused",
+                |o| elder(o, |it| it.standing = Standing::Refused),
+                "create",
+            ),
+        ],
+    );
     let told = |change: fn(&mut Sibling)| message(&plan(&with(|o| elder(o, change)), now())).to_owned();
     let code_of = format!("Code {} of app", code(1).short());
     assert!(told(|_| {}).contains("rotated by the older AppCodeRotation elder"));
@@ -270,14 +287,20 @@ fn an_older_resource_that_is_new_goes_first_at_a_start() {
             ("just made", |o| newborn(o, 0, |_| {}), "wait Waiting"),
             ("nearly a minute old", |o| newborn(o, 59, |_| {}), "wait Waiting"),
             ("a minute old", |o| newborn(o, 60, |_| {}), "create"),
-            ("by a clock that is late", |o| newborn(o, -59, |_| {}), "wait Waiting"),
+            ("by a clock that is late", |o| newborn(o, -599, |_| {}), "wait Waiting"),
             ("by a clock that was set back", |o| newborn(o, -7200, |_| {}), "create"),
             ("looked at", |o| newborn(o, 0, |it| it.is_judged = true), "create"),
             ("younger", |o| newborn(o, 0, |it| it.is_older = false), "create"),
         ],
     );
     // Ever more rarely, as it may be held up: by the youngest one.
-    for (ages, after) in [(vec![0], 1), (vec![8], 2), (vec![59], 14), (vec![59, 20], 5)] {
+    for (ages, after) in [
+        (vec![0], 1),
+        (vec![8], 2),
+        (vec![59], 14),
+        (vec![59, 20], 5),
+        (vec![-90], 22),
+    ] {
         let mut o = start();
         for age in &ages {
             newborn(&mut o, *age, |_| {});

@@ -235,7 +235,13 @@ impl Deed {
             Self::DeleteSecret(which) => {
                 let name = secret_of(stage, which);
                 stage.judge.excuse(&name);
-                excuse_untold(stage, which, &name);
+                if excuse_untold(stage, which, &name) {
+                    let object = stage.api.object(ROTATIONS, NAMESPACE, NAMES[which]).unwrap_or_default();
+                    let shown = object["status"]["current"]["fingerprint"].as_str().map(str::to_owned);
+                    shown
+                        .into_iter()
+                        .for_each(|shown| stage.judge.allow_return(name.clone(), shown));
+                }
                 stage.delete_secret(&name);
                 note_forgotten(stage, which);
             }
@@ -264,6 +270,7 @@ impl Deed {
                 object["spec"]["target"] = json!({ "name": format!("{}-moved", NAMES[which]) });
             }),
             Self::WipeStatus(which) => {
+                excuse_former(stage, which);
                 edit(stage, which, |object| {
                     object.as_object_mut().unwrap().remove("status");
                 });
@@ -390,13 +397,27 @@ fn seed_retiring(stage: &Stage, which: usize) {
 }
 
 /// Somebody is about to take the record off a Secret. What status does not show of it yet is known to nobody then, and
-/// what it was for is done once more.
-fn excuse_untold(stage: &Stage, which: usize, name: &str) {
+/// what it was for is done once more. Returns whether there is such a thing.
+fn excuse_untold(stage: &Stage, which: usize, name: &str) -> bool {
     let secret = stage.secret(name).unwrap_or_default();
     let object = stage.api.object(ROTATIONS, NAMESPACE, NAMES[which]).unwrap_or_default();
     let number = stage.judge.number_on(&secret);
-    if number > object["status"]["rotationNumber"].as_i64() {
+    let is_untold = number > object["status"]["rotationNumber"].as_i64();
+    if is_untold {
         stage.judge.excuse_change();
+    }
+    is_untold
+}
+
+/// Somebody is about to take away what tells of the Secret that a resource had before: a call that was made there may still
+/// land on the code of the one that spec names now.
+fn excuse_former(stage: &Stage, which: usize) {
+    let object = stage.api.object(ROTATIONS, NAMESPACE, NAMES[which]).unwrap_or_default();
+    let former = object["status"]["target"]["name"].as_str().unwrap_or_default();
+    let wanted = object["spec"]["target"]["name"].as_str().unwrap_or(NAMES[which]);
+    let is_open = stage.judge.has_open(&stage.secret(former).unwrap_or_default());
+    if former != wanted && is_open && stage.cloud.with(|cloud| cloud.is_late()) {
+        stage.judge.excuse_for_good(wanted);
     }
 }
 

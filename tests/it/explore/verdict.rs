@@ -9,9 +9,7 @@ use serde_json::Value;
 use appcode_operator::api::ADOPT_FINGERPRINT;
 use appcode_operator::ids::{AppId, Fingerprint};
 
-use self::allowed::{
-    has, has_fault, has_several_operators, is_beside, is_stale, may_go_back, may_leave, may_stop, most_changes,
-};
+use self::allowed::{has, has_several_operators, may_go_back, may_leave, may_stop, most_changes};
 use super::people::{Deed, NAMES, secret_of};
 use super::run::Run;
 use super::story::Story;
@@ -71,15 +69,17 @@ impl Verdict {
             });
         }
         let ledger = run.stage.cloud.with(|cloud| cloud.ledger().clone());
-        // A Secret that went with a rotation which status did not tell of yet is made again with the code that it tells of,
-        // if that still works, or the list is old enough to show that.
-        let may_show_older = is_beside(&self.story) || has_fault(&self.story, is_stale);
-        let is_untold = run.stage.judge.excused_changes() > 0 && may_show_older;
         for name in run.stage.judge.secrets() {
             let written = run.stage.judge.written(&name);
-            let ranks = written.iter().map(|code| ledger.age_rank(&run.stage.app, code));
+            let rank = |code: &str| ledger.age_rank(&run.stage.app, code);
+            let is_return = |code: &str| {
+                let print = print_of(&run.stage, code).short();
+                run.stage.judge.may_return(&name, &print)
+            };
+            let mut steps = written.iter().zip(written.iter().skip(1));
+            let is_sorted = steps.all(|(before, after)| rank(before) <= rank(after) || is_return(after));
             let is_forgotten = run.stage.judge.is_forgotten(&name);
-            let is_in_order = ranks.is_sorted() || may_go_back(&self.story, &name) || is_forgotten || is_untold;
+            let is_in_order = is_sorted || may_go_back(&self.story, &name) || is_forgotten;
             self.must(NeverOlder, is_in_order, || {
                 format!("Secret {name} went back to an older code")
             });

@@ -6,7 +6,7 @@ use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
 use crate::support::api_server::{ROTATIONS, SECRETS};
-use crate::support::script::{Call, Moment, Strike};
+use crate::support::script::{Act, ApiFault, Call, Moment, Strike, Verb};
 use crate::support::stage::{NAME, NAMESPACE};
 use crate::support::{Stage, World};
 
@@ -57,6 +57,32 @@ async fn what_a_sibling_made_that_was_told_it_made_nothing_is_left_to_it() {
         (1, vec![world.stage.code_in("a").unwrap()])
     );
     assert_eq!(world.stalled_of("b").as_deref(), Some("Conflict"));
+}
+
+/// Its Secret tells nothing of its code then, and its status does.
+#[tokio::test]
+async fn the_code_of_a_sibling_whose_secret_is_gone_or_may_not_be_read_stays_its_own() {
+    let is_its = |call: &Call| matches!(call, Call::Api { verb: Verb::Get, name, .. } if name == "older");
+    let forbidden = Strike::Api(Moment::After, ApiFault::Status(403));
+    let deleted = Act::new("its Secret is deleted", |stage: &Stage| {
+        stage.delete_secret("older");
+    });
+    for strike in [forbidden, Strike::Act(Moment::Before, deleted)] {
+        let mut world = World::with_codes(1).await;
+        world.stage.create_rotation_named("older", |_| ());
+        world.run_to_rest().await;
+        let code = world.live();
+        world
+            .stage
+            .create_rotation_named("a", |spec| spec["initialRotation"] = json!("Immediate"));
+        world.stage.script.begin_if(vec![(0, strike.clone())], is_its);
+        world.run_for(SignedDuration::from_hours(3)).await;
+        assert_eq!(world.stage.script.struck(), 1);
+        world.assert_sound();
+        assert_eq!((world.mutations(), world.live()), (0, code.clone()), "{strike:?}");
+        assert_eq!(world.stage.code_in("older"), code.first().cloned(), "{strike:?}");
+        assert_eq!(world.stalled_of("a").as_deref(), Some("Conflict"));
+    }
 }
 
 /// A first look at which the cloud told nothing settles nothing.

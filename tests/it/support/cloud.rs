@@ -98,8 +98,13 @@ impl AppCodes for Struck {
         let live = self.stage.live();
         let is_live = |code: &AppCode| live.iter().any(|live| live == code.expose());
         let is_present = |app: &App| app.codes.len() == live.len() && app.codes.iter().all(is_live);
-        if let Ok(app) = &answer {
-            self.stage.judge.has_read(self.process, is_present(app));
+        match &answer {
+            Ok(app) if is_present(app) => self.stage.judge.has_read(self.process),
+            Ok(app) if !app.masked => {
+                let shown = app.codes.iter().map(|code| code.expose().to_owned());
+                self.stage.judge.was_misled(self.process, shown.collect());
+            }
+            _ => {}
         }
         self.leave(&strikes, &answer).await;
         answer

@@ -49,8 +49,8 @@ struct Inner {
     condemned: Vec<(String, ProcessId, u64)>,
     /// When each process last read the app.
     read: BTreeMap<ProcessId, u64>,
-    /// Processes that were shown the app as it was when they read it last.
-    misled: BTreeSet<ProcessId>,
+    /// The codes that processes were shown which read the app last as it had been before.
+    misled: BTreeMap<ProcessId, Vec<String>>,
     /// Goes on with whatever is sent, read or added; the order of those.
     moment: u64,
     /// Rotations whose code was written, each with its code.
@@ -78,10 +78,12 @@ struct Inner {
 
 impl Inner {
     /// Whether a call to end this code was sent since this process last read the app: by another process, as without a Lease
-    /// both may work on one resource, or before a reading that lagged. What a process says is as true as its reading.
-    fn is_outrun(&self, process: ProcessId, code: Option<&String>) -> bool {
+    /// both may work on one resource, or for another resource before a reading that lagged. What a process says is as true
+    /// as its reading.
+    fn is_outrun(&self, process: ProcessId, code: Option<&String>, is_open: bool) -> bool {
         let read = self.read.get(&process);
-        let is_misled = self.misled.contains(&process);
+        let shown = self.misled.get(&process).filter(|_| !is_open);
+        let is_misled = shown.is_some_and(|shown| code.is_some_and(|code| shown.contains(code)));
         self.condemned.iter().any(|(condemned, by, at)| {
             code == Some(condemned) && (*by != process || is_misled) && read.is_some_and(|read| read < at)
         })
@@ -165,13 +167,14 @@ impl Judge {
         self.inner.lock().unwrap().handovers.worked(code);
     }
 
-    /// A process has read the app: as it is now, or as it was.
-    pub fn has_read(&self, process: ProcessId, is_present: bool) {
+    /// A process was shown the app as it was before, with these codes.
+    pub fn was_misled(&self, process: ProcessId, codes: Vec<String>) {
+        self.inner.lock().unwrap().misled.insert(process, codes);
+    }
+
+    /// A process has read the app as it is now.
+    pub fn has_read(&self, process: ProcessId) {
         let mut inner = self.inner.lock().unwrap();
-        if !is_present {
-            inner.misled.insert(process);
-            return;
-        }
         inner.misled.remove(&process);
         inner.moment += 1;
         let moment = inner.moment;
@@ -429,11 +432,13 @@ impl Judge {
             let name = asked.body["status"]["target"]["name"].as_str().unwrap_or_default();
             let key = asked.body["status"]["target"]["key"].as_str().unwrap_or_default();
             let secret = stage.api.object(SECRETS, &asked.namespace, name);
+            let is_open = secret.as_ref().is_some_and(|secret| self.has_open(secret));
             let code = secret.and_then(|secret| code_of(&secret, key));
             let app = asked.body["status"]["app"]["appId"].as_str().unwrap_or_default();
             let live = stage.cloud.with(|cloud| cloud.live_codes(app));
             let inner = self.inner.lock().unwrap();
-            let is_excused = inner.is_blind || inner.people.is_broken(name) || inner.is_outrun(asked.by, code.as_ref());
+            let is_excused =
+                inner.is_blind || inner.people.is_broken(name) || inner.is_outrun(asked.by, code.as_ref(), is_open);
             drop(inner);
             if is_ready && !is_excused && code.is_none_or(|code| !live.contains(&code)) {
                 self.accuse(
@@ -453,7 +458,7 @@ impl Judge {
         let is_refused = conditions.any(|it| it["type"] == "Authorized" && it["status"] == "False");
         let print = print_of(stage, code).to_string();
         let has_replaced = |secret: &Value| {
-            let intent = intent_of(secret).unwrap_or_default();
+            let intent = self.true_intent(secret).unwrap_or_default();
             secret["metadata"]["annotations"][PREVIOUS] == print || intent["base"] == print
         };
         let others = stage.api.objects(ROTATIONS);

@@ -97,9 +97,10 @@ pub(super) fn may_leave(story: &Story) -> bool {
     may_begin_twice(story) || has(story, |deed| !is_harmless(deed)) || story.faults().any(|fault| excuses(story, fault))
 }
 
-/// Whether two operators without a Lease may each rotate on another Secret, only one of which is looked after in the end.
+/// Whether two operators without a Lease may each add a code on another Secret, only one of which is looked after in the end.
 fn may_begin_twice(story: &Story) -> bool {
-    story.setting.operators > 1 && has(story, |deed| matches!(deed, Deed::Retarget(_)))
+    let adds = is_beside(story) || story.setting.codes == 0;
+    adds && story.setting.operators > 1 && has(story, |deed| matches!(deed, Deed::Retarget(_)))
 }
 
 /// Whether what status told is forgotten: it was emptied, or went with its resource.
@@ -122,7 +123,7 @@ pub(super) fn may_stop(story: &Story, stage: &Stage, reason: &str) -> bool {
             let is_forgotten =
                 is_status_lost(story) && has(story, |deed| matches!(deed, Deed::Retarget(_) | Deed::DeleteSecret(_)));
             let has_more = has_strangers
-                || may_begin_twice(story)
+                || (setting.codes == 0 && may_begin_twice(story))
                 || (is_forgotten && is_beside(story))
                 || (setting.resources > 1 && is_beside(story))
                 || has_fault(story, |kind| is_half(kind) || may_double(kind));
@@ -158,7 +159,8 @@ pub(super) fn may_stop(story: &Story, stage: &Stage, reason: &str) -> bool {
         "AmbiguousOutcome" => {
             let is_untold = stage.judge.excused_changes() > 0;
             let is_unseen = has_fault(story, is_stale);
-            let may_be_two = is_untold || is_unseen || may_begin_twice(story) || has_fault(story, may_double);
+            let is_begun_twice = setting.codes == 0 && may_begin_twice(story);
+            let may_be_two = is_untold || is_unseen || is_begun_twice || has_fault(story, may_double);
             let is_two = (may_add(story) && may_be_two) || may_entangle(story) || stage.judge.is_left_open(stage);
             // What half a reset has made while its old code works on, and no reading shows in time, or before another reset of
             // that one lands.
@@ -187,11 +189,15 @@ pub(super) fn may_entangle(story: &Story) -> bool {
     story.setting.resources > 1 && has_several_operators(story) && is_hurt
 }
 
-/// Changes whose answers did not tell what came of them.
+/// Changes that were made and whose answers did not tell so.
 fn untold_changes(story: &Story) -> usize {
     let is_change = |at: &Operation| matches!(at, Operation::Add | Operation::Reset);
+    let is_made = |kind: &FaultKind| {
+        use FaultKind::{CutBefore, StatusBefore, Throttle};
+        !matches!(kind, StatusBefore(_) | CutBefore | Throttle { .. })
+    };
     let times = story.events.iter().map(|event| match &event.what {
-        What::Strike(Strike::Cloud(fault)) if fault.at.iter().any(is_change) => event.times,
+        What::Strike(Strike::Cloud(fault)) if fault.at.iter().any(is_change) && is_made(&fault.kind) => event.times,
         _ => 0,
     });
     times.sum()
@@ -268,7 +274,9 @@ pub(super) fn excuses(story: &Story, fault: &Fault) -> bool {
         kind if may_double(kind) => strikes(Operation::Add),
         // Who is told that the credentials are bad holds up nobody else, who then takes the code for the app's own.
         FaultKind::StatusAfter(reply) if matches!(reply.status, 401 | 403) => {
-            !strikes(Operation::Show) && story.setting.resources > story.setting.codes
+            // So does who names that code.
+            let is_named = has(story, |deed| matches!(deed, Deed::Reseed(_)));
+            !strikes(Operation::Show) && story.setting.resources > if is_named { 1 } else { story.setting.codes }
         }
         kind => is_stale(kind) && may_add(story),
     }

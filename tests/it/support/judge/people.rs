@@ -26,6 +26,9 @@ pub struct People {
     pub(super) visited: Option<u64>,
     /// Codes that people have named.
     pub(super) named: BTreeSet<String>,
+    /// What status told of Secrets that were deleted after a rotation which it did not tell of: fingerprints of the codes
+    /// before, to which these may go back.
+    pub(super) returns: BTreeSet<(String, String)>,
     /// Whether two operators may have begun rotations of one code for two resources.
     pub(super) are_rivals_allowed: bool,
 }
@@ -55,6 +58,18 @@ impl Judge {
     /// Whether a person has taken away all that told of the code in a Secret.
     pub fn is_forgotten(&self, secret: &str) -> bool {
         self.inner.lock().unwrap().people.forgotten.contains(secret)
+    }
+
+    /// A person has deleted a Secret with a rotation of which status does not tell: it may be made again with what that tells.
+    pub fn allow_return(&self, secret: String, fingerprint: String) {
+        let mut inner = self.inner.lock().unwrap();
+        inner.people.returns.insert((secret, fingerprint));
+    }
+
+    /// Whether a Secret may go back to an older code.
+    pub fn may_return(&self, secret: &str, fingerprint: &str) -> bool {
+        let returns = &self.inner.lock().unwrap().people.returns;
+        returns.contains(&(secret.to_owned(), fingerprint.to_owned()))
     }
 
     /// Whether a person has broken a Secret and the operator has written no code since.
