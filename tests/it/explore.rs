@@ -138,8 +138,9 @@ fn stories_that_once_ended_badly_end_well() {
 }
 
 /// Seeds whose stories have shown mistakes of the operator, for as long as a seed draws the story that it drew then.
-const ONCE_REAL: [u64; 12] = [
-    27_064, 264_519, 317_869, 334_619, 390_989, 412_774, 417_818, 431_127, 448_952, 466_734, 520_030, 528_741,
+const ONCE_REAL: [u64; 20] = [
+    27_064, 264_519, 317_869, 334_619, 390_989, 412_774, 417_818, 431_127, 446_252, 448_952, 466_734, 511_762, 520_030,
+    528_741, 536_052, 621_226, 672_549, 759_972, 973_554, 988_128,
 ];
 
 #[test]

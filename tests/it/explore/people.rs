@@ -19,6 +19,7 @@ use super::story::{Named, Setting};
 use crate::support::Stage;
 use crate::support::api_server::{ROTATIONS, SECRETS};
 use crate::support::prober::INFERENCE_HOST;
+use crate::support::script::Verb;
 use crate::support::stage::{CREDENTIALS, NAME, NAMESPACE};
 use crate::support::workloads::target;
 
@@ -232,19 +233,7 @@ impl Deed {
             Self::MakeResource(which) => make(stage, setting, which),
             Self::RemakeResource(which) => remake(stage, which, |spec, old| *spec = old.clone()),
             Self::RemakePlain(which) => remake(stage, which, |_, _| ()),
-            Self::DeleteSecret(which) => {
-                let name = secret_of(stage, which);
-                stage.judge.excuse(&name);
-                if excuse_untold(stage, which, &name) {
-                    let object = stage.api.object(ROTATIONS, NAMESPACE, NAMES[which]).unwrap_or_default();
-                    let shown = object["status"]["current"]["fingerprint"].as_str().map(str::to_owned);
-                    shown
-                        .into_iter()
-                        .for_each(|shown| stage.judge.allow_return(name.clone(), shown));
-                }
-                stage.delete_secret(&name);
-                note_forgotten(stage, which);
-            }
+            Self::DeleteSecret(which) => delete_secret(stage, which),
             Self::EditSecret(which) => edit_secret(stage, which),
             Self::RestoreSecret(which) => restore_secret(stage, which),
             Self::Label(which) => {
@@ -527,6 +516,22 @@ fn edit_secret(stage: &Stage, which: usize) {
         stage.judge.excuse(&name);
         stage.edit_secret(&name, &[("appCode", "edited-by-somebody")]);
     }
+}
+
+fn delete_secret(stage: &Stage, which: usize) {
+    let name = secret_of(stage, which);
+    let object = stage.api.object(ROTATIONS, NAMESPACE, NAMES[which]).unwrap_or_default();
+    // An addition is shown before it is made, if that may be written.
+    let is_shown = object["spec"]["strategy"] == "Overlap" && !stage.api.is_revoked(ROTATIONS, Verb::PutStatus);
+    stage.judge.excuse(&name);
+    if excuse_untold(stage, which, &name)
+        && !is_shown
+        && let Some(shown) = object["status"]["current"]["fingerprint"].as_str()
+    {
+        stage.judge.allow_return(name.clone(), shown.to_owned());
+    }
+    stage.delete_secret(&name);
+    note_forgotten(stage, which);
 }
 
 fn restore_secret(stage: &Stage, which: usize) {

@@ -150,6 +150,11 @@ impl Story {
             What::Strike(Strike::Pause(Moment::Before, time)) if are_several => *time,
             _ => return None,
         };
+        let passed = self.deeds().map(|deed| match deed {
+            Deed::Pass(seconds) => *seconds,
+            _ => 0,
+        });
+        let time = time + Duration::from_secs(passed.sum());
         let late = Fault::late(Some(time), LostAnswer::Cut).at(operation);
         Some(Event {
             at: hit.number,
