@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use self::health::{Argo, kstatus};
 use crate::support::World;
-use crate::support::api_server::ROTATIONS;
+use crate::support::api_server::{Object, ROTATIONS};
 use crate::support::prober::INFERENCE_HOST;
 use crate::support::stage::{NAME, NAMESPACE};
 use crate::support::workloads::{Played, target};
@@ -40,7 +40,7 @@ fn page() -> String {
 }
 
 impl World {
-    fn object(&self) -> Value {
+    fn object(&self) -> Object {
         self.stage.api.object(ROTATIONS, NAMESPACE, NAME).unwrap()
     }
 

@@ -9,6 +9,7 @@ use appcode_operator::ids::RotationId;
 use appcode_operator::workload::{RestartTarget, Rollout, WorkloadKind, marker};
 use serde_json::{Value, json};
 
+use crate::support::api_server::Object;
 use crate::support::script::{Act, ApiFault, Call, Moment, Strike, Verb};
 use crate::support::stage::{NAME, NAMESPACE};
 use crate::support::workloads::{Played, plural, target};
@@ -95,7 +96,8 @@ fn act(name: &'static str, work: impl Fn(&Stage) + Send + Sync + 'static) -> Str
 }
 
 /// Everything of an object that a restart must not change.
-fn but_for_the_mark(mut object: Value, marker: &str) -> Value {
+fn but_for_the_mark(object: Object, marker: &str) -> Value {
+    let mut object = Object::unwrap_or_clone(object);
     object["metadata"]
         .as_object_mut()
         .unwrap()

@@ -557,7 +557,7 @@ fn restore_secret(stage: &Stage, which: usize) {
         }
     });
     if !is_there {
-        stage.api.apply_new(SECRETS, backup, stage.time.truth());
+        stage.api.apply_new(SECRETS, Value::clone(&backup), stage.time.truth());
     }
 }
 

@@ -14,7 +14,7 @@ use super::people::{Deed, NAMES, secret_of};
 use super::run::Run;
 use super::story::Story;
 use crate::support::Stage;
-use crate::support::api_server::ROTATIONS;
+use crate::support::api_server::{Object, ROTATIONS};
 use crate::support::invariant::Invariant::{
     AskedInNeed, BoundedCalls, ComesToRest, DressedAsSpec, FinalizerGoes, LeftToOthers, NeverOlder, NoCodeLost,
     NoEditLost, NothingAgain, NothingLeft, NothingTold, OneChangeForOneReason, OnlyOurs, Sound,
@@ -348,7 +348,7 @@ fn print_of(stage: &Stage, code: &str) -> Fingerprint {
     Fingerprint::of(&AppId::parse(stage.app.clone()).unwrap(), code)
 }
 
-fn rotation(stage: &Stage, name: &str) -> Option<Value> {
+fn rotation(stage: &Stage, name: &str) -> Option<Object> {
     stage.api.object(ROTATIONS, NAMESPACE, name)
 }
 
@@ -435,7 +435,8 @@ fn make_place(stage: &Stage, story: &Story) {
 
 /// The fingerprints among which a person is to choose, if the message says so.
 fn choices(stage: &Stage, name: &str) -> Option<Vec<String>> {
-    let message = condition(&rotation(stage, name)?, "Stalled")["message"].clone();
+    let rotation = rotation(stage, name)?;
+    let message = condition(&rotation, "Stalled")["message"].clone();
     let (_, choices) = message.as_str()?.split_once("FINGERPRINT is one of ")?;
     let choices = choices.split('.').next()?.split(", ");
     Some(choices.map(str::to_owned).collect())

@@ -4,8 +4,8 @@
 //! The calls after the first strike are learnt by a run, since they are others than without it. What must come of a pair
 //! follows from what each of the two may cost by itself; `together` names the few that cost more together, and why.
 //! `make test` runs a thin sample, always the same; `EXPLORE_PAIRS=all` leaves none out, `EXPLORE_PAIRS=1000` takes every
-//! thousandth, `EXPLORE_SCENARIO=Trigger` those of one scenario, and `EXPLORE_ONE_CALL=yes` only those that strike one call.
-//! `EXPLORE_PAIR` plays the one again that a failure has named.
+//! thousandth, `EXPLORE_PAIRS=3/20` the third of twenty parts that together are all of them, `EXPLORE_SCENARIO=Trigger`
+//! those of one scenario, and `EXPLORE_ONE_CALL=yes` only those that strike one call. `EXPLORE_PAIR` plays the one again that a failure has named.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -259,12 +259,20 @@ enum Share {
     Sample,
     /// One of so many first strikes, and after each one of so many second ones.
     OneIn(usize, usize),
+    /// After each first strike one of so many second ones, from this one on: all parts together are every pair.
+    Part(usize, usize),
 }
 
 impl Share {
     fn from_env() -> Self {
         match std::env::var("EXPLORE_PAIRS").as_deref() {
             Ok("all") => Self::OneIn(1, 1),
+            Ok(text) if text.contains('/') => {
+                let (part, many) = text.split_once('/').unwrap();
+                let (part, many): (usize, usize) = (part.parse().unwrap(), many.parse().unwrap());
+                assert!((1..=many).contains(&part), "there is no part {part} of {many}");
+                Self::Part(part - 1, many)
+            }
             Ok(text) => {
                 // Each first strike costs a run by itself.
                 let many: usize = text.parse().unwrap();
@@ -351,6 +359,7 @@ fn explore(scenario: Scenario, share: Share, progress: &Progress) {
     let firsts = First::all(scenario);
     let chosen = match share {
         Share::OneIn(many, _) => (0..firsts.len()).step_by(many).collect::<Vec<_>>(),
+        Share::Part(..) => (0..firsts.len()).collect(),
         Share::Sample => {
             let change = firsts.iter().position(|first| is_change(&first.call));
             let at = change.map_or(0, |place| firsts[place].at);
@@ -378,6 +387,8 @@ fn explore(scenario: Scenario, share: Share, progress: &Progress) {
         }
         let wanted = match share {
             Share::OneIn(_, many) => (place % many..pairs.len()).step_by(many).collect(),
+            // Beginning elsewhere after each first strike, so that a part has something of every kind.
+            Share::Part(part, many) => ((place + part) % many..pairs.len()).step_by(many).collect(),
             Share::Sample => {
                 let met = pairs.iter().filter(|pair| pair.at == firsts[place].at).count();
                 let later = spread(pairs.len() - met, SECONDS[1], place).into_iter();

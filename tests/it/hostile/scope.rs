@@ -242,23 +242,20 @@ async fn a_secret_that_is_not_ours_is_neither_written_nor_a_reason_to_reset() {
         let theirs = ours["metadata"]["annotations"]["appcode.dev/app"].as_str().unwrap();
         let text = secret.to_string().replace(theirs, &app);
         let secret = serde_json::from_str(&text).unwrap();
-        let before = world.stage.api.apply_new(SECRETS, secret, world.stage.time.truth());
+        world.stage.api.apply_new(SECRETS, secret, world.stage.time.truth());
+        let before = world.stage.secret(NAME);
         let seed = world.live().remove(0);
         world.stage.judge.excuse(NAME);
         world.stage.create_rotation(|spec| spec["appCode"] = json!(seed));
         world.run_for(SignedDuration::from_mins(20)).await;
         world.assert_sound();
         assert_eq!(world.stalled().as_deref(), Some(reason), "{row}");
-        assert_eq!(world.stage.secret(NAME), Some(before.clone()), "{row}");
+        assert_eq!(world.stage.secret(NAME), before, "{row}");
         assert_eq!(world.calls(Operation::Reset) + world.calls(Operation::Add), 0, "{row}");
 
         world.stage.api.delete(ROTATIONS, NAMESPACE, NAME);
         world.run_for(SignedDuration::from_mins(5)).await;
-        assert_eq!(
-            world.stage.secret(NAME),
-            Some(before),
-            "{row}: it outlives the resource"
-        );
+        assert_eq!(world.stage.secret(NAME), before, "{row}: it outlives the resource");
     }
 }
 
@@ -561,7 +558,7 @@ async fn a_resource_outside_of_the_served_namespaces_causes_no_call_although_it_
         world.stage.set_trigger("one"); // and the watch its change
         world.run_for(SignedDuration::from_hours(3)).await;
         let object = world.stage.api.object(ROTATIONS, NAMESPACE, NAME).unwrap();
-        world.ctx.queue.apply(&notice(object), true, 2);
+        world.ctx.queue.apply(&notice(&object), true, 2);
         world.run_for(SignedDuration::from_hours(3)).await;
         assert_eq!(world.stage.script.calls(), [], "{namespaces:?}");
         assert_eq!(world.ledger().requests.len(), 0);

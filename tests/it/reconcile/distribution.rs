@@ -525,7 +525,7 @@ async fn a_restart_is_told_when_its_mark_is_seen() {
     let mut world = settled(|_| ()).await;
     let tamper = |_: &Stage, asked: &mut Asked| {
         if asked.resource == DEPLOYMENTS && asked.verb == Verb::Patch {
-            asked.body["spec"]["template"]["metadata"]["annotations"] = json!({});
+            asked.body_mut()["spec"]["template"]["metadata"]["annotations"] = json!({});
         }
         None
     };

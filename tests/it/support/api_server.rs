@@ -3,7 +3,7 @@
 //! It is a value behind a mutex. What it refuses because no operator should ask for it is kept as a violation.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use appcode_operator::api::MANAGER;
@@ -24,6 +24,9 @@ pub const DEPLOYMENTS: &str = "deployments";
 pub const STATEFUL_SETS: &str = "statefulsets";
 pub const DAEMON_SETS: &str = "daemonsets";
 
+/// An object as it was at one time. It is shared by all who saw it so.
+pub type Object = Arc<Value>;
+
 /// A request, taken apart.
 #[derive(Clone, Debug)]
 pub struct Asked {
@@ -38,7 +41,7 @@ pub struct Asked {
     pub query: BTreeMap<String, String>,
     /// Whether only metadata is asked for.
     pub is_of_metadata: bool,
-    pub body: Value,
+    pub body: Object,
 }
 
 impl Asked {
@@ -90,7 +93,7 @@ impl Asked {
             name: rest.first().copied().unwrap_or_default().to_owned(),
             query,
             is_of_metadata: false,
-            body: serde_json::from_slice(body).unwrap_or_default(),
+            body: Arc::new(serde_json::from_slice(body).unwrap_or_default()),
         }
     }
 
@@ -98,6 +101,11 @@ impl Asked {
     fn is_of_our_secrets(&self) -> bool {
         let ours = format!("{MANAGED_BY}={MANAGER}");
         self.is_of_metadata && self.query.get("labelSelector") == Some(&ours)
+    }
+
+    /// The body, to be changed on its way.
+    pub fn body_mut(&mut self) -> &mut Value {
+        Object::make_mut(&mut self.body)
     }
 
     pub fn call(&self) -> Call {
@@ -110,7 +118,7 @@ impl Asked {
 }
 
 /// Status and body.
-pub type Answer = (u16, Value);
+pub type Answer = (u16, Object);
 
 type Id = (&'static str, String, String);
 
@@ -120,14 +128,14 @@ pub struct Change {
     pub version: u64,
     pub resource: &'static str,
     pub kind: &'static str,
-    pub object: Value,
+    pub object: Object,
 }
 
 #[derive(Default)]
 struct State {
-    objects: BTreeMap<Id, Value>,
+    objects: BTreeMap<Id, Object>,
     /// Secrets as they were before their data was last changed: what a backup may hold.
-    backups: BTreeMap<Id, Value>,
+    backups: BTreeMap<Id, Object>,
     version: u64,
     uids: u64,
     changes: Vec<Change>,
@@ -137,9 +145,9 @@ struct State {
     /// Rights that were taken from the operator.
     revoked: BTreeSet<(&'static str, Verb)>,
     /// Objects as they were before they last changed; none where there was none.
-    former: BTreeMap<Id, Option<Value>>,
+    former: BTreeMap<Id, Option<Object>>,
     /// What reads show, and until when.
-    lag: Option<(Timestamp, BTreeMap<Id, Value>)>,
+    lag: Option<(Timestamp, BTreeMap<Id, Object>)>,
 }
 
 /// The server.
@@ -227,7 +235,7 @@ impl ApiServer {
         self.state.lock().unwrap().version
     }
 
-    pub fn object(&self, resource: &'static str, namespace: &str, name: &str) -> Option<Value> {
+    pub fn object(&self, resource: &'static str, namespace: &str, name: &str) -> Option<Object> {
         let state = self.state.lock().unwrap();
         state
             .objects
@@ -235,12 +243,16 @@ impl ApiServer {
             .cloned()
     }
 
-    pub fn objects(&self, resource: &'static str) -> Vec<Value> {
-        self.map_objects(resource, Value::clone)
+    pub fn objects(&self, resource: &'static str) -> Vec<Object> {
+        self.collect(resource, Object::clone)
     }
 
-    /// The same without a copy of each.
-    pub fn map_objects<T>(&self, resource: &'static str, map: impl FnMut(&Value) -> T) -> Vec<T> {
+    /// What `map` makes of each.
+    pub fn map_objects<T>(&self, resource: &'static str, mut map: impl FnMut(&Value) -> T) -> Vec<T> {
+        self.collect(resource, |object| map(object))
+    }
+
+    fn collect<T>(&self, resource: &'static str, map: impl FnMut(&Object) -> T) -> Vec<T> {
         let state = self.state.lock().unwrap();
         // Events are many after a long time, and stand elsewhere.
         let from = state.objects.range((resource, String::new(), String::new())..);
@@ -279,12 +291,12 @@ impl ApiServer {
 /// What people do.
 impl ApiServer {
     /// Creates an object; one of that name must not exist.
-    pub fn apply_new(&self, resource: &'static str, mut object: Value, now: Timestamp) -> Value {
+    pub fn apply_new(&self, resource: &'static str, object: Value, now: Timestamp) -> Object {
         let mut state = self.state.lock().unwrap();
         let meta = |key: &str| object["metadata"][key].as_str().unwrap().to_owned();
         let id = (resource, meta("namespace"), meta("name"));
         assert!(!state.objects.contains_key(&id), "it exists");
-        let created = state.create(id, std::mem::take(&mut object), now);
+        let created = state.create(id, object, now);
         drop(state);
         self.changed.notify_waiters();
         created
@@ -294,10 +306,10 @@ impl ApiServer {
     pub fn edit(&self, resource: &'static str, namespace: &str, name: &str, change: impl FnOnce(&mut Value)) -> bool {
         let mut state = self.state.lock().unwrap();
         let id = (resource, namespace.to_owned(), name.to_owned());
-        let Some(mut object) = state.objects.get(&id).cloned() else {
+        let Some(old) = state.objects.get(&id).cloned() else {
             return false;
         };
-        let old = object.clone();
+        let mut object = Value::clone(&old);
         change(&mut object);
         renew_generation(&old, &mut object);
         state.store(id, object);
@@ -329,7 +341,7 @@ impl ApiServer {
     }
 
     /// A Secret as it was before its data was last changed.
-    pub fn backup(&self, namespace: &str, name: &str) -> Option<Value> {
+    pub fn backup(&self, namespace: &str, name: &str) -> Option<Object> {
         let state = self.state.lock().unwrap();
         let id = (SECRETS, namespace.to_owned(), name.to_owned());
         state.backups.get(&id).cloned()
@@ -339,12 +351,13 @@ impl ApiServer {
     pub fn delete(&self, resource: &'static str, namespace: &str, name: &str) -> bool {
         let mut state = self.state.lock().unwrap();
         let id = (resource, namespace.to_owned(), name.to_owned());
-        let Some(mut object) = state.objects.get(&id).cloned() else {
+        let Some(object) = state.objects.get(&id).cloned() else {
             return false;
         };
         if has_finalizers(&object) {
             let now = Timestamp::from_second(self.time.truth().as_second()).unwrap();
             if object["metadata"]["deletionTimestamp"].is_null() {
+                let mut object = Value::clone(&object);
                 object["metadata"]["deletionTimestamp"] = json!(now.to_string());
                 state.store(id, object);
             }
@@ -372,7 +385,7 @@ impl State {
                 }
             }
             (ROTATIONS, Verb::List) => self.list(asked, Value::clone),
-            (SECRETS, Verb::Watch) if asked.is_of_our_secrets() => (200, Value::Null), // what it tells is told elsewhere
+            (SECRETS, Verb::Watch) if asked.is_of_our_secrets() => (200, Object::default()), // what it tells is told elsewhere
             (SECRETS, Verb::List) if asked.is_of_our_secrets() => self.list(asked, metadata_of),
             (SECRETS, Verb::Create) => {
                 let name = asked.body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
@@ -384,7 +397,7 @@ impl State {
                 if let Some(refused) = refuse_type(&asked.body) {
                     return refused;
                 }
-                (201, self.create(id, asked.body.clone(), now))
+                (201, self.create(id, Value::clone(&asked.body), now))
             }
             (EVENTS, Verb::Create) => {
                 let name = asked.body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
@@ -396,7 +409,7 @@ impl State {
                 if self.objects.contains_key(&id) {
                     return refuse(409, "AlreadyExists", &format!("events {:?} already exists", id.2));
                 }
-                (201, self.create(id, asked.body.clone(), now))
+                (201, self.create(id, Value::clone(&asked.body), now))
             }
             (SECRETS | DEPLOYMENTS | STATEFUL_SETS | DAEMON_SETS, Verb::Patch) => self.patch(id, asked),
             (ROTATIONS, Verb::Patch) => {
@@ -434,7 +447,7 @@ impl State {
             .and_then(|limit| limit.parse().ok())
             .unwrap_or(500);
         let after = asked.query.get("continue").filter(|token| !token.is_empty());
-        let mut found: Vec<(&Id, &Value)> = self
+        let mut found: Vec<(&Id, &Object)> = self
             .objects
             .iter()
             .filter(|((kind, namespace, _), _)| {
@@ -456,7 +469,7 @@ impl State {
             "metadata": { "resourceVersion": self.version.to_string(), "continue": next.unwrap_or_default() },
             "items": items,
         });
-        (200, body)
+        (200, body.into())
     }
 
     fn patch(&mut self, id: Id, asked: &Asked) -> Answer {
@@ -478,7 +491,7 @@ impl State {
                 "data: Forbidden: field is immutable when `immutable` is set",
             );
         }
-        let mut new = old.clone();
+        let mut new = Value::clone(&old);
         merge(&mut new, &asked.body);
         if !has_finalizers(&new)
             && let Some(meta) = new["metadata"].as_object_mut()
@@ -489,13 +502,13 @@ impl State {
         if let Some(refused) = refuse_type(&new) {
             return refused;
         }
-        if new == old {
+        if new == *old {
             return (200, old); // a patch that changes nothing is not written
         }
         renew_generation(&old, &mut new);
         if !new["metadata"]["deletionTimestamp"].is_null() && !has_finalizers(&new) {
             self.remove(&id);
-            return (200, new);
+            return (200, new.into());
         }
         (200, self.store(id, new))
     }
@@ -519,15 +532,15 @@ impl State {
             Some(version) if old["metadata"]["resourceVersion"] != version => return conflict(asked),
             Some(_) => {}
         }
-        let mut new = old.clone();
+        let mut new = Value::clone(&old);
         new["status"] = asked.body["status"].clone();
-        if new == old {
+        if new == *old {
             return (200, old);
         }
         (200, self.store(id, new))
     }
 
-    fn create(&mut self, id: Id, mut object: Value, now: Timestamp) -> Value {
+    fn create(&mut self, id: Id, mut object: Value, now: Timestamp) -> Object {
         self.uids += 1;
         let seconds = Timestamp::from_second(now.as_second()).unwrap();
         object["metadata"]["uid"] = json!(format!("00000000-0000-4000-8000-{:012}", self.uids));
@@ -538,9 +551,10 @@ impl State {
         self.store(id, object)
     }
 
-    fn store(&mut self, id: Id, mut object: Value) -> Value {
+    fn store(&mut self, id: Id, mut object: Value) -> Object {
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        let object = Object::new(object);
         let resource = id.0;
         let old = self
             .objects
@@ -558,7 +572,7 @@ impl State {
         object
     }
 
-    fn announce(&mut self, resource: &'static str, kind: &'static str, mut object: Value) {
+    fn announce(&mut self, resource: &'static str, kind: &'static str, mut object: Object) {
         let version = self.version;
         let kind = match resource {
             ROTATIONS => kind,
@@ -567,9 +581,11 @@ impl State {
             SECRETS => "DELETED",
             _ => return,
         };
-        object["metadata"]["resourceVersion"] = json!(version.to_string());
+        if kind == "DELETED" {
+            Object::make_mut(&mut object)["metadata"]["resourceVersion"] = json!(version.to_string());
+        }
         if resource == SECRETS {
-            object = metadata_of(&object);
+            object = metadata_of(&object).into();
         }
         self.changes.push(Change {
             version,
@@ -623,7 +639,7 @@ pub fn refuse(code: u16, reason: &str, message: &str) -> Answer {
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": message, "reason": reason, "code": code,
     });
-    (code, body)
+    (code, body.into())
 }
 
 fn not_found(asked: &Asked) -> Answer {

@@ -18,7 +18,7 @@ use self::records::{
 };
 pub use self::records::{is_begun_for_another, leaks, readable};
 use super::Stage;
-use super::api_server::{Asked, ROTATIONS, SECRETS};
+use super::api_server::{Asked, Object, ROTATIONS, SECRETS};
 use super::gate::ProcessId;
 use super::invariant::{Broken, Invariant};
 use super::script::Verb;
@@ -221,7 +221,7 @@ impl Judge {
         if inner.ours.contains(&id) || inner.forged.contains(&id) {
             return;
         }
-        let stands = |secret: &Value| intent_of(secret).is_some_and(|intent| rotation_id(&intent) == id);
+        let stands = |secret: &Object| intent_of(secret).is_some_and(|intent| rotation_id(&intent) == id);
         if stage.api.objects(SECRETS).iter().any(stands) {
             inner.forged.insert(id);
         } else {
@@ -279,7 +279,7 @@ impl Judge {
         if let Some(wrong) = wrong.filter(|wrong| !is_blind && !is_excused(wrong)) {
             self.accuse(wrong);
         }
-        let mut body = asked.body.clone();
+        let mut body = Value::clone(&asked.body);
         if asked.resource == SECRETS {
             // The API server asks for one of two keys in a Secret of the other type; no code is in it.
             let is_free = |data: &Value| {
@@ -462,7 +462,7 @@ impl Judge {
             secret["metadata"]["annotations"][PREVIOUS] == print || intent["base"] == print
         };
         let others = stage.api.objects(ROTATIONS);
-        let is_rival = |other: &Value| {
+        let is_rival = |other: &Object| {
             let namespace = other["metadata"]["namespace"].as_str().unwrap_or_default();
             let secret = stage
                 .api
@@ -473,7 +473,7 @@ impl Judge {
             other["metadata"]["name"] != rotation["metadata"]["name"] && has_replaced(&secret) && may_replace
         };
         // One that went before its rotation was marked is no rival to another operator that looks then.
-        let is_of_gone = |secret: &Value| {
+        let is_of_gone = |secret: &Object| {
             let resource = &secret["metadata"]["annotations"][RESOURCE];
             let name = |it: &Value| format!("{}/{}", text_of(it, "namespace"), text_of(it, "name"));
             are_rivals_allowed && !others.iter().any(|it| *resource == name(it)) && has_replaced(secret)

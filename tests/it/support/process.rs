@@ -15,6 +15,7 @@ use appcode_operator::plan::Limits;
 use appcode_operator::validate::Rules;
 use appcode_operator::verification::{VerificationHost, VerificationHosts};
 use jiff::SignedDuration;
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::Stage;
@@ -182,7 +183,7 @@ impl Process {
     }
 
     fn take_in(&self, change: &Change) {
-        let notice = notice(change.object.clone());
+        let notice = notice(&change.object);
         if change.kind == "DELETED" {
             self.ctx.deleted(&notice.key());
         } else {
@@ -195,7 +196,7 @@ impl Process {
         self.round += 1;
         self.seen = stage.api.version();
         for object in stage.api.objects(ROTATIONS) {
-            self.ctx.apply(&notice(object), is_first, self.round);
+            self.ctx.apply(&notice(&object), is_first, self.round);
         }
         for key in self.ctx.queue.unseen(self.round, |_| true) {
             self.ctx.deleted(&key);
@@ -209,8 +210,8 @@ impl Process {
     }
 }
 
-pub fn notice(object: Value) -> Notice {
-    serde_json::from_value(object).unwrap()
+pub fn notice(object: &Value) -> Notice {
+    Notice::deserialize(object).unwrap()
 }
 
 fn settings(stage: &Stage) -> Settings {

@@ -16,7 +16,7 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::api_server::{Answer, ApiServer, Asked, ROTATIONS, SECRETS, refuse};
+use super::api_server::{Answer, ApiServer, Asked, Object, ROTATIONS, SECRETS, refuse};
 use super::clock::Time;
 use super::cloud::CloudHandle;
 use super::gate::{Gate, ProcessId};
@@ -280,7 +280,7 @@ impl Stage {
             .watch(asked.resource, &asked.namespace, version.unwrap_or_default())
             .await;
         let line = |change: super::api_server::Change| {
-            format!("{}\n", json!({ "type": change.kind, "object": change.object }))
+            format!("{}\n", json!({ "type": change.kind, "object": *change.object }))
         };
         respond(200, changes.into_iter().map(line).collect())
     }
@@ -351,15 +351,15 @@ impl Stage {
     }
 
     pub fn secret(&self, name: &str) -> Option<Value> {
-        self.api.object(SECRETS, NAMESPACE, name)
+        self.api.object(SECRETS, NAMESPACE, name).map(Object::unwrap_or_clone)
     }
 
     /// A resource of the stage's app with the default name; `change` alters its spec.
-    pub fn create_rotation(&self, change: impl FnOnce(&mut Value)) -> Value {
+    pub fn create_rotation(&self, change: impl FnOnce(&mut Value)) -> Object {
         self.create_rotation_named(NAME, change)
     }
 
-    pub fn create_rotation_named(&self, name: &str, change: impl FnOnce(&mut Value)) -> Value {
+    pub fn create_rotation_named(&self, name: &str, change: impl FnOnce(&mut Value)) -> Object {
         let mut object = json!({
             "apiVersion": "appcode.dev/v1alpha1", "kind": "AppCodeRotation",
             "metadata": { "namespace": NAMESPACE, "name": name },

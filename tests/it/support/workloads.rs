@@ -5,7 +5,7 @@ use appcode_operator::workload::RestartTarget;
 use serde_json::{Value, json};
 
 use super::Stage;
-use super::api_server::{DAEMON_SETS, DEPLOYMENTS, STATEFUL_SETS};
+use super::api_server::{DAEMON_SETS, DEPLOYMENTS, Object, STATEFUL_SETS};
 use super::stage::NAMESPACE;
 
 /// Pods of each workload.
@@ -130,7 +130,7 @@ impl Stage {
         self.api.delete(plural(target.kind), NAMESPACE, &target.name)
     }
 
-    pub fn workload(&self, target: &RestartTarget) -> Option<Value> {
+    pub fn workload(&self, target: &RestartTarget) -> Option<Object> {
         self.api.object(plural(target.kind), NAMESPACE, &target.name)
     }
 

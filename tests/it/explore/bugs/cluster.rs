@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::people::NAMES;
 use crate::support::Stage;
-use crate::support::api_server::{Answer, Asked, DEPLOYMENTS, ROTATIONS, SECRETS, STATEFUL_SETS};
+use crate::support::api_server::{Answer, Asked, DEPLOYMENTS, Object, ROTATIONS, SECRETS, STATEFUL_SETS};
 use crate::support::gate::ProcessId;
 use crate::support::script::Verb;
 
@@ -32,7 +32,7 @@ pub fn drop_retirements(stage: &Stage) {
 fn drop_marks(stage: &Stage, step: &'static str) {
     tamper(stage, move |stage, asked| {
         let is_write = matches!(asked.verb, Verb::Create | Verb::Patch) && asked.resource == SECRETS;
-        let annotations = asked.body["metadata"]["annotations"]
+        let annotations = asked.body_mut()["metadata"]["annotations"]
             .as_object_mut()
             .filter(|_| is_write)?;
         let intent = annotations.remove(INTENT)?;
@@ -41,7 +41,7 @@ fn drop_marks(stage: &Stage, step: &'static str) {
             return None;
         }
         let (code, mut answer) = stage.handle(asked);
-        answer["metadata"]["annotations"][INTENT] = intent;
+        Object::make_mut(&mut answer)["metadata"]["annotations"][INTENT] = intent;
         Some((code, answer))
     });
 }
@@ -52,14 +52,14 @@ pub fn drop_mirrors(stage: &Stage) {
         if asked.resource != ROTATIONS || asked.verb != Verb::PutStatus {
             return None;
         }
-        let status = asked.body["status"].as_object_mut()?;
+        let status = asked.body_mut()["status"].as_object_mut()?;
         let rotation = status.remove("rotation")?;
         if rotation["step"] != "Started" {
             status.insert("rotation".into(), rotation);
             return None;
         }
         let (code, mut answer) = stage.handle(asked);
-        answer["status"]["rotation"] = rotation;
+        Object::make_mut(&mut answer)["status"]["rotation"] = rotation;
         Some((code, answer))
     });
 }
@@ -80,11 +80,11 @@ pub fn forget_restarts(stage: &Stage) {
             }
         };
         if asked.verb == Verb::Patch {
-            marks(&mut asked.body, &|mark| mark.push_str(&own));
+            marks(asked.body_mut(), &|mark| mark.push_str(&own));
         }
         let (code, mut answer) = stage.handle(asked);
         if code == 200 {
-            marks(&mut answer, &|mark| {
+            marks(Object::make_mut(&mut answer), &|mark| {
                 *mark = mark
                     .strip_suffix(&own)
                     .map_or_else(|| "of another".to_owned(), str::to_owned);
@@ -99,7 +99,7 @@ pub fn unfence(stage: &Stage) {
     tamper(stage, |stage, asked| {
         if asked.resource == SECRETS && asked.verb == Verb::Patch {
             let present = stage.api.object(SECRETS, &asked.namespace, &asked.name)?;
-            asked.body["metadata"]["resourceVersion"] = present["metadata"]["resourceVersion"].clone();
+            asked.body_mut()["metadata"]["resourceVersion"] = present["metadata"]["resourceVersion"].clone();
         }
         None
     });
@@ -109,7 +109,7 @@ pub fn create_with_code(stage: &Stage) {
     tamper(stage, |stage, asked| {
         if asked.resource == SECRETS && asked.verb == Verb::Create {
             let code = stage.live().first()?.clone();
-            asked.body["data"] = json!({ "appCode": ByteString(code.into_bytes()) });
+            asked.body_mut()["data"] = json!({ "appCode": ByteString(code.into_bytes()) });
         }
         None
     });
@@ -117,7 +117,7 @@ pub fn create_with_code(stage: &Stage) {
 
 /// A resource is read once in a pass, after the Secret; what is read of it later comes from there.
 pub fn cache_resources(stage: &Stage) {
-    type Kept = BTreeMap<ProcessId, (bool, BTreeMap<String, Value>)>;
+    type Kept = BTreeMap<ProcessId, (bool, BTreeMap<String, Object>)>;
     let kept = Mutex::new(Kept::new());
     tamper(stage, move |stage, asked| {
         let is_look = |asked: &Asked| asked.resource == SECRETS && NAMES.contains(&asked.name.as_str());

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::records::{code_at, holder, intent_of, print_of};
 use crate::support::Stage;
-use crate::support::api_server::{Asked, DAEMON_SETS, DEPLOYMENTS, ROTATIONS, SECRETS, STATEFUL_SETS};
+use crate::support::api_server::{Asked, DAEMON_SETS, DEPLOYMENTS, Object, ROTATIONS, SECRETS, STATEFUL_SETS};
 use crate::support::invariant::{Broken, Invariant};
 use crate::support::script::Verb;
 use crate::support::stage::NAMESPACE;
@@ -161,7 +161,7 @@ impl Handovers {
         }
         let marks = asked.body["spec"]["template"]["metadata"]["annotations"].as_object()?;
         let (marker, id) = marks.iter().find(|(name, _)| name.starts_with(MARKER))?;
-        let of = |rotation: &Value| {
+        let of = |rotation: &Object| {
             let name = rotation["metadata"]["name"].as_str().unwrap_or_default();
             appcode_operator::workload::marker(name) == *marker
         };
@@ -237,7 +237,7 @@ pub fn is_workload(resource: &str) -> bool {
 }
 
 /// The resource that keeps a Secret.
-fn rotation_of(stage: &Stage, secret: &Value) -> Option<Value> {
+fn rotation_of(stage: &Stage, secret: &Value) -> Option<Object> {
     let keeper = secret["metadata"]["annotations"][RESOURCE].as_str()?;
     let (namespace, name) = keeper.split_once('/')?;
     stage.api.object(ROTATIONS, namespace, name)

@@ -6,7 +6,7 @@ use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
 use crate::support::Stage;
-use crate::support::api_server::{EVENTS, ROTATIONS, SECRETS};
+use crate::support::api_server::{EVENTS, Object, ROTATIONS, SECRETS};
 use crate::support::stage::code_of;
 
 const INTENT: &str = "appcode.dev/intent";
@@ -137,14 +137,16 @@ pub fn leaks(stage: &Stage, text: &str) -> Vec<String> {
 /// Every object of the API server but Secrets and specs, as one text.
 pub fn readable(stage: &Stage) -> String {
     let mut text = String::new();
-    for mut rotation in stage.api.objects(ROTATIONS) {
+    for rotation in stage.api.objects(ROTATIONS) {
+        let mut rotation = Object::unwrap_or_clone(rotation);
         rotation["spec"] = Value::Null;
         text.push_str(&rotation.to_string());
     }
     for event in stage.api.objects(EVENTS) {
         text.push_str(&event.to_string());
     }
-    for mut secret in stage.api.objects(SECRETS) {
+    for secret in stage.api.objects(SECRETS) {
+        let mut secret = Object::unwrap_or_clone(secret);
         secret["data"] = Value::Null;
         text.push_str(&secret.to_string());
     }
