@@ -156,8 +156,8 @@ pub async fn reconcile(ctx: &Context, turn: &Turn) -> Result<Option<Next>, Error
     }
     // Folds all into status and events (I/O, may fail).
     let wait = report::report(ctx, &pass, &step).await?;
-    // Status names the Secret by now, unless nothing was learned.
-    if !matches!(step, Step::BackOff { .. }) && pass.unshown.take().is_some() {
+    // Status names the Secret and tells of its code by now, unless nothing was learned.
+    if !matches!(step, Step::BackOff { .. }) && pass.forget_shown() {
         ctx.remember(&turn.key, pass.remembered());
     }
     let retry = held_since.map(|since| held_retry(ctx, since));

@@ -120,6 +120,7 @@ pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, rec
         pass.observed.memory.marked = Some(attempt);
         pass.observed.memory.settling.clear();
         if intent.is_open() {
+            pass.begun = Some(intent.clone());
             // What they said was about the rotation before; of the same one it still holds.
             pass.observed.rollouts = None;
             pass.in_vain.clear();

@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::health::Health;
 use crate::identity::Identity;
 use crate::ids::AppIdentity;
+use crate::intent::Intent;
 use crate::leader::Leadership;
 use crate::metrics::{Format, Levels, Metrics};
 use crate::modelarts::{AppCode, AppCodes};
@@ -105,6 +106,9 @@ pub(super) struct Remembered {
     /// The spec that the held code belongs to, should the resource be gone.
     pub(super) validated: Option<Validated>,
     pub(super) unshown: Option<Unshown>,
+    /// The last rotation that this process has marked, until status tells of it. Should its Secret be deleted or set back before,
+    /// nothing else would.
+    pub(super) begun: Option<Intent>,
 }
 
 /// A Secret that was written for a resource whose status did not name one yet. Should spec name another one before it does, or
@@ -340,7 +344,7 @@ impl Context {
 
     pub(super) fn remember(&self, key: &Key, kept: Remembered) {
         let mut memories = lock(&self.memories);
-        if kept.memory == Memory::default() && kept.unshown.is_none() {
+        if kept.memory == Memory::default() && kept.unshown.is_none() && kept.begun.is_none() {
             memories.remove(key);
         } else {
             memories.insert(key.clone(), kept);

@@ -15,7 +15,7 @@ use crate::api::{
     TargetStatus,
 };
 use crate::ids::{AppId, AppIdentity, Fingerprint, ProjectId};
-use crate::intent::Intent;
+use crate::intent::{Intent, furthest};
 use crate::modelarts::{AppCode, Echo, Target};
 use crate::plan::{Cloud, Handover, Limits, Memory, Observed, Refusal, ResourceView, SeedView, Wanted};
 use crate::remedy::{Kubectl, tell};
@@ -57,6 +57,8 @@ pub(super) struct Pass {
     pub(super) loser: Option<Key>,
     /// The Secret that was written while status names none.
     pub(super) unshown: Option<Unshown>,
+    /// The rotation that this process has marked while status does not tell of it.
+    pub(super) begun: Option<Intent>,
 }
 
 impl Pass {
@@ -81,6 +83,7 @@ impl Pass {
             app_guard: None,
             loser: None,
             unshown: None,
+            begun: None,
         }
     }
 
@@ -111,7 +114,15 @@ impl Pass {
             held: self.held.clone(),
             validated: self.validated.clone().filter(|_| self.held.is_some()),
             unshown: self.unshown.clone(),
+            begun: self.begun.clone(),
         }
+    }
+
+    /// What status tells by now need not be remembered. Returns whether anything was.
+    pub(super) fn forget_shown(&mut self) -> bool {
+        let is_open = self.observed.intent().is_some_and(Intent::is_open);
+        let begun = self.begun.take_if(|_| !is_open);
+        self.unshown.take().is_some() || begun.is_some()
     }
 
     /// Uid of the resource, as the owner of its Secret; empty once it is gone.
@@ -248,8 +259,11 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
     let secret = see(&target);
     tell_seen(ctx, key, &target, &secret, at_target);
     let in_secret = own_code(validated.as_ref(), at_target, &secret);
+    let begun = kept
+        .begun
+        .filter(|begun| begun.uid == uid && status.rotation_number.is_none_or(|shown| shown < begun.number));
     let observed = Observed {
-        mirror: mirror(&status),
+        mirror: furthest(mirror(&status).as_ref(), begun.as_ref()).cloned(),
         limits: limits(ctx, key),
         resource: resource_view(key, resource.as_ref(), is_gone),
         wanted,
@@ -280,6 +294,7 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         read_at,
         led: ctx.leadership.is_held(),
         unshown,
+        begun,
         loser: loser.map(|keeper| keeper.name),
         ..Pass::of(key, observed)
     }))

@@ -78,6 +78,26 @@ async fn an_answer_that_shows_the_app_as_it_was_before_the_mark_tells_of_no_code
 }
 
 #[tokio::test]
+async fn a_secret_that_is_deleted_before_status_tells_of_its_code_is_made_again_with_it() {
+    for is_answer_lost in [false, true] {
+        let mut world = World::settled().await;
+        world.stage.api.revoke(ROTATIONS, Verb::PutStatus, true);
+        let lost = is_answer_lost.then(|| Fault::cut_after().at(Operation::Reset).once());
+        lost.map(|lost| world.stage.cloud.with(|cloud| cloud.inject(lost)));
+        world.stage.set_trigger("one");
+        world.run_for(SignedDuration::from_mins(1)).await;
+        assert_eq!(world.mutations(), 1);
+        world.stage.judge.excuse(NAME);
+        world.stage.delete_secret(NAME);
+        world.run_for(SignedDuration::from_mins(10)).await;
+        world.stage.api.revoke(ROTATIONS, Verb::PutStatus, false);
+        world.run_to_rest().await;
+        world.assert_ready();
+        assert_eq!(world.mutations(), 1, "lost: {is_answer_lost}");
+    }
+}
+
+#[tokio::test]
 async fn a_persons_request_outlives_a_pass_that_fails() {
     let mut world = stopped_and_mended().await;
     let strike = Strike::Api(Moment::Before, ApiFault::Status(500));
