@@ -76,7 +76,7 @@ pub(super) async fn write_intent(ctx: &Context, pass: &mut Pass, name: &str, rec
         pass.observed.may_mutate = false;
         return Ok(());
     }
-    if intent.is_open() && !claim(ctx, pass, &intent).await? {
+    if intent.is_open() && !(claim(ctx, pass, &intent).await? && is_shown_still(ctx, pass, &intent).await?) {
         return Ok(());
     }
     let attempt = Attempt::of(&intent);
@@ -254,7 +254,7 @@ pub(super) async fn mutate(ctx: &Context, pass: &mut Pass, intent: &Intent) -> R
             Some(base.ok_or(Error::UnknownCode)?)
         }
     };
-    if intent.strategy == Strategy::Overlap && intent.call == Call::Add && !show_in_status(ctx, pass, intent).await? {
+    if is_shown_first(intent) && !show_in_status(ctx, pass, intent).await? {
         return Ok(());
     }
     let is_prompt = ctx.clock.uptime().saturating_sub(pass.marked_at) <= ctx.settings.prompt;
@@ -297,7 +297,8 @@ pub(super) async fn mutate(ctx: &Context, pass: &mut Pass, intent: &Intent) -> R
             // again at once, and again; so it is settled by reading and paced like an unknown outcome.
             if error.is_not_applied() && error.kind != CloudErrorKind::NotFound {
                 pass.observed.memory.not_applied = Some(Attempt::of(intent));
-                let is_denied = error.kind == CloudErrorKind::Refused && intent.call == Call::Add;
+                use CloudErrorKind::{NotAuthorized, Refused};
+                let is_denied = matches!(error.kind, NotAuthorized | Refused) && intent.call == Call::Add;
                 pass.observed.memory.denied = is_denied.then(|| Attempt::of(intent));
             }
             pass.observed.cloud = match error.kind {
@@ -347,6 +348,21 @@ async fn show_in_status(ctx: &Context, pass: &mut Pass, intent: &Intent) -> Resu
         pass.observed.mirror = Some(intent.clone());
     }
     Ok(is_shown)
+}
+
+/// Whether a call is made only once status shows its rotation.
+fn is_shown_first(intent: &Intent) -> bool {
+    intent.strategy == Strategy::Overlap && intent.call == Call::Add
+}
+
+/// Whether the rotation that is to be marked once more can be shown in status, if it has to be. A mark without a call would change
+/// the Secret and count as an attempt, again and again for as long as the right to write status is lost.
+async fn is_shown_still(ctx: &Context, pass: &mut Pass, intent: &Intent) -> Result<bool, Error> {
+    let last = open_intent(&pass.observed).filter(|last| last.rotation_id == intent.rotation_id);
+    match last.filter(|_| is_shown_first(intent)).cloned() {
+        Some(last) => show_in_status(ctx, pass, &last).await,
+        None => Ok(true),
+    }
 }
 
 /// Takes back in status what has the claims of this resource count for nothing, before it claims anything new: others of the

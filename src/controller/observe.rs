@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use tokio::sync::OwnedMutexGuard;
 
-use super::others::keeper;
+use super::others::{created, keeper};
 use super::{ClusterError, Context, Error, Key, Remembered, Turn, Unshown};
 use crate::api::{
     ADOPT_FINGERPRINT, AppCodeRotation, AppCodeRotationStatus, AppStatus, FINALIZER, ROTATE_REQUESTED_AT, Strategy,
@@ -199,6 +199,8 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
     }
     let read_at = ctx.clock.uptime();
     let (secrets, resource) = read(ctx, key, kept.unshown.as_ref()).await?;
+    // A reading that lags may show the one that had its name before.
+    let resource = resource.filter(|resource| !ctx.queue.is_former(key, created(resource)));
     let is_gone = resource.as_ref().is_none_or(is_going);
     let is_held = resource.as_ref().is_some_and(has_finalizer);
     if is_gone && kept.memory.held.is_none() && !is_held {

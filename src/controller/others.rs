@@ -222,7 +222,7 @@ fn is_stalled(status: &AppCodeRotationStatus) -> bool {
     status.is_true(ConditionType::Stalled)
 }
 
-fn created(resource: &AppCodeRotation) -> Timestamp {
+pub(super) fn created(resource: &AppCodeRotation) -> Timestamp {
     resource
         .metadata
         .creation_timestamp

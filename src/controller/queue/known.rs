@@ -54,6 +54,13 @@ impl Queue {
         target.unwrap_or(key.name()).to_owned()
     }
 
+    /// Whether a resource that was made at `created` went before the one of its name was made that the watch has seen.
+    pub fn is_former(&self, key: &Key, created: Timestamp) -> bool {
+        let inner = self.lock();
+        let known = inner.entries.get(key).filter(|entry| !entry.is_deleted);
+        known.is_some_and(|entry| created.as_second() < entry.created)
+    }
+
     /// Other resources of the same app, and those of other apps with the same target Secret: at most `most` of each.
     pub fn neighbours(&self, key: &Key, most: usize) -> Neighbours {
         struct Other<'a> {

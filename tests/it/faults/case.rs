@@ -113,6 +113,10 @@ impl Case {
             };
             let mut world = prepared(self.scenario, self.transport, deadline, change).await;
             world.stage.script.begin(self.strikes.clone());
+            // The one that is played again is told with all that was said.
+            if std::env::var_os("EXPLORE_PAIR").is_some() {
+                world.stage.trace.begin();
+            }
             let mut trace = play(&mut world, self.strikes.len(), &self.expected).await;
             if self.expected.end.late > 0 {
                 let late = SignedDuration::from_mins(self.expected.end.late);
@@ -362,6 +366,7 @@ fn story(world: &World, trace: &Trace) -> String {
         let print = world.fingerprint(&effect.code);
         lines.push(format!("{:?} {:?} {print}", effect.change, effect.cause));
     }
+    lines.push(world.stage.trace.text());
     text.extend(lines.into_iter().map(|line| format!("    {line}\n")));
     text
 }

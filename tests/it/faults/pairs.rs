@@ -5,7 +5,8 @@
 //! follows from what each of the two may cost by itself; `together` names the few that cost more together, and why.
 //! `make test` runs a thin sample, always the same; `EXPLORE_PAIRS=all` leaves none out, `EXPLORE_PAIRS=1000` takes every
 //! thousandth, `EXPLORE_PAIRS=3/20` the third of twenty parts that together are all of them, `EXPLORE_SCENARIO=Trigger`
-//! those of one scenario, and `EXPLORE_ONE_CALL=yes` only those that strike one call. `EXPLORE_PAIR` plays the one again that a failure has named.
+//! those of one scenario, and `EXPLORE_ONE_CALL=yes` only those that strike one call. `EXPLORE_PAIR` plays the one again that a
+//! failure has named, and tells all that was said.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -182,7 +183,7 @@ impl Pair<'_> {
                 none
             };
         }
-        // While status cannot be written the Secret alone tells of the new code.
+        // Until status tells of the new code nothing does but the Secret, and the process that has made it.
         let is_shown = matches!(
             self.first.call,
             Call::Api {
@@ -190,17 +191,12 @@ impl Pair<'_> {
                 ..
             }
         );
-        if is_shown && is_act(&self.first.strike, RIGHT_LOST) && is_act(&self.strike, DELETED) {
+        if is_shown && is_successor(&self.first.strike) && is_act(&self.strike, DELETED) {
             return none.stops("CodeNotListed");
         }
         // What came of the change is not known, and nobody comes back for it.
-        if is_act(&self.first.strike, GONE) && is_change(&self.call) {
+        if is_act(&self.first.strike, GONE) && (is_change(&self.call) || is_successor(&self.strike)) {
             return none.may_leave();
-        }
-        // Without the right to show a rotation in status each try is marked and not made. Who comes after cannot know that
-        // and pauses as after so many calls whose outcome is unknown: hours, with the change made once in the end.
-        if is_act(&self.first.strike, RIGHT_LOST) && is_successor(&self.strike) && self.first.scenario.is_beside() {
-            return none.late(5 * 60);
         }
         // From a clock that is late any other one is far ahead, and the schedule may be due by it.
         let is_behind = is_act(&self.first.strike, YEAR_BACK) || is_act(&self.first.strike, MINUTES_BACK);
@@ -216,9 +212,9 @@ impl Pair<'_> {
         // Who comes new, or works beside another one, meets all the conflicts of a lag for itself.
         let strikes = [&self.first.strike, &self.strike];
         let is_lagging = strikes.iter().any(|strike| is_act(strike, LAG_OF_A_MINUTE));
-        let is_another = |strike: &&Strike| is_successor(strike) || is_act(strike, REMADE);
+        let is_another = |strike: &&Strike| is_successor(strike) || is_act(strike, REMADE) || is_act(strike, GONE);
         if is_lagging && strikes.iter().any(is_another) {
-            return none.calls(60);
+            return none.calls(60).looks(4);
         }
         none
     }

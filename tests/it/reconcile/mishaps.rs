@@ -1,5 +1,7 @@
 //! What goes wrong between a person's change and the pass that sees it through, and who may hold a rotation up.
 
+use std::time::Duration;
+
 use appcode_operator::api::{ConditionType, ROTATE_REQUESTED_AT};
 use cloud_simulator::{Fault, Lag, Operation};
 use jiff::SignedDuration;
@@ -23,6 +25,17 @@ fn is_status(call: &Call) -> bool {
 
 fn is_target_read(call: &Call) -> bool {
     matches!(call, Call::Api { verb: Verb::Get, resource: SECRETS, name } if name == NAME)
+}
+
+fn is_secret_patch(call: &Call) -> bool {
+    matches!(
+        call,
+        Call::Api {
+            verb: Verb::Patch,
+            resource: SECRETS,
+            ..
+        }
+    )
 }
 
 fn is_patch(call: &Call) -> bool {
@@ -60,7 +73,7 @@ async fn an_answer_that_shows_the_app_as_it_was_before_the_mark_tells_of_no_code
     let mut world = World::new().await;
     let old = world.live().remove(0);
     let (time, app) = (world.stage.time.clone(), world.stage.app.clone());
-    time.advance(std::time::Duration::from_secs(60));
+    time.advance(Duration::from_secs(60));
     world.stage.cloud.with(|cloud| {
         cloud.add_code(time.truth(), &app, None);
         cloud.remove_code(time.truth(), &app, &old);
@@ -95,6 +108,36 @@ async fn a_secret_that_is_deleted_before_status_tells_of_its_code_is_made_again_
         world.assert_ready();
         assert_eq!(world.mutations(), 1, "lost: {is_answer_lost}");
     }
+}
+
+#[tokio::test]
+async fn without_the_right_to_write_status_an_addition_is_marked_once() {
+    let mut world = World::settled().await;
+    world
+        .stage
+        .edit_rotation(NAME, |object| object["spec"]["strategy"] = json!("Overlap"));
+    world.run_to_rest().await;
+    world.stage.api.revoke(ROTATIONS, Verb::PutStatus, true);
+    world.stage.script.begin(Vec::new());
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_mins(10)).await;
+    assert_eq!((world.mutations(), world.stage.script.count(is_secret_patch)), (0, 1));
+    world.stage.api.revoke(ROTATIONS, Verb::PutStatus, false);
+    world.run_for(SignedDuration::from_mins(10)).await;
+    assert_eq!(world.mutations(), 1);
+    world.assert_ready();
+}
+
+#[tokio::test]
+async fn a_resource_that_is_made_again_while_readings_lag_is_looked_at_soon() {
+    let mut world = World::settled().await;
+    world.run_for(SignedDuration::from_mins(1)).await;
+    world.stage.api.lag(Duration::from_secs(60));
+    world.stage.api.delete(ROTATIONS, NAMESPACE, NAME);
+    world.stage.create_rotation(|_| ());
+    world.run_for(SignedDuration::from_mins(5)).await;
+    world.assert_ready();
+    assert_eq!(world.mutations(), 0);
 }
 
 #[tokio::test]
