@@ -214,7 +214,7 @@ impl Pair<'_> {
         let is_lagging = strikes.iter().any(|strike| is_act(strike, LAG_OF_A_MINUTE));
         let is_another = |strike: &&Strike| is_successor(strike) || is_act(strike, REMADE) || is_act(strike, GONE);
         if is_lagging && strikes.iter().any(is_another) {
-            return none.calls(60).looks(4);
+            return none.calls(60).looks(6);
         }
         none
     }

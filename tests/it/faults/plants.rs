@@ -100,11 +100,6 @@ const PLANTS: &[(&str, Scenario, Table)] = &[
         Scenario::AtOnce,
         of_late_effects,
     ),
-    (
-        "a POST is not shown in status before it is made",
-        Scenario::AtOnce,
-        acts::of_secrets,
-    ),
     ("codes are stacked", Scenario::Grace, acts::of_triggers),
     (
         "workloads are restarted again after a crash",
