@@ -297,14 +297,18 @@ pub(super) async fn mutate(ctx: &Context, pass: &mut Pass, intent: &Intent) -> R
             // again at once, and again; so it is settled by reading and paced like an unknown outcome.
             if error.is_not_applied() && error.kind != CloudErrorKind::NotFound {
                 pass.observed.memory.not_applied = Some(Attempt::of(intent));
-                use CloudErrorKind::{NotAuthorized, Refused};
-                let is_denied = matches!(error.kind, NotAuthorized | Refused) && intent.call == Call::Add;
-                pass.observed.memory.denied = is_denied.then(|| Attempt::of(intent));
             }
             pass.observed.cloud = match error.kind {
                 CloudErrorKind::UnknownOutcome | CloudErrorKind::NotFound => Cloud::NotAsked,
                 _ => failed(&error, pass),
             };
+            let is_refused = matches!(error.kind, CloudErrorKind::NotAuthorized | CloudErrorKind::Refused);
+            if let Cloud::Failed(failure) = &pass.observed.cloud
+                && is_refused
+                && intent.call == Call::Add
+            {
+                pass.observed.memory.denied = Some((Attempt::of(intent), failure.clone()));
+            }
         }
     }
     Ok(())

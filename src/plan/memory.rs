@@ -2,6 +2,7 @@
 
 use jiff::SignedDuration;
 
+use super::Failure;
 use crate::api::Outcome;
 use crate::ids::{Fingerprint, RotationId};
 use crate::intent::Intent;
@@ -14,9 +15,9 @@ pub struct Memory {
     pub marked: Option<Attempt>,
     /// An attempt of this process that certainly had no effect.
     pub not_applied: Option<Attempt>,
-    /// An addition of this process that the cloud has refused for its own sake. Nothing is gone by which one that was made all
+    /// An addition of this process that the cloud has refused, and what it said. Nothing is gone by which one that was made all
     /// the same could be told, so that is not believed before the list says so too.
-    pub denied: Option<Attempt>,
+    pub denied: Option<(Attempt, Failure)>,
     /// Negatives that wait for a second reading, one of each kind of question at most.
     pub settling: Vec<Settling>,
     /// A code that an answer told and that is not in the Secret yet.
@@ -70,9 +71,10 @@ impl Memory {
         self.not_applied.as_ref().is_some_and(|attempt| attempt.is_of(intent))
     }
 
-    /// Whether the intent's present attempt is an addition that the cloud says it has not made.
-    pub fn is_denied(&self, intent: &Intent) -> bool {
-        self.denied.as_ref().is_some_and(|attempt| attempt.is_of(intent))
+    /// What the cloud said to the intent's present attempt, if that is an addition which it says it has not made.
+    pub fn denial(&self, intent: &Intent) -> Option<&Failure> {
+        let denied = self.denied.as_ref().filter(|(attempt, _)| attempt.is_of(intent));
+        denied.map(|(_, failure)| failure)
     }
 
     /// What the cloud said to the deletions of this rotation, if it has refused any.

@@ -220,7 +220,7 @@ pub enum Cloud {
 }
 
 /// Why the cloud gave no answer that can be used.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// Why.
     pub reason: Reason,

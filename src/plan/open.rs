@@ -4,7 +4,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::due::told;
-use super::{AppReading, Cloud, Held, Observed, Planner, Question, Sibling, Standing, Step, WriteReason, wait};
+use super::{
+    AppReading, Cloud, Failure, Held, Observed, Planner, Question, Sibling, Standing, Step, WriteReason, wait,
+};
 use crate::api::{Reason, RotationStep, Strategy, Trigger};
 use crate::ids::Fingerprint;
 use crate::intent::{CAPACITY, Call, Distribution, Intent, Verdict};
@@ -245,15 +247,11 @@ impl Planner<'_> {
         match intent.resolve(app.reading(&claimed)) {
             Verdict::Ours(code) => Some(self.persist(intent, code)),
             Verdict::Repeat => {
-                if !self.o.memory.is_not_applied(intent) || self.o.memory.is_denied(intent) {
-                    if let Some(step) = unsettled_within(self.o, question, window) {
-                        return Some(step);
-                    }
-                    let pause = attempt_pause(self.o.limits.settle_window, intent.attempt);
-                    let left = pause.saturating_sub(self.now.duration_since(intent.marked_at));
-                    if left.is_positive() && left <= pause && self.is_repeatable(intent, app) {
-                        let message = "The last call had no effect; it is made again after a pause.";
-                        return Some(wait(Reason::Retrying, message, left));
+                let denial = self.o.memory.denial(intent);
+                if !self.o.memory.is_not_applied(intent) || denial.is_some() {
+                    let pending = unsettled_within(self.o, question, window);
+                    if let Some(step) = pending.or_else(|| self.pause(intent, app)) {
+                        return Some(self.denied_still(denial, step));
                     }
                 }
                 if !self.is_repeatable(intent, app) {
@@ -277,6 +275,26 @@ impl Planner<'_> {
                     None => self.ambiguous(&new),
                 })
             }
+        }
+    }
+
+    /// What is left of the pause before the next attempt.
+    fn pause(&self, intent: &Intent, app: &AppReading) -> Option<Step> {
+        let pause = attempt_pause(self.o.limits.settle_window, intent.attempt);
+        let left = pause.saturating_sub(self.now.duration_since(intent.marked_at));
+        let message = "The last call had no effect; it is made again after a pause.";
+        (left.is_positive() && left <= pause && self.is_repeatable(intent, app))
+            .then(|| wait(Reason::Retrying, message, left))
+    }
+
+    /// While it is made sure that an addition was refused, what the cloud said to it stands: a person must act all the while.
+    fn denied_still(&self, denial: Option<&Failure>, step: Step) -> Step {
+        let said = denial.map(|failure| failure.step(self.o.limits.check_period));
+        match (said, step) {
+            (Some(Step::Stop { reason, message, .. }), Step::Wait { after, .. }) => {
+                Step::Stop { reason, message, after }
+            }
+            (_, step) => step,
         }
     }
 

@@ -53,6 +53,17 @@ fn wanted(o: &mut Observed) -> &mut Wanted {
     o.wanted.as_mut().unwrap()
 }
 
+/// A call of the cloud that came to nothing.
+fn failure(reason: Reason, is_final: bool) -> Failure {
+    Failure {
+        reason,
+        message: "no".into(),
+        request_id: None,
+        is_final,
+        after: None,
+    }
+}
+
 fn ours(view: &mut SecretView) -> &mut OurSecret {
     let SecretView::Ours(secret) = view else {
         panic!("not ours: {view:?}")

@@ -357,11 +357,8 @@ fn the_cloud_is_asked_when_something_rests_on_its_answer() {
 fn what_the_cloud_said_is_told_apart() {
     fn refuse(o: &mut Observed, is_final: bool, after: Option<SignedDuration>) {
         o.cloud = Cloud::Failed(Failure {
-            reason: Reason::NotAuthorized,
-            message: "no".into(),
-            request_id: None,
-            is_final,
             after,
+            ..failure(Reason::NotAuthorized, is_final)
         });
     }
     check(

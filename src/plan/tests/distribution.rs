@@ -577,13 +577,7 @@ fn a_rotation_that_is_due_does_not_wait_for_consumers_unless_a_code_is_to_be_ret
 #[test]
 fn what_needs_nothing_of_the_cloud_does_not_wait_for_it() {
     fn away(o: &mut Observed) {
-        o.cloud = Cloud::Failed(Failure {
-            reason: Reason::Retrying,
-            message: "no answer".into(),
-            request_id: None,
-            is_final: false,
-            after: None,
-        });
+        o.cloud = Cloud::Failed(failure(Reason::Retrying, false));
     }
     check(
         || {

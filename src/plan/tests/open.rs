@@ -168,14 +168,15 @@ fn a_call_without_effect_is_settled_then_paused_and_then_repeated() {
         begun_with(|o| {
             marked(o, 500);
             o.memory.not_applied = Some(Attempt::of(intent(o)));
-            o.memory.denied = Some(Attempt::of(intent(o)));
+            o.memory.denied = Some((Attempt::of(intent(o)), failure(Reason::NotAuthorized, true)));
             if let Some(seconds) = settled {
                 settle_outcome(o, seconds);
             }
         })
     };
     assert_eq!(decided(&denied(None)), "settle");
-    assert_eq!(decided(&denied(Some(119))), "wait Settling");
+    // Status goes on saying what a person must act on.
+    assert_eq!(decided(&denied(Some(119))), "stop NotAuthorized");
     assert_eq!(attempt(&denied(Some(120))), Some((2, Call::Reset)));
     // Another attempt's question is another one.
     let other = begun_with(|o| {

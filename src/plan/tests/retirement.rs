@@ -576,13 +576,7 @@ fn a_deleted_resource_is_held_for_two_minutes_at_most() {
     );
     for (is_final, expected) in [(true, "release"), (false, "linger Retiring")] {
         let mut o = going(0, 0);
-        o.cloud = Cloud::Failed(Failure {
-            reason: Reason::NotAuthorized,
-            message: "no".into(),
-            request_id: None,
-            is_final,
-            after: None,
-        });
+        o.cloud = Cloud::Failed(failure(Reason::NotAuthorized, is_final));
         assert_eq!(decided(&o), expected);
     }
     for (grace, held, expected) in [

@@ -73,7 +73,7 @@ pub fn stale(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {
 }
 
 /// Names the loss of a right.
-pub const RIGHT_LOST: &str = "the right to that is lost for ten minutes";
+const RIGHT_LOST: &str = "the right to that is lost for ten minutes";
 
 /// The right to make this call is taken away for a while, and so for all like it.
 pub fn rights(struck: &Struck<'_>) -> Vec<(Strike, Toll)> {

@@ -18,7 +18,7 @@ use cloud_simulator::{FaultKind, Operation};
 use super::Struck;
 use super::acts::{DELETED, GONE, MINUTES_BACK, REMADE, YEAR_BACK};
 use super::case::{Case, learn, learn_with};
-use super::cluster::{LAG_OF_A_MINUTE, RIGHT_LOST};
+use super::cluster::LAG_OF_A_MINUTE;
 use super::expected::{Expected, NEXT_CHECK, Toll};
 use super::scenario::{Scenario, Transport};
 use crate::explore::{NowAndThen, on_all_cores};
@@ -158,10 +158,10 @@ impl Pair<'_> {
     /// What the two cost more than each by itself.
     fn together(&self) -> Toll {
         let none = Toll::default().minutes(0);
-        // An effect that comes late, or that its answer does not show, and that is then not shown at the one reading that
-        // decides, is as good as one later than the settle window. A reset names its base, so that its repeat has no effect;
-        // an addition is made twice.
-        let is_hidden = is_late(&self.first.strike) || is_stale(&self.first.strike);
+        // An effect that comes late, that its answer does not show or denies, and that is then not shown at the one reading
+        // that decides, is as good as one later than the settle window. A reset names its base, so that its repeat has no
+        // effect; an addition is made twice.
+        let is_hidden = is_late(&self.first.strike) || is_stale(&self.first.strike) || is_denied(&self.first.strike);
         if is_hidden && self.first.call == Call::Cloud(Operation::Add) && is_stale(&self.strike) {
             return none.changes(0..=1).stops("AmbiguousOutcome").may_leave();
         }
@@ -235,6 +235,11 @@ fn is_successor(strike: &Strike) -> bool {
 
 fn is_late(strike: &Strike) -> bool {
     matches!(strike, Strike::Cloud(fault) if matches!(fault.kind, FaultKind::Late { .. }))
+}
+
+/// Whether it says of what was done that it was not.
+fn is_denied(strike: &Strike) -> bool {
+    matches!(strike, Strike::Cloud(fault) if matches!(fault.kind, FaultKind::StatusAfter(_)))
 }
 
 fn is_twice(strike: &Strike) -> bool {

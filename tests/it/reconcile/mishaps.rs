@@ -111,6 +111,30 @@ async fn a_secret_that_is_deleted_before_status_tells_of_its_code_is_made_again_
 }
 
 #[tokio::test]
+async fn an_addition_that_the_cloud_refuses_is_a_stop_until_it_does_not() {
+    for status in [400, 403] {
+        let mut world = World::settled().await;
+        world
+            .stage
+            .edit_rotation(NAME, |object| object["spec"]["strategy"] = json!("Overlap"));
+        world.run_to_rest().await;
+        let refused = Fault::status_before(status).at(Operation::Add);
+        world.stage.cloud.with(|cloud| cloud.inject(refused));
+        world.stage.set_trigger("one");
+        world.run_for(SignedDuration::from_mins(10)).await;
+        let (stalled, since) = (world.stalled(), world.since(ConditionType::Stalled));
+        assert!(stalled.is_some());
+        world.run_for(SignedDuration::from_hours(12)).await;
+        assert_eq!((world.stalled(), world.since(ConditionType::Stalled)), (stalled, since));
+        assert!(world.calls(Operation::Add) > 2, "{status}");
+        world.stage.cloud.with(|cloud| cloud.clear_all());
+        world.run_for(SignedDuration::from_hours(5)).await;
+        assert_eq!(world.mutations(), 1);
+        world.assert_ready();
+    }
+}
+
+#[tokio::test]
 async fn without_the_right_to_write_status_an_addition_is_marked_once() {
     let mut world = World::settled().await;
     world

@@ -9,7 +9,7 @@ use appcode_operator::health::Health;
 use appcode_operator::ids::{AppId, Fingerprint};
 use appcode_operator::leader::Standing;
 use cloud_simulator::{Ledger, Operation};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -398,6 +398,12 @@ impl World {
         let status = self.status_of(name);
         let found = status.condition(kind).cloned();
         found.map_or_else(Default::default, |c| (c.status, c.reason, c.message))
+    }
+
+    /// When a condition last changed.
+    pub fn since(&self, kind: ConditionType) -> Option<Timestamp> {
+        let status = self.status();
+        status.condition(kind).map(|condition| condition.last_transition_time.0)
     }
 
     pub fn is_ready(&self) -> bool {
