@@ -148,7 +148,7 @@ pub async fn reconcile(ctx: &Context, turn: &Turn) -> Result<Option<Next>, Error
     let is_theirs = !pass.led || (!leads && pass.happened.is_empty());
     if is_theirs && held_since.is_none() {
         report::tell_happened(ctx, &pass).await;
-        pass.unshown = None;
+        (pass.unshown, pass.begun) = (None, None);
         ctx.remember(&turn.key, pass.remembered());
         let after = if leads { HELD_RETRY.0 } else { FOLLOWER_RETRY };
         let nudged = turn.nudged;

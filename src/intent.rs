@@ -232,7 +232,7 @@ impl Intent {
             call,
             known: known(reading.listed, &self.known),
             unclaimed,
-            updated_at: reading.updated_at.max(self.updated_at),
+            updated_at: reading.updated_at.or(self.updated_at),
             marked_at: now,
             ..self.clone()
         }

@@ -9,7 +9,7 @@ use super::others::is_discounted;
 use super::render::{code_patch, first};
 use super::written::{asks_the_same, insist, moved, read_on, refuse_if_astray, resource_again, written};
 use super::{Context, Error, cluster::ClusterError};
-use crate::api::{AppCodeRotationStatus, CreationPolicy, Outcome, RotationStep, Strategy};
+use crate::api::{AppCodeRotationStatus, CreationPolicy, Failures, Outcome, RotationStep, Strategy};
 use crate::ids::{AppIdentity, Fingerprint};
 use crate::intent::{Call, Intent, Verdict};
 use crate::metrics::{Operation, Unfinished};
@@ -259,7 +259,8 @@ pub(super) async fn mutate(ctx: &Context, pass: &mut Pass, intent: &Intent) -> R
     }
     let is_prompt = ctx.clock.uptime().saturating_sub(pass.marked_at) <= ctx.settings.prompt;
     if !is_prompt || !ctx.may_mutate() {
-        pass.observed.may_mutate = ctx.may_mutate();
+        // Where writes are that slow, another mark at once would be as late.
+        pass.observed.may_mutate = false;
         return Ok(()); // `not_applied` still says that it was never made
     }
     (pass.observed.memory.not_applied, pass.observed.memory.denied) = (None, None);
@@ -277,8 +278,8 @@ pub(super) async fn mutate(ctx: &Context, pass: &mut Pass, intent: &Intent) -> R
             );
             let is_masked = app.masked;
             take_in(ctx, pass, app);
-            if is_masked {
-                // The change took effect, and only a read may ask for codes in plain text.
+            if is_masked || is_outdated(pass, intent) {
+                // The change took effect, and only a read may ask for codes in plain text, or shows the app as it is by now.
                 pass.observed.cloud = Cloud::NotAsked;
             } else if intent.is_open() {
                 hold(pass, intent, answered_at);
@@ -312,6 +313,12 @@ pub(super) async fn mutate(ctx: &Context, pass: &mut Pass, intent: &Intent) -> R
         }
     }
     Ok(())
+}
+
+/// Whether the answer to the call shows the app as it was before.
+fn is_outdated(pass: &Pass, intent: &Intent) -> bool {
+    let app = pass.observed.reading();
+    app.is_some_and(|app| intent.is_outdated(app.reading(&[])))
 }
 
 /// How the log names a call, as the metrics do.
@@ -388,11 +395,12 @@ async fn write_status(ctx: &Context, pass: &mut Pass, status: AppCodeRotationSta
     let Some(mut resource) = pass.resource.clone() else {
         return Ok(false);
     };
-    // Whoever comes after a crash must not wait for what an earlier failure asked for.
-    resource.status = Some(AppCodeRotationStatus {
-        failures: None,
-        ..status
+    // Whoever comes after a crash must not wait for what an earlier failure asked for. How many there were still counts.
+    let failures = status.failures.map(|failures| Failures {
+        next_attempt_time: None,
+        ..failures
     });
+    resource.status = Some(AppCodeRotationStatus { failures, ..status });
     match ctx.cluster.replace_status(&pass.key, &resource).await {
         Ok(fresh) => {
             pass.observed.status = fresh.status.clone().unwrap_or_default();
@@ -418,13 +426,7 @@ fn hold(pass: &mut Pass, intent: &Intent, answered_at: Duration) {
         .iter()
         .flat_map(|s| s.holds.iter().copied())
         .collect();
-    let reading = crate::intent::Reading {
-        listed: &app.codes,
-        updated_at: app.updated_at,
-        claimed: &claimed,
-    };
-    if !intent.is_outdated(reading)
-        && let Verdict::Ours(code) = intent.resolve(reading)
+    if let Verdict::Ours(code) = intent.resolve(app.reading(&claimed))
         && let Some(value) = pass.codes.get(&code)
     {
         pass.held = Some((value.clone(), answered_at));

@@ -80,7 +80,6 @@ pub(super) async fn ask_cloud(ctx: &Context, pass: &mut Pass) -> Result<(), Erro
                 remark: validated.app_remark.clone().or_else(|| app.remark.clone()),
             };
             take_in(ctx, pass, app);
-            claim_shown(&mut pass.observed);
         }
         Err(error) => {
             tracing::debug!(
@@ -190,6 +189,7 @@ pub(super) fn take_in(ctx: &Context, pass: &mut Pass, app: App) {
         unaddressable,
         masked: app.masked,
     });
+    claim_shown(&mut pass.observed);
 }
 
 /// What a failed call leaves to know.

@@ -106,8 +106,8 @@ pub(super) struct Remembered {
     /// The spec that the held code belongs to, should the resource be gone.
     pub(super) validated: Option<Validated>,
     pub(super) unshown: Option<Unshown>,
-    /// The last rotation that this process has marked, until status tells of it. Should its Secret be deleted or set back before,
-    /// nothing else would.
+    /// The last rotation that this process has marked, until status tells what came of it. Should its Secret be deleted or set back
+    /// before, nothing else would.
     pub(super) begun: Option<Intent>,
 }
 
@@ -207,7 +207,7 @@ impl Context {
         held.collect()
     }
 
-    /// Of how many resources anything is kept between passes; of one at rest nothing is.
+    /// Of how many resources anything is kept between passes; of one at rest without an open rotation nothing is.
     pub fn remembered(&self) -> usize {
         lock(&self.memories).len()
     }

@@ -57,7 +57,7 @@ pub(super) struct Pass {
     pub(super) loser: Option<Key>,
     /// The Secret that was written while status names none.
     pub(super) unshown: Option<Unshown>,
-    /// The rotation that this process has marked while status does not tell of it.
+    /// The rotation that this process has marked while status does not tell what came of it.
     pub(super) begun: Option<Intent>,
 }
 
@@ -85,6 +85,24 @@ impl Pass {
             unshown: None,
             begun: None,
         }
+    }
+
+    /// Goes on with a rotation that this process has marked, while status does not tell what came of it and no other one was begun
+    /// in its place.
+    fn take_up(&mut self, begun: Option<Intent>) {
+        let observed = &mut self.observed;
+        let secrets = [&observed.secret, &observed.former].map(SecretView::ours);
+        let recorded = secrets.into_iter().flatten().filter_map(|it| it.record.intent.as_ref());
+        let mut told = recorded.chain(&observed.mirror);
+        self.begun = begun.filter(|begun| {
+            let is_shown = observed.status.rotation_number >= Some(begun.number);
+            let is_replaced = told.any(|it| it.rotation_id != begun.rotation_id && it.number >= begun.number);
+            let is_its = begun.uid == observed.resource.uid && !observed.resource.deleting;
+            is_its && !is_shown && !is_replaced
+        });
+        let is_wanted = |begun: &&Intent| observed.wanted.as_ref().is_ok_and(|wanted| wanted.app == begun.app);
+        let begun = self.begun.as_ref().filter(is_wanted);
+        observed.mirror = furthest(observed.mirror.as_ref(), begun).cloned();
     }
 
     /// Drops what only this pass could use. Returns since when a code is held in memory only, if one is.
@@ -120,8 +138,9 @@ impl Pass {
 
     /// What status tells by now need not be remembered. Returns whether anything was.
     pub(super) fn forget_shown(&mut self) -> bool {
-        let is_open = self.observed.intent().is_some_and(Intent::is_open);
-        let begun = self.begun.take_if(|_| !is_open);
+        let last = self.observed.intent().filter(|last| !last.is_open());
+        let is_over = |begun: &mut Intent| last.is_some_and(|last| last.number >= begun.number);
+        let begun = self.begun.take_if(is_over);
         self.unshown.take().is_some() || begun.is_some()
     }
 
@@ -199,8 +218,6 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
     }
     let read_at = ctx.clock.uptime();
     let (secrets, resource) = read(ctx, key, kept.unshown.as_ref()).await?;
-    // A reading that lags may show the one that had its name before.
-    let resource = resource.filter(|resource| !ctx.queue.is_former(key, created(resource)));
     let is_gone = resource.as_ref().is_none_or(is_going);
     let is_held = resource.as_ref().is_some_and(has_finalizer);
     if is_gone && kept.memory.held.is_none() && !is_held {
@@ -219,7 +236,6 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
     let validated = checked.ok().or(kept.validated);
     let unshown = kept.unshown.filter(|it| it.is_of(resource.as_ref()));
     let status = status(resource.as_ref(), unshown.as_ref());
-    let text = key.to_string();
     let living = resource.as_ref().filter(|_| !is_gone);
     let uid = living.and_then(ResourceExt::uid).unwrap_or_default();
     let former_app = status.app.as_ref().and_then(identity);
@@ -253,7 +269,7 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
                 let view = seen_by(&keeper.name.to_string());
                 keeper.view(resource.as_ref(), secret, &validated.app, seed, view)
             }
-            _ => seen_by(&text),
+            _ => seen_by(&key.to_string()),
         }
     };
     let former = status.target.as_ref().filter(|shown| shown.name != target);
@@ -261,11 +277,8 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
     let secret = see(&target);
     tell_seen(ctx, key, &target, &secret, at_target);
     let in_secret = own_code(validated.as_ref(), at_target, &secret);
-    let begun = kept
-        .begun
-        .filter(|begun| begun.uid == uid && status.rotation_number.is_none_or(|shown| shown < begun.number));
     let observed = Observed {
-        mirror: furthest(mirror(&status).as_ref(), begun.as_ref()).cloned(),
+        mirror: mirror(&status),
         limits: limits(ctx, key),
         resource: resource_view(key, resource.as_ref(), is_gone),
         wanted,
@@ -287,8 +300,7 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         uptime: ctx.uptime(),
         draw: ctx.draw_number(),
     };
-    let loser = kept_by.filter(|keeper| keeper.resource.is_some());
-    Ok(Some(Pass {
+    let mut pass = Pass {
         resource,
         validated,
         in_secret,
@@ -296,10 +308,11 @@ async fn look(ctx: &Context, key: &Key, nudged: bool, kept: Remembered) -> Resul
         read_at,
         led: ctx.leadership.is_held(),
         unshown,
-        begun,
-        loser: loser.map(|keeper| keeper.name),
+        loser: kept_by.and_then(|keeper| keeper.resource.map(|_| keeper.name)),
         ..Pass::of(key, observed)
-    }))
+    };
+    pass.take_up(kept.begun);
+    Ok(Some(pass))
 }
 
 /// The Secret that spec names, or named when the watch last saw it.
@@ -369,6 +382,10 @@ async fn read(
         let Some(resource) = resource else {
             return Ok((secrets, None));
         };
+        // A reading that lags may show the one that had its name before, and tells nothing of the one that is there.
+        if ctx.queue.is_former(key, created(&resource)) {
+            return Err(failed("read the resource that was made again")(ClusterError::Conflict));
+        }
         let former = shown_target(&resource, unshown);
         names = std::iter::once(resource.target_name())
             .chain(former.map(|target| target.name))

@@ -173,7 +173,11 @@ fn sibling(
             _ => Standing::Unknown,
         },
         holds,
-        shown: shown_code(&status, app),
+        // A Secret that is there tells more, unless it tells of an earlier rotation.
+        shown: shown_code(&status, app).filter(|_| {
+            let recorded = record.as_ref().map(|record| record.number);
+            recorded.map_or(secret.is_none(), |number| Some(number) <= status.rotation_number)
+        }),
         open,
     })
 }
@@ -190,10 +194,11 @@ fn shown_code(status: &AppCodeRotationStatus, app: &AppIdentity) -> Option<Strin
 }
 
 /// Takes in which codes are others' by their status: a Secret that was deleted, or may not be read, tells of none, and will
-/// hold that one again.
+/// hold that one again. Whose credentials are refused will not, and must not keep a code alive by a word in status.
 pub(super) fn claim_shown(observed: &mut Observed) {
     let Cloud::Read(app) = &observed.cloud else { return };
-    for sibling in &mut observed.siblings {
+    let siblings = observed.siblings.iter_mut();
+    for sibling in siblings.filter(|sibling| sibling.standing != Standing::Refused) {
         let shown = sibling.shown.as_deref().and_then(|shown| app.named(shown));
         let shown = shown.filter(|code| !sibling.holds.contains(code));
         sibling.holds.extend(shown);

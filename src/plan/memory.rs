@@ -149,6 +149,13 @@ pub enum Question {
         /// Which attempt of it.
         attempt: u32,
     },
+    /// Whether lists that are older than an attempt go on being shown, so that the app's own clock is not to be relied on.
+    Outdated {
+        /// The rotation.
+        rotation_id: RotationId,
+        /// Which attempt of it.
+        attempt: u32,
+    },
     /// Whether a code is really gone.
     NotListed {
         /// Its fingerprint as far as it is known.

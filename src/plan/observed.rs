@@ -53,7 +53,7 @@ pub struct Observed {
     /// The Secret that status names, where that is another.
     pub former: SecretView,
     /// The intent that status shows, if one of an `Overlap` rotation, or one whose code is on its way to its consumers,
-    /// stands there.
+    /// stands there; or the one that this process has marked, while status does not tell what came of it.
     pub mirror: Option<Intent>,
     /// What the cloud said in this pass.
     pub cloud: Cloud,
@@ -274,7 +274,8 @@ impl AppReading {
         named.next().filter(|_| named.next().is_none())
     }
 
-    pub(super) fn reading<'a>(&'a self, claimed: &'a [Fingerprint]) -> Reading<'a> {
+    /// What an intent is held against.
+    pub(crate) fn reading<'a>(&'a self, claimed: &'a [Fingerprint]) -> Reading<'a> {
         Reading {
             listed: &self.codes,
             updated_at: self.updated_at,

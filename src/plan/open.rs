@@ -13,9 +13,13 @@ use crate::intent::{CAPACITY, Call, Distribution, Intent, Verdict};
 use crate::secret::{OurSecret, Record, SecretView};
 
 /// How soon, and how late at most, a resource is looked at again that waits for another one.
-const SIBLING_RETRY: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(5), SignedDuration::from_mins(15));
-/// For how many settle windows a list has to be shown that is older than the call which it is asked about.
+pub(super) const SIBLING_RETRY: (SignedDuration, SignedDuration) =
+    (SignedDuration::from_secs(5), SignedDuration::from_mins(15));
+/// For how many settle windows a list has to be shown that is older than the call which it is asked about, before what is not on
+/// it counts as gone.
 const OUTDATED: i32 = 15;
+/// The same before what is on it counts: by then a reading that lags shows the call.
+const LAGGED: i32 = 2;
 /// Settle windows in which a call is sent after its mark, carried out, and listed.
 const LANDED: i32 = 3;
 /// Longest pause between two attempts of one rotation whose outcomes stay unknown.
@@ -74,7 +78,7 @@ fn made_by(o: &Observed, held: &Held, open: Option<&Intent>, app: &AppReading) -
     }
 }
 
-/// Codes in the Secrets of siblings. Also of those whose credentials are refused by now: a code that is theirs stays so.
+/// Codes of siblings, as their Secrets or status tell. Also of those whose credentials are refused by now: a code that is theirs stays so.
 fn claimed(o: &Observed) -> Vec<Fingerprint> {
     let siblings = o.siblings.iter();
     siblings.flat_map(|sibling| sibling.holds.iter().copied()).collect()
@@ -86,13 +90,22 @@ pub(super) fn unsettled(o: &Observed, question: Question) -> Option<Step> {
     unsettled_within(o, question, o.limits.settle_window)
 }
 
-/// The same of what `app` says after the call of `intent`. A list that is older than the call tells nothing of it: only one that
-/// goes on being shown says that the app's clock is not to be relied on.
+/// The same of a negative that `app` says after the call of `intent`. A list that is older than the call tells nothing of it: only
+/// one that goes on being shown says that the app's clock is not to be relied on.
 fn unsettled_after(o: &Observed, question: Question, intent: &Intent, app: &AppReading) -> Option<Step> {
+    outdated(o, intent, app, OUTDATED).or_else(|| unsettled(o, question))
+}
+
+/// What is left to do before a list counts that is older than the call of `intent`: it has to be shown for so many settle windows.
+fn outdated(o: &Observed, intent: &Intent, app: &AppReading, windows: i32) -> Option<Step> {
     if !intent.is_outdated(app.reading(&[])) {
-        return unsettled(o, question);
+        return None;
     }
-    unsettled_within(o, question, o.limits.settle_window.saturating_mul(OUTDATED))
+    let question = Question::Outdated {
+        rotation_id: intent.rotation_id.clone(),
+        attempt: intent.attempt,
+    };
+    unsettled_within(o, question, o.limits.settle_window.saturating_mul(windows))
 }
 
 /// The same with `window` between the two readings.
@@ -239,12 +252,17 @@ impl Planner<'_> {
             // Our own may still come to light, and an answer that was given long ago is not about this.
             return unsettled_within(self.o, question, window).or_else(|| Some(self.persist(intent, code)));
         }
-        if intent.is_outdated(app.reading(&claimed))
-            && let Some(step) = unsettled_after(self.o, question.clone(), intent, app)
-        {
+        let verdict = intent.resolve(app.reading(&claimed));
+        // A code that is there is proof but where the list may be older than the call, by less than a reading may lag.
+        let windows = if matches!(verdict, Verdict::Ours(_)) {
+            LAGGED
+        } else {
+            OUTDATED
+        };
+        if let Some(step) = outdated(self.o, intent, app, windows) {
             return Some(step);
         }
-        match intent.resolve(app.reading(&claimed)) {
+        match verdict {
             Verdict::Ours(code) => Some(self.persist(intent, code)),
             Verdict::Repeat => {
                 let denial = self.o.memory.denial(intent);

@@ -146,6 +146,15 @@ fn settle_outcome(o: &mut Observed, seconds: i64) {
     settle(o, question, seconds);
 }
 
+/// Lists that are older than `intent` have been shown since so long.
+fn settle_outdated(o: &mut Observed, intent: &Intent, seconds: i64) {
+    let question = Question::Outdated {
+        rotation_id: intent.rotation_id.clone(),
+        attempt: intent.attempt,
+    };
+    settle(o, question, seconds);
+}
+
 fn sibling() -> Sibling {
     Sibling {
         name: Some("elder".into()),

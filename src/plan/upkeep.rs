@@ -2,6 +2,7 @@
 
 use jiff::SignedDuration;
 
+use super::open::SIBLING_RETRY;
 use super::{AppReading, Book, Planner, Question, Shares, Sibling, Standing, Step, WriteReason, stop, unsettled, wait};
 use crate::api::Reason;
 use crate::ids::Fingerprint;
@@ -181,13 +182,17 @@ impl Planner<'_> {
 
     fn conflict(&self, base: Option<Fingerprint>) -> Option<Step> {
         let (app, kubectl) = (&self.wanted.app.app_id, self.kubectl());
-        let (message, other_way) = if let Some((who, base)) =
+        let (message, other_way) = if let Some((rival, base)) =
             base.and_then(|base| Some((self.rival_for_code(base)?, base)))
         {
+            if rival.standing == Standing::Unknown {
+                return Some(self.await_elder(rival));
+            }
             let message = format!(
-                "Code {} of app {app} is already rotated by {who}, so nothing is changed. Delete one of the two ({GOES_TOO}), or \
+                "Code {} of app {app} is already rotated by {}, so nothing is changed. Delete one of the two ({GOES_TOO}), or \
                  name another code of the app in spec.appCodeFrom.",
-                base.short()
+                base.short(),
+                rival.told()
             );
             (message, None)
         } else if let Some(who) = self.rival_for_secret() {
@@ -221,12 +226,28 @@ impl Planner<'_> {
 
     /// The older resource whose code it is. At a start it is so before that one's status can say that the cloud takes its
     /// credentials.
-    fn rival_for_code(&self, base: Fingerprint) -> Option<String> {
+    fn rival_for_code(&self, base: Fingerprint) -> Option<&Sibling> {
         let is_elder = |sibling: &&Sibling| {
             let is_known = sibling.standing == Standing::Authorized || self.is_start();
             sibling.is_older && is_known && sibling.holds.contains(&base)
         };
-        self.credible_siblings().find(is_elder).map(Sibling::told)
+        let elders = self.credible_siblings().filter(is_elder);
+        elders.max_by_key(|elder| elder.standing == Standing::Authorized)
+    }
+
+    /// It may turn out that the cloud does not take the other one's credentials, so that nobody is asked for anything yet. The
+    /// longer that one has been there, the later that is looked at again.
+    fn await_elder(&self, rival: &Sibling) -> Step {
+        let message = format!(
+            "The current code may belong to {}, of which the cloud has not told yet whether it takes the credentials.",
+            rival.told()
+        );
+        let age = self.now.duration_since(rival.created).abs();
+        wait(
+            Reason::Waiting,
+            &message,
+            (age / 4).clamp(SIBLING_RETRY.0, SIBLING_RETRY.1),
+        )
     }
 
     /// Who makes a Secret that several resources name. One that is there already is its keeper's until an older resource
@@ -240,8 +261,12 @@ impl Planner<'_> {
     /// A list without a code that another resource has in its Secret may be older than that code, and what is on it may have
     /// been replaced: no code is taken over from it until a later reading agrees.
     fn outdated(&self, app: &AppReading) -> Option<Step> {
-        let mut held = self.credible_siblings().flat_map(|sibling| &sibling.holds);
-        let code = held.find(|code| !app.codes.contains(code))?.to_string();
+        let held = |sibling: &Sibling| {
+            let missing = sibling.holds.iter().find(|code| !app.codes.contains(code));
+            let shown = sibling.shown.as_ref().filter(|shown| app.named(shown).is_none());
+            missing.map(ToString::to_string).or_else(|| shown.cloned())
+        };
+        let code = self.credible_siblings().find_map(held)?;
         unsettled(self.o, Question::NotListed { code })
     }
 

@@ -28,10 +28,15 @@ fn a_code_that_only_this_process_holds_is_saved_or_dropped() {
         let code = code(2).to_string();
         settle(o, Question::NotListed { code }, settled);
     }
-    fn outdated(o: &mut Observed, settled: i64) {
-        unlisted(o, settled);
-        o.memory.held.as_mut().unwrap().intent.updated_at = Some(100);
+    fn outdated(o: &mut Observed, settled: Option<i64>) {
+        unlisted(o, 120);
+        let intent = &mut o.memory.held.as_mut().unwrap().intent;
+        intent.updated_at = Some(100);
+        let intent = intent.clone();
         reading(o).updated_at = Some(99);
+        if let Some(seconds) = settled {
+            settle_outdated(o, &intent, seconds);
+        }
     }
     check(
         start,
@@ -46,8 +51,22 @@ fn a_code_that_only_this_process_holds_is_saved_or_dropped() {
             ("not listed", |o| list(o, &[1]), "settle"),
             ("not listed still", |o| unlisted(o, 119), "wait Settling"),
             ("not listed for long", |o| unlisted(o, 120), "drop"),
-            ("not on a list from before", |o| outdated(o, 1799), "wait Settling"),
-            ("not on a list from before for long", |o| outdated(o, 1800), "drop"),
+            ("not on a list from before", |o| outdated(o, None), "settle"),
+            ("nor on another", |o| outdated(o, Some(1799)), "wait Settling"),
+            (
+                "not on a list from before for long",
+                |o| outdated(o, Some(1800)),
+                "drop",
+            ),
+            (
+                "not on the first list from after the call",
+                |o| {
+                    outdated(o, Some(1800));
+                    o.memory.settling.remove(0);
+                    reading(o).updated_at = Some(100);
+                },
+                "settle",
+            ),
             ("the Secret is gone", |o| o.secret = SecretView::Absent, "create"),
             ("another rotation of this number is open", another, "drop"),
             (

@@ -95,23 +95,27 @@ fn a_new_code_in_the_place_of_the_old_one_is_persisted_with_all_that_was_used_up
 
 #[test]
 fn a_list_that_is_older_than_the_mark_is_read_again_before_a_code_is_taken_from_it() {
-    let at = |settled: Option<i64>| {
+    let at = |code: u8, settled: Option<i64>| {
         begun_with(|o| {
             marked(o, 500);
             intent(o).updated_at = Some(100);
-            list(o, &[2]);
+            list(o, &[code]);
             reading(o).updated_at = Some(99);
             if let Some(seconds) = settled {
-                settle_outcome(o, seconds);
+                let intent = intent(o).clone();
+                settle_outdated(o, &intent, seconds);
             }
         })
     };
-    assert_eq!(decided(&at(None)), "settle");
-    assert_eq!(decided(&at(Some(119))), "wait Settling");
-    assert_eq!(decided(&at(Some(1799))), "wait Settling");
+    assert_eq!(decided(&at(2, None)), "settle");
+    assert_eq!(decided(&at(2, Some(119))), "wait Settling");
+    assert_eq!(decided(&at(2, Some(239))), "wait Settling");
     // Then the app's clock is not to be relied on.
-    assert_eq!(decided(&at(Some(1800))), "write Persist");
-    let mut o = at(None);
+    assert_eq!(decided(&at(2, Some(240))), "write Persist");
+    // That the call had no effect is believed much later, and only when it has been asked for itself.
+    assert_eq!(decided(&at(1, Some(1799))), "wait Settling");
+    assert_eq!(decided(&at(1, Some(1800))), "settle");
+    let mut o = at(2, None);
     reading(&mut o).updated_at = Some(100);
     assert_eq!(decided(&o), "write Persist");
 }
@@ -222,8 +226,12 @@ fn another_attempt_starts_from_what_is_listed_at_its_mark() {
     let mut o = begun_with(|o| {
         marked(o, 500);
         list(o, &[1, 2]);
-        reading(o).updated_at = Some(777);
-        intent(o).started_at = ago(500);
+        reading(o).updated_at = Some(77);
+        let intent = intent(o);
+        (intent.started_at, intent.updated_at) = (ago(500), Some(78));
+        let intent = intent.clone();
+        // The app's clock was set back.
+        settle_outdated(o, &intent, 1800);
         settle_outcome(o, 120);
     });
     let before = intent(&mut o).clone();
@@ -236,7 +244,7 @@ fn another_attempt_starts_from_what_is_listed_at_its_mark() {
         attempt: 2,
         known,
         unclaimed: vec![code(2)],
-        updated_at: Some(777),
+        updated_at: Some(77),
         marked_at: now(),
         ..before
     };

@@ -219,7 +219,7 @@ fn a_code_or_a_secret_of_an_older_resource_is_left_to_it() {
             ),
         ],
     );
-    // At a start no code is taken from one of which status cannot tell anything.
+    // At a start no code is taken from one of which status cannot tell anything, nor is a person told to delete one of two.
     check(
         fresh,
         &[
@@ -227,6 +227,14 @@ fn a_code_or_a_secret_of_an_older_resource_is_left_to_it() {
             (
                 "nobody knows its credentials",
                 |o| elder(o, |it| it.standing = Standing::Unknown),
+                "wait Waiting",
+            ),
+            (
+                "nobody knows those of one of two",
+                |o| {
+                    elder(o, |_| {});
+                    elder(o, |it| it.standing = Standing::Unknown);
+                },
                 "stop Conflict",
             ),
             (
@@ -326,6 +334,14 @@ fn a_list_without_the_code_of_another_resource_is_read_again_before_a_code_is_ta
             ("it lacks one", |o| holding(o, 2, Standing::Authorized), "settle"),
             ("nobody knows whose", |o| holding(o, 2, Standing::Unknown), "settle"),
             ("of nobody", |o| holding(o, 2, Standing::Refused), "create"),
+            (
+                "its status shows one",
+                |o| {
+                    let shown = Some(code(2).short());
+                    o.siblings.push(Sibling { shown, ..sibling() });
+                },
+                "settle",
+            ),
             (
                 "it has it",
                 |o| {

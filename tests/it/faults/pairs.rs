@@ -158,10 +158,10 @@ impl Pair<'_> {
     /// What the two cost more than each by itself.
     fn together(&self) -> Toll {
         let none = Toll::default().minutes(0);
-        // An effect that comes late, that its answer does not show or denies, and that is then not shown at the one reading
-        // that decides, is as good as one later than the settle window. A reset names its base, so that its repeat has no
-        // effect; an addition is made twice.
-        let is_hidden = is_late(&self.first.strike) || is_stale(&self.first.strike) || is_denied(&self.first.strike);
+        // An effect that comes late, or that its answer does not show, and that is then not shown at the one reading that
+        // decides, is as good as one later than the settle window. A reset names its base, so that its repeat has no effect;
+        // an addition is made twice.
+        let is_hidden = is_late(&self.first.strike) || is_stale(&self.first.strike);
         if is_hidden && self.first.call == Call::Cloud(Operation::Add) && is_stale(&self.strike) {
             return none.changes(0..=1).stops("AmbiguousOutcome").may_leave();
         }
@@ -235,11 +235,6 @@ fn is_successor(strike: &Strike) -> bool {
 
 fn is_late(strike: &Strike) -> bool {
     matches!(strike, Strike::Cloud(fault) if matches!(fault.kind, FaultKind::Late { .. }))
-}
-
-/// Whether it says of what was done that it was not.
-fn is_denied(strike: &Strike) -> bool {
-    matches!(strike, Strike::Cloud(fault) if matches!(fault.kind, FaultKind::StatusAfter(_)))
 }
 
 fn is_twice(strike: &Strike) -> bool {

@@ -376,6 +376,41 @@ async fn of_two_resources_on_one_secret_the_oldest_acts_once_its_credentials_are
     }
 }
 
+/// The one that has lost the Secret shows for ever in its status which code stood there.
+#[tokio::test]
+async fn a_code_that_only_the_status_of_a_resource_without_its_secret_shows_is_retired() {
+    let mut world = World::with_codes(1).await;
+    let code = world.live();
+    let on_shared = |spec: &mut Value| {
+        on_shared(spec);
+        spec["initialRotation"] = json!("WhenDue");
+        spec["strategy"] = json!("Overlap");
+    };
+    world.stage.create_rotation_named("older", |spec| {
+        on_shared(spec);
+        spec["credentialsRef"] = json!({ "name": "missing" });
+    });
+    world.stage.time.advance(std::time::Duration::from_secs(5));
+    world.stage.create_rotation_named("younger", on_shared);
+    world.run_for(SignedDuration::from_mins(5)).await;
+    assert_eq!(keeper_of(&world, "shared"), "shop/younger");
+    let (access_key, secret_key) = (world.stage.user.ak.clone(), world.stage.user.sk.clone());
+    world
+        .stage
+        .create_secret("missing", &[("accessKey", &access_key), ("secretKey", &secret_key)]);
+    world.run_for(SignedDuration::from_mins(5)).await;
+    assert_eq!(keeper_of(&world, "shared"), "shop/older");
+    assert!(world.status_of("younger").current.is_some());
+    world
+        .stage
+        .edit_rotation("older", |object| object["spec"]["rotationTrigger"] = json!("go"));
+    world.run_for(SignedDuration::from_hours(3)).await;
+    world.assert_sound();
+    assert_eq!(world.mutations(), 1);
+    assert_eq!(world.live(), [world.stage.code_in("shared").unwrap()]);
+    assert_ne!(world.live(), code);
+}
+
 #[tokio::test]
 async fn a_secret_with_a_code_for_another_app_is_left_to_its_keeper() {
     let world = World::on(Stage::direct(1));

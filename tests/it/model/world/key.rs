@@ -150,7 +150,8 @@ impl Key {
         for settling in &memory.settling {
             self.put((settling.since, &settling.codes));
             match &settling.question {
-                Question::Outcome { rotation_id, attempt } => {
+                Question::Outcome { rotation_id, attempt } | Question::Outdated { rotation_id, attempt } => {
+                    self.put(std::mem::discriminant(&settling.question));
                     self.id(rotation_id);
                     self.put(attempt);
                 }
