@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use appcode_operator::api::{ConditionType, ROTATE_REQUESTED_AT};
-use cloud_simulator::{Fault, Lag, Operation};
+use cloud_simulator::{Cloud, Fault, Lag, Operation};
 use jiff::SignedDuration;
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
@@ -128,7 +128,7 @@ async fn an_addition_that_the_cloud_refuses_is_a_stop_until_it_does_not() {
         world.run_for(SignedDuration::from_hours(12)).await;
         assert_eq!((world.stalled(), world.since(ConditionType::Stalled)), (stalled, since));
         assert!(world.calls(Operation::Add) > 2, "{status}");
-        world.stage.cloud.with(|cloud| cloud.clear_all());
+        world.stage.cloud.with(Cloud::clear_all);
         world.run_for(SignedDuration::from_hours(5)).await;
         assert_eq!(world.mutations(), 1);
         world.assert_ready();
