@@ -26,7 +26,7 @@ soak: soak-stories soak-hour ## Random stories and every pair of faults, then an
 
 SEEDS ?= 1000000
 PAIRS ?= all
-soak-stories: ## SEEDS=1000000 random stories, every fault and every pair of them, on all cores; PAIRS=1000 tries one pair of so many
+soak-stories: ## SEEDS=1000000 random stories, every fault and every pair of them, on all cores; PAIRS=1000 tries one pair of so many, PAIRS=3/20 a part of them
 	EXPLORE_SEEDS=$(SEEDS) EXPLORE_FROM=$(or $(FROM),0) EXPLORE_SINGLES=all EXPLORE_PAIRS=$(PAIRS) cargo test --locked --profile soak --test it -- explore faults --nocapture
 
 soak-hour: assets release ## The real program at SOAK_RATE=20 rotations a second for SOAK_SECONDS=3600; a table and a plot in SOAK_OUT

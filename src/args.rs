@@ -85,7 +85,7 @@ pub struct Args {
     pub daily_budget: u16,
 
     /// How far two agreeing readings must lie apart before it counts that a call had no effect; twice as far before a code
-    /// is added once more. Must be longer than the request deadline.
+    /// is added once more. Other waits for an outcome are multiples of it. Must be longer than the request deadline.
     #[arg(long, env = "APPCODE_SETTLE_WINDOW", default_value = "2m", value_name = "DURATION", value_parser = duration)]
     pub settle_window: SignedDuration,
 
