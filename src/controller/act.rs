@@ -14,7 +14,7 @@ use crate::ids::{AppIdentity, Fingerprint};
 use crate::intent::{Call, Intent, Verdict};
 use crate::metrics::{Operation, Unfinished};
 use crate::modelarts::{AppCode, CloudError, CloudErrorKind};
-use crate::plan::{Attempt, Cloud, Held, Question, Settling, WriteReason, retires_at};
+use crate::plan::{Attempt, Cloud, Denial, Held, Question, Settling, WriteReason, retires_at};
 use crate::secret::{OurSecret, Record, SecretView, mark, new_secret, owners_patch, patch};
 use crate::status::{Happened, accept, mirror_before_call, open_intent};
 use crate::telemetry::causes;
@@ -277,6 +277,8 @@ pub(super) async fn mutate(ctx: &Context, pass: &mut Pass, intent: &Intent) -> R
                 app_id = %intent.app.app_id, "the call succeeded"
             );
             let is_masked = app.masked;
+            // How often it had failed before is over.
+            pass.observed.status.failures = None;
             take_in(ctx, pass, app);
             if is_masked || is_outdated(pass, intent) {
                 // The change took effect, and only a read may ask for codes in plain text, or shows the app as it is by now.
@@ -308,7 +310,11 @@ pub(super) async fn mutate(ctx: &Context, pass: &mut Pass, intent: &Intent) -> R
                 && is_refused
                 && intent.call == Call::Add
             {
-                pass.observed.memory.denied = Some((Attempt::of(intent), failure.clone()));
+                pass.observed.memory.denied = Some(Denial {
+                    attempt: Attempt::of(intent),
+                    generation: pass.observed.resource.generation,
+                    failure: failure.clone(),
+                });
             }
         }
     }

@@ -173,10 +173,10 @@ fn sibling(
             _ => Standing::Unknown,
         },
         holds,
-        // A Secret that is there tells more, unless it tells of an earlier rotation.
-        shown: shown_code(&status, app).filter(|_| {
-            let recorded = record.as_ref().map(|record| record.number);
-            recorded.map_or(secret.is_none(), |number| Some(number) <= status.rotation_number)
+        // What another resource has taken over is no longer its own, and a newer record tells more.
+        shown: shown_code(&status, app).filter(|_| match &record {
+            Some(record) => Some(record.number) <= status.rotation_number,
+            None => secret.and_then(secret::keeper).is_none_or(|by| by == key),
         }),
         open,
     })

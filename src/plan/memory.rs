@@ -17,7 +17,7 @@ pub struct Memory {
     pub not_applied: Option<Attempt>,
     /// An addition of this process that the cloud has refused, and what it said. Nothing is gone by which one that was made all
     /// the same could be told, so that is not believed before the list says so too.
-    pub denied: Option<(Attempt, Failure)>,
+    pub denied: Option<Denial>,
     /// Negatives that wait for a second reading, one of each kind of question at most.
     pub settling: Vec<Settling>,
     /// A code that an answer told and that is not in the Secret yet.
@@ -30,6 +30,17 @@ pub struct Memory {
     pub refusals: Option<Refusals>,
     /// The rotation of which a workload could not be restarted, and the uptime at which that was first seen.
     pub unrestarted: Option<(RotationId, SignedDuration)>,
+}
+
+/// An addition that the cloud has refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// The call.
+    pub attempt: Attempt,
+    /// Generation of the spec that it was made for: a later one may have mended what the cloud minded.
+    pub generation: i64,
+    /// What the cloud said.
+    pub failure: Failure,
 }
 
 /// The cloud's refusals to delete the code that a rotation has replaced.
@@ -72,9 +83,8 @@ impl Memory {
     }
 
     /// What the cloud said to the intent's present attempt, if that is an addition which it says it has not made.
-    pub fn denial(&self, intent: &Intent) -> Option<&Failure> {
-        let denied = self.denied.as_ref().filter(|(attempt, _)| attempt.is_of(intent));
-        denied.map(|(_, failure)| failure)
+    pub fn denial(&self, intent: &Intent) -> Option<&Denial> {
+        self.denied.as_ref().filter(|denied| denied.attempt.is_of(intent))
     }
 
     /// What the cloud said to the deletions of this rotation, if it has refused any.

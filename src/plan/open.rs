@@ -4,9 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::due::told;
-use super::{
-    AppReading, Cloud, Failure, Held, Observed, Planner, Question, Sibling, Standing, Step, WriteReason, wait,
-};
+use super::{AppReading, Cloud, Denial, Held, Observed, Planner, Question, Sibling, Standing, Step, WriteReason, wait};
 use crate::api::{Reason, RotationStep, Strategy, Trigger};
 use crate::ids::Fingerprint;
 use crate::intent::{CAPACITY, Call, Distribution, Intent, Verdict};
@@ -306,8 +304,9 @@ impl Planner<'_> {
     }
 
     /// While it is made sure that an addition was refused, what the cloud said to it stands: a person must act all the while.
-    fn denied_still(&self, denial: Option<&Failure>, step: Step) -> Step {
-        let said = denial.map(|failure| failure.step(self.o.limits.check_period));
+    fn denied_still(&self, denial: Option<&Denial>, step: Step) -> Step {
+        let denial = denial.filter(|denial| denial.generation == self.o.resource.generation);
+        let said = denial.map(|denial| denial.failure.step(self.o.limits.check_period));
         match (said, step) {
             (Some(Step::Stop { reason, message, .. }), Step::Wait { after, .. }) => {
                 Step::Stop { reason, message, after }

@@ -172,7 +172,11 @@ fn a_call_without_effect_is_settled_then_paused_and_then_repeated() {
         begun_with(|o| {
             marked(o, 500);
             o.memory.not_applied = Some(Attempt::of(intent(o)));
-            o.memory.denied = Some((Attempt::of(intent(o)), failure(Reason::NotAuthorized, true)));
+            o.memory.denied = Some(Denial {
+                attempt: Attempt::of(intent(o)),
+                generation: o.resource.generation,
+                failure: failure(Reason::NotAuthorized, true),
+            });
             if let Some(seconds) = settled {
                 settle_outcome(o, seconds);
             }
@@ -181,6 +185,9 @@ fn a_call_without_effect_is_settled_then_paused_and_then_repeated() {
     assert_eq!(decided(&denied(None)), "settle");
     // Status goes on saying what a person must act on.
     assert_eq!(decided(&denied(Some(119))), "stop NotAuthorized");
+    let mut mended = denied(Some(119));
+    mended.resource.generation += 1;
+    assert_eq!(decided(&mended), "wait Settling");
     assert_eq!(attempt(&denied(Some(120))), Some((2, Call::Reset)));
     // Another attempt's question is another one.
     let other = begun_with(|o| {

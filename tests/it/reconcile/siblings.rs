@@ -67,7 +67,14 @@ async fn the_code_of_a_sibling_whose_secret_is_gone_or_may_not_be_read_stays_its
     let deleted = Act::new("its Secret is deleted", |stage: &Stage| {
         stage.delete_secret("older");
     });
-    for strike in [forbidden, Strike::Act(Moment::Before, deleted)] {
+    let stripped = Act::new("its Secret loses its annotations", |stage: &Stage| {
+        stage.judge.excuse("older");
+        stage.api.edit(SECRETS, NAMESPACE, "older", |secret| {
+            secret["metadata"]["annotations"] = json!({});
+        });
+    });
+    let acts = [deleted, stripped].map(|act| Strike::Act(Moment::Before, act));
+    for strike in [forbidden].into_iter().chain(acts) {
         let mut world = World::with_codes(1).await;
         world.stage.create_rotation_named("older", |_| ());
         world.run_to_rest().await;
