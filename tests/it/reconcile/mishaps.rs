@@ -42,6 +42,15 @@ fn is_patch(call: &Call) -> bool {
     matches!(call, Call::Api { verb: Verb::Patch, .. })
 }
 
+async fn settled_with_overlap() -> World {
+    let mut world = World::settled().await;
+    world
+        .stage
+        .edit_rotation(NAME, |object| object["spec"]["strategy"] = json!("Overlap"));
+    world.run_to_rest().await;
+    world
+}
+
 /// Stopped by the app's name, which was put right again a moment ago; the next look is an hour away.
 async fn stopped_and_mended() -> World {
     let mut world = World::settled().await;
@@ -96,8 +105,10 @@ async fn a_secret_that_is_deleted_before_status_tells_of_its_code_is_made_again_
     for is_answer_lost in [false, true] {
         let mut world = World::settled().await;
         world.stage.api.revoke(ROTATIONS, Verb::PutStatus, true);
-        let lost = is_answer_lost.then(|| Fault::cut_after().at(Operation::Reset).once());
-        lost.map(|lost| world.stage.cloud.with(|cloud| cloud.inject(lost)));
+        if is_answer_lost {
+            let lost = Fault::cut_after().at(Operation::Reset).once();
+            world.stage.cloud.with(|cloud| cloud.inject(lost));
+        }
         world.stage.set_trigger("one");
         world.run_for(SignedDuration::from_mins(1)).await;
         assert_eq!(world.mutations(), 1);
@@ -114,11 +125,7 @@ async fn a_secret_that_is_deleted_before_status_tells_of_its_code_is_made_again_
 #[tokio::test]
 async fn an_addition_that_the_cloud_refuses_is_a_stop_until_it_does_not() {
     for status in [400, 403] {
-        let mut world = World::settled().await;
-        world
-            .stage
-            .edit_rotation(NAME, |object| object["spec"]["strategy"] = json!("Overlap"));
-        world.run_to_rest().await;
+        let mut world = settled_with_overlap().await;
         let refused = Fault::status_before(status).at(Operation::Add);
         world.stage.cloud.with(|cloud| cloud.inject(refused));
         world.stage.set_trigger("one");
@@ -137,11 +144,7 @@ async fn an_addition_that_the_cloud_refuses_is_a_stop_until_it_does_not() {
 
 #[tokio::test]
 async fn without_the_right_to_write_status_an_addition_is_marked_once() {
-    let mut world = World::settled().await;
-    world
-        .stage
-        .edit_rotation(NAME, |object| object["spec"]["strategy"] = json!("Overlap"));
-    world.run_to_rest().await;
+    let mut world = settled_with_overlap().await;
     world.stage.api.revoke(ROTATIONS, Verb::PutStatus, true);
     world.stage.script.begin(Vec::new());
     world.stage.set_trigger("one");
