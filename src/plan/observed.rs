@@ -350,7 +350,7 @@ pub enum Book {
 }
 
 /// The highest number that a record tells of its own app: an intent of another one is not by an operator.
-fn last_number(record: &Record) -> i64 {
+pub(super) fn last_number(record: &Record) -> i64 {
     let intent = record.intent.as_ref().filter(|intent| intent.app == record.app);
     intent.map_or(record.number, |intent| record.number.max(intent.number))
 }
