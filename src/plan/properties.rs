@@ -661,9 +661,8 @@ proptest! {
         if let (Some(last), Some(new)) = (last, new) {
             let done = o.book().map_or(0, |(_, book)| book.record.number).max(o.status.rotation_number.unwrap_or(0));
             // A code and the record of it are written at once: one of another app beside it is a person's work.
-            let is_current = o.secret.ours().is_some_and(|secret| {
-                secret.record.fingerprint.is_some() && secret.record.app == last.app
-            });
+            let is_whole = |secret: &OurSecret| secret.record.fingerprint.is_some() && secret.record.app == last.app;
+            let is_current = o.secret.ours().is_some_and(is_whole) && o.book().is_some_and(|(_, book)| is_whole(book));
             prop_assert!(last.number != done || !is_current, "rotation {} starts before {} is finished", new.number, last.number);
         }
     }
@@ -893,7 +892,8 @@ impl Model {
             .as_ref()
             .and_then(|rotation| rotation.intent.as_deref());
         self.o.mirror = shown.map(|text| Intent::parse(text).unwrap());
-        for _ in 0..16 {
+        // As many steps as `controller` allows.
+        for _ in 0..32 {
             let step = plan(&self.o, self.now);
             if self.act(&step) {
                 continue;
