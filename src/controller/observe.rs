@@ -196,7 +196,8 @@ pub(super) async fn look_again(ctx: &Context, pass: &mut Pass) -> Result<(), Err
         ..pass.remembered()
     };
     let Some(mut fresh) = look(ctx, &pass.key, pass.observed.nudged, kept).await? else {
-        pass.observed.resource.deleting = true;
+        // Nothing is to be done for it any more.
+        (pass.observed.resource.deleting, pass.observed.resource.has_finalizer) = (true, false);
         pass.observed.memory.held = None;
         return Ok(());
     };

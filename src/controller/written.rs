@@ -145,7 +145,7 @@ pub(super) async fn moved(ctx: &Context, pass: &mut Pass, doing: &'static str) -
         let before = Box::new(sight(pass));
         Box::pin(look_again(ctx, pass)).await?;
         // Where nothing looks moved, readings lag behind what refuses the write, and would decide on the same one at once.
-        if pass.observed.resource.deleting || sight(pass) != *before {
+        if sight(pass) != *before {
             return Ok(());
         }
     }
@@ -154,7 +154,11 @@ pub(super) async fn moved(ctx: &Context, pass: &mut Pass, doing: &'static str) -
 }
 
 /// All that a write of a pass is decided on in the cluster.
-fn sight(pass: &Pass) -> (Option<String>, SecretView, SecretView) {
-    let version = pass.resource.as_ref().and_then(ResourceExt::resource_version);
-    (version, pass.observed.secret.clone(), pass.observed.former.clone())
+fn sight(pass: &Pass) -> (Option<String>, bool, SecretView, SecretView) {
+    let (version, observed) = (
+        pass.resource.as_ref().and_then(ResourceExt::resource_version),
+        &pass.observed,
+    );
+    let is_going = observed.resource.deleting && !observed.resource.has_finalizer;
+    (version, is_going, observed.secret.clone(), observed.former.clone())
 }

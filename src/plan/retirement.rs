@@ -152,7 +152,8 @@ impl Planner<'_> {
         }
         let app = self.o.reading()?;
         let base = intent.retires()?;
-        if self.o.memory.is_marked(intent) {
+        // What was marked may also have been an addition that another process has found the code of since.
+        if intent.step == RotationStep::Retiring && self.o.memory.is_marked(intent) {
             return Some(Step::Mutate(intent.clone()));
         }
         // Whoever reads the Secret must have another code that works.

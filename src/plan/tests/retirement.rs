@@ -415,6 +415,11 @@ fn the_code_before_is_deleted_after_a_mark() {
                 },
                 "mutate",
             ),
+            (
+                "marked to be added, and found by another process",
+                |o| o.memory.marked = Some(Attempt::of(intent(o))),
+                "intent",
+            ),
             ("gone by another hand", base_is_gone, "settle"),
             ("gone by another hand, for a while", |o| gone(119)(o), "wait Settling"),
             ("gone by another hand, for sure", |o| gone(120)(o), "record"),

@@ -1,5 +1,7 @@
 //! `Overlap`: a second code beside the first, and the first one retired later.
 
+use std::time::Duration;
+
 use appcode_operator::api::{ConditionType, FINALIZER, Phase, Strategy};
 use appcode_operator::health::Health;
 use appcode_operator::metrics::Format;
@@ -10,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::World;
 use crate::support::api_server::{ROTATIONS, SECRETS};
-use crate::support::script::Verb;
+use crate::support::script::{Call, Verb};
 use crate::support::stage::{NAME, NAMESPACE};
 use crate::support::workloads::{Played, target};
 
@@ -243,6 +245,22 @@ async fn a_deleted_resource_retires_what_is_due_and_leaves_what_is_not() {
         let told = world.events().contains(&"NotRetired".to_owned());
         assert_eq!(told, left == 2, "{grace}: {:?}", world.events());
     }
+}
+
+#[tokio::test]
+async fn while_readings_lag_a_deleted_resource_does_not_look_at_the_app_all_the_time() {
+    let mut world = settled("1m").await;
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_secs(50)).await;
+    assert!(world.stage.api.delete(ROTATIONS, NAMESPACE, NAME));
+    world.stage.api.lag(Duration::from_secs(60));
+    world.stage.edit_secret(NAME, &[("appCode", "edited-by-somebody")]);
+    world.stage.script.begin(Vec::new());
+    world.run_for(SignedDuration::from_mins(5)).await;
+    assert!(world.stage.api.object(ROTATIONS, NAMESPACE, NAME).is_none());
+    // One for each pass, and those come after growing pauses.
+    let looks = world.stage.script.count(|call| *call == Call::Cloud(Operation::Show));
+    assert!(looks <= 10, "{looks} looks");
 }
 
 #[tokio::test]
