@@ -205,8 +205,9 @@ impl Pair<'_> {
         }
         // Without a Lease who was held up tells what came of its pass by a reading of its own, and nobody looks again before the
         // next check.
-        let is_beside = matches!(&self.first.strike, Strike::Takeover(_, takeover) if takeover.leads_on);
-        if is_beside && (is_stale(&self.strike) || is_successor(&self.strike)) {
+        let is_beside = |strike: &Strike| matches!(strike, Strike::Takeover(_, takeover) if takeover.leads_on);
+        let is_held_up = is_beside(&self.first.strike) && (is_stale(&self.strike) || is_successor(&self.strike));
+        if is_held_up || (is_beside(&self.strike) && is_successor(&self.first.strike)) {
             return none.late(NEXT_CHECK);
         }
         // Who comes new, or works beside another one, meets all the conflicts of a lag for itself.
