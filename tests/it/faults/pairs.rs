@@ -19,7 +19,7 @@ use super::Struck;
 use super::acts::{DELETED, GONE, MINUTES_BACK, REMADE, YEAR_BACK};
 use super::case::{Case, learn, learn_with};
 use super::cluster::LAG_OF_A_MINUTE;
-use super::expected::{Expected, NEXT_CHECK, Toll};
+use super::expected::{Expected, NEXT_CHECK, Toll, beyond};
 use super::scenario::{Scenario, Transport};
 use crate::explore::{NowAndThen, on_all_cores};
 use crate::support::script::{Call, Moment, Strike, Verb};
@@ -209,6 +209,11 @@ impl Pair<'_> {
         let is_held_up = is_beside(&self.first.strike) && (is_stale(&self.strike) || is_successor(&self.strike));
         if is_held_up || (is_beside(&self.strike) && is_successor(&self.first.strike)) {
             return none.late(NEXT_CHECK);
+        }
+        // A former leader that alone knows of the rotation saves its code. The new one has found nothing of it and has stopped, so
+        // that it goes on from there only after its next check.
+        if is_act(&self.first.strike, DELETED) && matches!(self.strike, Strike::Takeover(..)) {
+            return none.late(NEXT_CHECK + beyond(self.first.scenario));
         }
         // Who comes new, or works beside another one, meets all the conflicts of a lag for itself.
         let strikes = [&self.first.strike, &self.strike];
