@@ -187,6 +187,19 @@ impl Intent {
         }
     }
 
+    /// The same where another code is on its way to the consumers, which nobody has tried yet.
+    pub fn untried(&self) -> Self {
+        let is_on_its_way = self.is_undistributed();
+        let distribution = self.distribution.clone().map(|done| Distribution {
+            verified_at: done.verified_at.filter(|_| !is_on_its_way),
+            ..done
+        });
+        Self {
+            distribution,
+            ..self.clone()
+        }
+    }
+
     /// The same rotation once its code has reached its consumers.
     #[must_use]
     pub fn distributed(&self, verified_at: Option<Timestamp>, now: Timestamp) -> Self {

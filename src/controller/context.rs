@@ -314,7 +314,9 @@ impl Context {
     /// Takes in that a turn found nothing left to do, as [`Queue::finished`] does.
     pub(super) fn finished(&self, key: &Key) {
         let target = self.queue.target(key);
-        self.queue.finished(key, UNSEEN_RETRY);
+        if self.queue.finished(key, UNSEEN_RETRY) {
+            self.forget(key);
+        }
         self.leave(key.namespace(), &target);
     }
 

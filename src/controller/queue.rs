@@ -317,14 +317,14 @@ impl Queue {
     }
 
     /// A turn is over and found nothing left to do: a resource that the watch saw deleted is forgotten, another one is
-    /// looked for again after `retry`.
-    pub fn finished(&self, key: &Key, retry: Duration) {
-        let mut inner = self.lock();
-        if inner.entries.get(key).is_some_and(|entry| entry.is_deleted) {
-            inner.remove(key);
+    /// looked for again after `retry`. Returns whether it is forgotten.
+    pub fn finished(&self, key: &Key, retry: Duration) -> bool {
+        let is_deleted = self.lock().entries.get(key).is_some_and(|entry| entry.is_deleted);
+        if is_deleted {
+            self.remove(key);
         }
-        drop(inner);
         self.end(key, false, |_| retry);
+        is_deleted
     }
 
     /// A turn failed; the next one comes after `pause` of the number of failures in a row, and is `nudged` as this was.

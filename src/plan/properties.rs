@@ -167,11 +167,13 @@ fn any_record() -> BoxedStrategy<Record> {
             adopted: None,
             rendered,
             // What is persisted has the record's number: they are written together.
-            // And a rotation has one number, wherever it is told of.
+            // And a rotation has one number, wherever it is told of. Two rotations may have the same one, as after a Secret
+            // that was deleted.
             intent: intent.map(|intent| {
                 let number = if intent.is_open() { intent.number } else { rest.0 };
+                let is_other = u64::from(intent.attempt > 2);
                 Intent {
-                    rotation_id: RotationId::from_random(u64::try_from(number).unwrap()),
+                    rotation_id: RotationId::from_random(2 * u64::try_from(number).unwrap() + is_other),
                     number,
                     ..intent
                 }
@@ -679,7 +681,7 @@ proptest! {
                 prop_assert!(!is_creation);
                 prop_assert_eq!(secret.locked, None);
                 prop_assert!(record.number >= secret.record.number, "numbers never go back");
-// An intent of another app than its record is not by an operator.
+                // An intent of another app than its record is not by an operator.
                 let last = last_number(&secret.record);
                 prop_assert!(record.highest_number() >= last || record.intent.is_none(), "{:?}", record);
             }

@@ -122,8 +122,14 @@ impl Planner<'_> {
         let record = self.record();
         let is_start = self.is_start();
         let seed = self.wanted.seed.fingerprint().filter(|_| !self.is_seed_new());
+        // What was tried was the code that the rotation has made.
+        let is_another = !self.story.is_current(Some(current));
         Record {
             fingerprint: Some(current),
+            intent: record
+                .intent
+                .as_ref()
+                .map(|intent| if is_another { intent.untried() } else { intent.clone() }),
             rotated_at: if is_start { None } else { self.story.rotated_at },
             seed: seed.or(record.seed),
             handled_trigger: if is_start {

@@ -166,6 +166,22 @@ fn a_deleted_resource_keeps_its_turns_until_it_is_finished() {
 }
 
 #[test]
+fn who_waits_for_a_resource_that_is_deleted_in_its_turn_is_woken_at_the_end_of_it() {
+    let (queue, _) = queue();
+    queue.apply(&notice("a", 1, "x"), true, 1);
+    queue.apply(&notice("b", 1, "x"), true, 1);
+    queue.apply(&notice("c", 1, "y"), true, 1);
+    let turn = queue.pop().unwrap();
+    for name in ["b", "c"] {
+        assert_eq!(queue.pop().unwrap().key.name(), name);
+        queue.done(&Key::new("ns", name), Duration::from_mins(15), false);
+    }
+    queue.outlive(&turn.key);
+    assert!(queue.finished(&turn.key, Duration::from_secs(60)));
+    assert_eq!(names(&queue), ["b"]);
+}
+
+#[test]
 fn a_resource_made_again_is_not_forgotten_with_the_old_one() {
     let (queue, _) = queue();
     queue.apply(&notice("a", 1, "x"), true, 1);

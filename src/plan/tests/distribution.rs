@@ -469,6 +469,22 @@ fn what_was_done_is_noted_as_it_is_done() {
 }
 
 #[test]
+fn a_code_that_a_person_names_in_the_place_of_a_tried_one_has_still_to_be_tried() {
+    let tried_at = |o: &Observed| match plan(o, now()) {
+        Step::WriteCode { code, record, .. } => (code, record.intent.unwrap().distribution.unwrap().verified_at),
+        step => panic!("{step:?}"),
+    };
+    let mut o = with_reset();
+    intent(&mut o).distribution.as_mut().unwrap().verified_at = Some(ago(7));
+    ours(&mut o.secret).code = Some(code(5));
+    assert_eq!(tried_at(&o), (code(2), Some(ago(7))));
+    list(&mut o, &[3]);
+    settle(&mut o, gone(2), 3600);
+    o.resource.adopt = Some(code(3).short());
+    assert_eq!(tried_at(&o), (code(3), None));
+}
+
+#[test]
 fn with_reset_a_code_that_fails_holds_nothing_back_for_long() {
     let start = || {
         let mut o = with_reset();
