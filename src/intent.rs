@@ -188,6 +188,7 @@ impl Intent {
     }
 
     /// The same where another code is on its way to the consumers, which nobody has tried yet.
+    #[must_use]
     pub fn untried(&self) -> Self {
         let is_on_its_way = self.is_undistributed();
         let distribution = self.distribution.clone().map(|done| Distribution {

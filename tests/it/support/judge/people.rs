@@ -115,7 +115,9 @@ impl Judge {
 
     /// A stranger has added a code: while a change is open nothing may tell it from what that one makes.
     pub fn note_stranger(&self, stage: &Stage) {
-        let is_open = self.is_anything_open(stage);
+        // The Secret may have been restored from a time before, so that only status tells of it.
+        let is_shown = |rotation: &Value| rotation["status"]["rotation"]["step"] == "Started";
+        let is_open = self.is_anything_open(stage) || stage.api.objects(ROTATIONS).iter().any(is_shown);
         let mut inner = self.inner.lock().unwrap();
         inner.moment += 1;
         inner.people.visited = Some(inner.moment);
