@@ -117,7 +117,7 @@ impl Judge {
     pub fn note_stranger(&self, stage: &Stage) {
         // The Secret may have been restored from a time before, so that only status tells of it.
         let is_shown = |rotation: &Value| rotation["status"]["rotation"]["step"] == "Started";
-        let is_open = self.is_anything_open(stage) || stage.api.objects(ROTATIONS).iter().any(is_shown);
+        let is_open = self.is_anything_open(stage) || stage.api.map_objects(ROTATIONS, is_shown).contains(&true);
         let mut inner = self.inner.lock().unwrap();
         inner.moment += 1;
         inner.people.visited = Some(inner.moment);
