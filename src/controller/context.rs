@@ -314,20 +314,15 @@ impl Context {
     /// Takes in that a turn found nothing left to do, as [`Queue::finished`] does.
     pub(super) fn finished(&self, key: &Key) {
         let target = self.queue.target(key);
-        if self.queue.finished(key, UNSEEN_RETRY) {
-            self.forget(key);
-        }
+        self.queue.finished(key, UNSEEN_RETRY, || self.forget(key));
         self.leave(key.namespace(), &target);
     }
 
     /// Takes in that a resource was deleted. It keeps its turns while a code of it is still to be saved.
     pub fn deleted(&self, key: &Key) {
         // A turn that is under way may be making a code just now.
-        if self.is_held(key) || self.queue.is_running(key) {
-            self.queue.outlive(key);
-        } else {
-            let target = self.queue.target(key);
-            self.queue.remove(key);
+        let target = self.queue.target(key);
+        if self.queue.deleted(key, || self.is_held(key)) {
             self.forget(key);
             self.leave(key.namespace(), &target);
         }

@@ -175,27 +175,21 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// Forgets a resource that was deleted. Others may have waited for what it claimed.
-    pub fn remove(&self, key: &Key) {
+    /// Takes in that a resource was deleted, and says whether it is forgotten: while a worker has it in hand, or it `is_held`, it is
+    /// kept and gets a turn now, until [`Queue::finished`]. No worker takes it in between.
+    pub fn deleted(&self, key: &Key, is_held: impl FnOnce() -> bool) -> bool {
         let now = self.clock.uptime();
         let mut inner = self.lock();
-        if let Some(entry) = inner.remove(key) {
-            inner.stir(entry.ties, entry.target.as_deref(), key, now);
-        }
-        drop(inner);
-        self.changed.notify_one();
-    }
-
-    /// Keeps a resource that was deleted, and gives it a turn now, until [`Queue::finished`].
-    pub fn outlive(&self, key: &Key) {
-        let now = self.clock.uptime();
-        let mut inner = self.lock();
-        if let Some(entry) = inner.entries.get_mut(key) {
+        let is_kept = inner.running.contains_key(key) || is_held();
+        if !is_kept {
+            inner.forget(key, now);
+        } else if let Some(entry) = inner.entries.get_mut(key) {
             entry.is_deleted = true;
             inner.wake(key, now, true);
         }
         drop(inner);
         self.changed.notify_one();
+        !is_kept
     }
 
     /// Gives a resource a turn now, since something that it rests on was changed.
@@ -317,14 +311,19 @@ impl Queue {
     }
 
     /// A turn is over and found nothing left to do: a resource that the watch saw deleted is forgotten, another one is
-    /// looked for again after `retry`. Returns whether it is forgotten.
-    pub fn finished(&self, key: &Key, retry: Duration) -> bool {
-        let is_deleted = self.lock().entries.get(key).is_some_and(|entry| entry.is_deleted);
+    /// looked for again after `retry`. What else is known of it is to `forget` before anybody can take it again.
+    pub fn finished(&self, key: &Key, retry: Duration, forget: impl FnOnce()) {
+        let now = self.clock.uptime();
+        let mut inner = self.lock();
+        // The watch may tell of one that is made again at any time: it is not forgotten with this one.
+        let is_deleted = inner.entries.get(key).is_some_and(|entry| entry.is_deleted);
         if is_deleted {
-            self.remove(key);
+            inner.forget(key, now);
+            forget();
         }
+        drop(inner);
         self.end(key, false, |_| retry);
-        is_deleted
+        self.changed.notify_one();
     }
 
     /// A turn failed; the next one comes after `pause` of the number of failures in a row, and is `nudged` as this was.

@@ -161,14 +161,15 @@ impl Inner {
         }
     }
 
-    pub(super) fn remove(&mut self, key: &Key) -> Option<Entry> {
-        let entry = self.entries.remove(key)?;
+    /// Removes a resource. Others may have waited for what it claimed.
+    pub(super) fn forget(&mut self, key: &Key, now: Duration) {
+        let Some(entry) = self.entries.remove(key) else { return };
         if let Some(due) = entry.due {
             self.due.remove(&(due, key.clone()));
         }
         self.urgent.retain(|other| other != key);
         self.untie(entry.ties, entry.target.as_deref(), key);
-        Some(entry)
+        self.stir(entry.ties, entry.target.as_deref(), key, now);
     }
 
     /// Gives a turn to the oldest of those that shared something with `key` before it went.

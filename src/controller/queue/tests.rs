@@ -108,7 +108,7 @@ fn a_resource_made_again_during_its_turn_waits_for_the_end_of_the_turn() {
     let (queue, _) = queue();
     queue.apply(&notice("a", 1, "x"), true, 1);
     let turn = queue.pop().unwrap();
-    queue.remove(&turn.key);
+    assert!(!queue.deleted(&turn.key, || false));
     let mut again = notice("a", 1, "x");
     again.uid = "another".into();
     queue.apply(&again, true, 2);
@@ -158,10 +158,10 @@ fn a_deleted_resource_keeps_its_turns_until_it_is_finished() {
     let (queue, _) = queue();
     queue.apply(&notice("a", 1, "x"), true, 1);
     let turn = queue.pop().unwrap();
-    queue.outlive(&turn.key);
+    assert!(!queue.deleted(&turn.key, || true));
     queue.done(&turn.key, Duration::from_secs(1), false);
     assert_eq!(queue.pop().unwrap().key, turn.key);
-    queue.finished(&turn.key, Duration::from_secs(60));
+    queue.finished(&turn.key, Duration::from_secs(60), || ());
     assert_eq!(queue.len(), 0);
 }
 
@@ -176,8 +176,10 @@ fn who_waits_for_a_resource_that_is_deleted_in_its_turn_is_woken_at_the_end_of_i
         assert_eq!(queue.pop().unwrap().key.name(), name);
         queue.done(&Key::new("ns", name), Duration::from_mins(15), false);
     }
-    queue.outlive(&turn.key);
-    assert!(queue.finished(&turn.key, Duration::from_secs(60)));
+    assert!(!queue.deleted(&turn.key, || true));
+    let mut is_forgotten = false;
+    queue.finished(&turn.key, Duration::from_secs(60), || is_forgotten = true);
+    assert!(is_forgotten);
     assert_eq!(names(&queue), ["b"]);
 }
 
@@ -186,9 +188,9 @@ fn a_resource_made_again_is_not_forgotten_with_the_old_one() {
     let (queue, _) = queue();
     queue.apply(&notice("a", 1, "x"), true, 1);
     let turn = queue.pop().unwrap();
-    queue.outlive(&turn.key);
+    assert!(!queue.deleted(&turn.key, || true));
     queue.apply(&notice("a", 2, "x"), false, 1);
-    queue.finished(&turn.key, Duration::from_secs(60));
+    queue.finished(&turn.key, Duration::from_secs(60), || ());
     assert!(queue.pop().unwrap().nudged);
 }
 
@@ -199,7 +201,7 @@ fn what_a_new_listing_does_not_show_is_forgotten() {
     queue.apply(&notice("b", 1, "x"), true, 1);
     queue.apply(&notice("b", 1, "x"), true, 2);
     assert_eq!(queue.unseen(2, |_| true), [Key::new("ns", "a")]);
-    queue.remove(&Key::new("ns", "a"));
+    assert!(queue.deleted(&Key::new("ns", "a"), || false));
     assert_eq!(names(&queue), ["b"]);
     assert_eq!(queue.neighbours(&Key::new("ns", "b"), 4).nearest, []);
 }
@@ -252,7 +254,7 @@ fn resources_with_one_target_know_each_other_whatever_app_they_are_for() {
         true
     }) {}
     queue.apply(&on("b", "y", "b"), false, 1);
-    queue.remove(&Key::new("ns", "c"));
+    assert!(queue.deleted(&Key::new("ns", "c"), || false));
     assert_eq!(near("a"), []);
     assert_eq!(
         names(&queue),
@@ -306,7 +308,7 @@ fn a_fleet_is_counted_by_its_credentials() {
     assert_eq!(queue.overdue(), Fleet { of_caller: 2, whole: 3 });
     queue.apply(&with("b", None), false, 1);
     assert_eq!((count("a"), count("c")), ((1, 3), (2, 3)));
-    queue.remove(&Key::new("ns", "c"));
+    assert!(queue.deleted(&Key::new("ns", "c"), || false));
     assert_eq!(count("b"), (1, 2));
 }
 
@@ -395,8 +397,8 @@ fn a_census_counts_all_and_shows_the_oldest_one_by_one() {
     assert_eq!((names(0).join(" "), census(0).hidden()), (String::new(), 4));
 
     // What is gone is not counted, even while a code of it is still to be saved.
-    queue.outlive(&Key::new("ns", "a"));
-    queue.remove(&Key::new("ns", "c"));
+    assert!(!queue.deleted(&Key::new("ns", "a"), || true));
+    assert!(queue.deleted(&Key::new("ns", "c"), || false));
     let rest = census(9);
     assert_eq!((rest.resources, rest.overdue, rest.stalled.len()), (2, 0, 0));
     assert_eq!(names(9).join(" "), "d b");
