@@ -155,10 +155,8 @@ pub(super) async fn moved(ctx: &Context, pass: &mut Pass, doing: &'static str) -
 
 /// All that a write of a pass is decided on in the cluster.
 fn sight(pass: &Pass) -> (Option<String>, bool, SecretView, SecretView) {
-    let (version, observed) = (
-        pass.resource.as_ref().and_then(ResourceExt::resource_version),
-        &pass.observed,
-    );
+    let version = pass.resource.as_ref().and_then(ResourceExt::resource_version);
+    let observed = &pass.observed;
     let is_going = observed.resource.deleting && !observed.resource.has_finalizer;
     (version, is_going, observed.secret.clone(), observed.former.clone())
 }

@@ -119,17 +119,15 @@ impl Planner<'_> {
 
     /// The record for a Secret that holds `current`, which no rotation of this pass made.
     fn record_of(&self, current: Fingerprint) -> Record {
-        let record = self.record();
+        let mut record = self.record();
+        if !self.story.is_current(Some(current)) {
+            // What was tried was the code that the rotation has made.
+            record.intent = record.intent.as_ref().map(Intent::untried);
+        }
         let is_start = self.is_start();
         let seed = self.wanted.seed.fingerprint().filter(|_| !self.is_seed_new());
-        // What was tried was the code that the rotation has made.
-        let is_another = !self.story.is_current(Some(current));
         Record {
             fingerprint: Some(current),
-            intent: record
-                .intent
-                .as_ref()
-                .map(|intent| if is_another { intent.untried() } else { intent.clone() }),
             rotated_at: if is_start { None } else { self.story.rotated_at },
             seed: seed.or(record.seed),
             handled_trigger: if is_start {
