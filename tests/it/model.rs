@@ -25,6 +25,7 @@ struct Budget {
 fn explore(scenario: Scenario, budget: Budget, bug: Option<Bug>) -> Result<usize, String> {
     let start = World::start(scenario, budget, bug);
     let mut seen = HashSet::from([start.key()]);
+    let mut at_rest = HashSet::new();
     let mut open = vec![start];
     while let Some(world) = open.pop() {
         for next in world.successors() {
@@ -35,7 +36,7 @@ fn explore(scenario: Scenario, budget: Budget, bug: Option<Bug>) -> Result<usize
             let is_struck = next.faults_left() == 0 && world.faults_left() > 0;
             let wrong = next
                 .wrong()
-                .or_else(|| is_struck.then(|| next.rest()).and_then(Result::err));
+                .or_else(|| is_struck.then(|| next.rest(&mut at_rest)).and_then(Result::err));
             if let Some(wrong) = wrong {
                 return Err(format!("{scenario:?}: {wrong}\n  {}", next.trace()));
             }

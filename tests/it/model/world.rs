@@ -2,6 +2,7 @@
 
 mod key;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::Budget;
@@ -192,7 +193,9 @@ impl World {
         };
         if scenario != Scenario::Add {
             world.make_code();
-            world = world.rest().expect("taking a code over comes to rest");
+            world = world
+                .rest(&mut HashSet::new())
+                .expect("taking a code over comes to rest");
             world.trigger = 2;
             world.status_version += 1;
             world.ticks = 0;
@@ -790,12 +793,15 @@ impl World {
         self.secret.as_ref().map(|secret| secret.version)
     }
 
-    /// Runs without faults until nothing changes any more.
-    pub fn rest(&self) -> Result<Self, String> {
+    /// Runs without faults until nothing changes any more, or until a state of which that is `known` already.
+    pub fn rest(&self, known: &mut HashSet<u64>) -> Result<Self, String> {
         let mut world = self.clone();
         (world.faults, world.acts) = (0, 0);
         world.land(Fate::Well);
         for _ in 0..12 {
+            if !known.insert(world.key()) {
+                return Ok(world);
+            }
             for at in 0..world.replicas.len() {
                 for _ in 0..60 {
                     world = world.steps(at).remove(0).think(at);

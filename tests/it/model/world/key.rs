@@ -15,13 +15,21 @@ use super::{Begun, Replica, Stored, World};
 impl World {
     /// Stands for the state.
     pub fn key(&self) -> u64 {
-        let mut replicas: Vec<&Replica> = self.replicas.iter().collect();
-        let one = self.key_of(&replicas);
-        replicas.reverse();
-        one.min(self.key_of(&replicas))
+        let around = self.key_around();
+        let in_order = |order: &mut dyn Iterator<Item = &Replica>| {
+            let mut key = around.clone();
+            order.for_each(|replica| key.replica(self, replica));
+            key.hasher.finish()
+        };
+        let one = in_order(&mut self.replicas.iter());
+        match self.replicas.as_slice() {
+            [_] => one,
+            replicas => one.min(in_order(&mut replicas.iter().rev())),
+        }
     }
 
-    fn key_of(&self, replicas: &[&Replica]) -> u64 {
+    /// All but the replicas.
+    fn key_around(&self) -> Key {
         let mut key = Key::default();
         key.put((&self.codes, self.updated_at, self.trigger, self.uid, self.is_deleted));
         key.put((
@@ -37,15 +45,11 @@ impl World {
         key.option(self.in_flight.as_ref(), Key::intent);
         key.option(self.secret.as_ref(), Key::stored);
         key.status(&self.status);
-        for replica in replicas {
-            key.memory(&replica.memory);
-            key.option(replica.pass.as_deref(), |key, pass| key.pass(self, pass));
-        }
-        key.hasher.finish()
+        key
     }
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Key {
     hasher: DefaultHasher,
     ids: Vec<RotationId>,
@@ -158,6 +162,11 @@ impl Key {
                 Question::NotListed { code } => self.put(code),
             }
         }
+    }
+
+    fn replica(&mut self, world: &World, replica: &Replica) {
+        self.memory(&replica.memory);
+        self.option(replica.pass.as_deref(), |key, pass| key.pass(world, pass));
     }
 
     fn pass(&mut self, world: &World, pass: &Begun) {
