@@ -5,7 +5,7 @@ use kube::ResourceExt;
 use super::act::{is_beside, told_of};
 use super::cluster::ClusterError;
 use super::observe::Pass;
-use super::written::moved;
+use super::written::{insist, moved};
 use super::{Context, Error};
 use crate::api::FINALIZER;
 use crate::status::{Happened, has_open_rotation};
@@ -20,7 +20,8 @@ pub(super) async fn hold_resource(ctx: &Context, pass: &mut Pass, is_held: bool)
     let finalizers: Vec<String> = others.chain(is_held.then(|| FINALIZER.to_owned())).collect();
     let version = resource.resource_version().unwrap_or_default();
     let left = if is_held { None } else { given_up(pass) };
-    match ctx.cluster.set_finalizers(&pass.key, &version, &finalizers).await {
+    let (cluster, key) = (&ctx.cluster, &pass.key);
+    match insist(ctx, || cluster.set_finalizers(key, &version, &finalizers)).await {
         Ok(fresh) => {
             pass.observed.resource.has_finalizer = is_held;
             pass.resource = Some(fresh);
@@ -30,6 +31,8 @@ pub(super) async fn hold_resource(ctx: &Context, pass: &mut Pass, is_held: bool)
         Err(ClusterError::NotFound) => {
             pass.observed.resource.has_finalizer = false;
             pass.observed.resource.deleting = true;
+            // An earlier try may have let it go, of which the answer was lost.
+            pass.happened.extend(left);
             Ok(())
         }
         Err(ClusterError::Conflict) => moved(ctx, pass, "set the finalizer").await,

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
-use serde_json::Value;
 
 use super::Error;
 use super::cluster::ClusterError;
@@ -57,11 +56,14 @@ pub(super) async fn resource_again(ctx: &Context, pass: &Pass) -> Result<Option<
     })
 }
 
-/// Writes a code, and tries again what may pass.
-pub(super) async fn insist(ctx: &Context, pass: &Pass, name: &str, patch: &Value) -> Result<Secret, ClusterError> {
+/// Makes a write, under the version that it was decided on, and tries again what may pass.
+pub(super) async fn insist<T, W>(ctx: &Context, write: impl Fn() -> W) -> Result<T, ClusterError>
+where
+    W: Future<Output = Result<T, ClusterError>>,
+{
     let mut tries = 0;
     loop {
-        let result = ctx.cluster.patch_secret(pass.key.namespace(), name, patch).await;
+        let result = write().await;
         tries += 1;
         match result {
             // Should an earlier try have been applied after all, this one meets a conflict, and all is read again.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::World;
 use crate::support::api_server::{ROTATIONS, SECRETS};
-use crate::support::script::{Call, Verb};
+use crate::support::script::{ApiFault, Call, Moment, Strike, Verb};
 use crate::support::stage::{NAME, NAMESPACE};
 use crate::support::workloads::{Played, target};
 
@@ -245,6 +245,23 @@ async fn a_deleted_resource_retires_what_is_due_and_leaves_what_is_not() {
         let told = world.events().contains(&"NotRetired".to_owned());
         assert_eq!(told, left == 2, "{grace}: {:?}", world.events());
     }
+}
+
+#[tokio::test]
+async fn a_code_that_is_left_is_told_of_though_the_answer_that_lets_its_resource_go_is_lost() {
+    let mut world = settled("24h").await;
+    world.stage.set_trigger("one");
+    world.run_for(SignedDuration::from_secs(20)).await;
+    assert!(world.stage.api.delete(ROTATIONS, NAMESPACE, NAME));
+    let is_finalizer =
+        |call: &Call| matches!(call, Call::Api { verb: Verb::Patch, resource, .. } if *resource == ROTATIONS);
+    let lost = Strike::Api(Moment::After, ApiFault::Cut);
+    world.stage.script.begin_if(vec![(0, lost)], is_finalizer);
+    world.run_for(SignedDuration::from_mins(5)).await;
+    assert_eq!(world.stage.script.struck(), 1);
+    assert!(world.stage.api.object(ROTATIONS, NAMESPACE, NAME).is_none());
+    assert_eq!(world.live().len(), 2);
+    assert!(world.events().contains(&"NotRetired".to_owned()));
 }
 
 #[tokio::test]
