@@ -463,9 +463,7 @@ pub(super) async fn write_code(
     let was = *was;
     let (patch, whole) = code_patch(pass, name, &value, plain.clone(), false).ok_or(Error::UnknownCode)?;
     let is_target = name == pass.observed.target;
-    let namespace = pass.key.namespace();
-    let write = |patch| insist(ctx, move || ctx.cluster.patch_secret(namespace, name, patch));
-    let (mut result, mut record) = (write(&patch).await, whole);
+    let (mut result, mut record) = (insist(ctx, pass, name, &patch).await, whole);
     // Labels, annotations and further keys meet admission only now. The code does not wait for them; they are tried again
     // when it is in.
     let mut is_bare = false;
@@ -473,7 +471,7 @@ pub(super) async fn write_code(
         let (without, bare) = code_patch(pass, name, &value, plain, true).ok_or(Error::UnknownCode)?;
         is_bare = without != patch;
         if is_bare {
-            (result, record) = (write(&without).await, bare);
+            (result, record) = (insist(ctx, pass, name, &without).await, bare);
         }
     }
     let is_written = written(ctx, pass, name, result, "write the code into the Secret").await?;

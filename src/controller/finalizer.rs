@@ -4,8 +4,8 @@ use kube::ResourceExt;
 
 use super::act::{is_beside, told_of};
 use super::cluster::ClusterError;
-use super::observe::Pass;
-use super::written::{insist, moved};
+use super::observe::{Pass, look_again};
+use super::written::moved;
 use super::{Context, Error};
 use crate::api::FINALIZER;
 use crate::status::{Happened, has_open_rotation};
@@ -20,8 +20,7 @@ pub(super) async fn hold_resource(ctx: &Context, pass: &mut Pass, is_held: bool)
     let finalizers: Vec<String> = others.chain(is_held.then(|| FINALIZER.to_owned())).collect();
     let version = resource.resource_version().unwrap_or_default();
     let left = if is_held { None } else { given_up(pass) };
-    let (cluster, key) = (&ctx.cluster, &pass.key);
-    match insist(ctx, || cluster.set_finalizers(key, &version, &finalizers)).await {
+    match ctx.cluster.set_finalizers(&pass.key, &version, &finalizers).await {
         Ok(fresh) => {
             pass.observed.resource.has_finalizer = is_held;
             pass.resource = Some(fresh);
@@ -31,8 +30,6 @@ pub(super) async fn hold_resource(ctx: &Context, pass: &mut Pass, is_held: bool)
         Err(ClusterError::NotFound) => {
             pass.observed.resource.has_finalizer = false;
             pass.observed.resource.deleting = true;
-            // An earlier try may have let it go, of which the answer was lost.
-            pass.happened.extend(left);
             Ok(())
         }
         Err(ClusterError::Conflict) => moved(ctx, pass, "set the finalizer").await,
@@ -40,10 +37,15 @@ pub(super) async fn hold_resource(ctx: &Context, pass: &mut Pass, is_held: bool)
             pass.observed.finalizer_refused = Some(why);
             Ok(())
         }
-        Err(source) => Err(Error::Cluster {
-            doing: "set the finalizer",
-            source,
-        }),
+        Err(source) => {
+            // It may be off, with only the answer lost; and then nobody can tell later what it leaves.
+            if left.is_some() && look_again(ctx, pass).await.is_ok() && !pass.observed.resource.has_finalizer {
+                pass.happened.extend(left);
+                return Ok(());
+            }
+            let doing = "set the finalizer";
+            Err(Error::Cluster { doing, source })
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
+use serde_json::Value;
 
 use super::Error;
 use super::cluster::ClusterError;
@@ -56,14 +57,11 @@ pub(super) async fn resource_again(ctx: &Context, pass: &Pass) -> Result<Option<
     })
 }
 
-/// Makes a write, under the version that it was decided on, and tries again what may pass.
-pub(super) async fn insist<T, W>(ctx: &Context, write: impl Fn() -> W) -> Result<T, ClusterError>
-where
-    W: Future<Output = Result<T, ClusterError>>,
-{
+/// Writes a code, and tries again what may pass.
+pub(super) async fn insist(ctx: &Context, pass: &Pass, name: &str, patch: &Value) -> Result<Secret, ClusterError> {
     let mut tries = 0;
     loop {
-        let result = write().await;
+        let result = ctx.cluster.patch_secret(pass.key.namespace(), name, patch).await;
         tries += 1;
         match result {
             // Should an earlier try have been applied after all, this one meets a conflict, and all is read again.

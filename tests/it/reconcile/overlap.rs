@@ -248,20 +248,39 @@ async fn a_deleted_resource_retires_what_is_due_and_leaves_what_is_not() {
 }
 
 #[tokio::test]
-async fn a_code_that_is_left_is_told_of_though_the_answer_that_lets_its_resource_go_is_lost() {
-    let mut world = settled("24h").await;
-    world.stage.set_trigger("one");
-    world.run_for(SignedDuration::from_secs(20)).await;
-    assert!(world.stage.api.delete(ROTATIONS, NAMESPACE, NAME));
+async fn a_code_that_is_left_is_told_of_once_though_the_answer_that_lets_its_resource_go_is_lost() {
     let is_finalizer =
         |call: &Call| matches!(call, Call::Api { verb: Verb::Patch, resource, .. } if *resource == ROTATIONS);
-    let lost = Strike::Api(Moment::After, ApiFault::Cut);
-    world.stage.script.begin_if(vec![(0, lost)], is_finalizer);
-    world.run_for(SignedDuration::from_mins(5)).await;
-    assert_eq!(world.stage.script.struck(), 1);
-    assert!(world.stage.api.object(ROTATIONS, NAMESPACE, NAME).is_none());
-    assert_eq!(world.live().len(), 2);
-    assert!(world.events().contains(&"NotRetired".to_owned()));
+    let delete = |world: &World| assert!(world.stage.api.delete(ROTATIONS, NAMESPACE, NAME));
+    let ways: [(&str, &dyn Fn(&World)); 3] = [
+        ("deleted", &delete),
+        ("deleted, and held by somebody else too", &|world| {
+            world.stage.edit_rotation(NAME, |object| {
+                object["metadata"]["finalizers"] = json!([FINALIZER, "example.com/other"]);
+            });
+            delete(world);
+        }),
+        ("moved to another app", &|world| {
+            world.stage.edit_rotation(NAME, |object| {
+                object["spec"]["appId"] = json!("0123456789abcdef0123456789abcdef");
+            });
+        }),
+    ];
+    for (way, leave) in ways {
+        for fault in [ApiFault::Cut, ApiFault::Hang, ApiFault::Status(503)] {
+            let mut world = settled("24h").await;
+            world.stage.set_trigger("one");
+            world.run_for(SignedDuration::from_mins(5)).await;
+            leave(&world);
+            let lost = Strike::Api(Moment::After, fault);
+            world.stage.script.begin_if(vec![(0, lost)], is_finalizer);
+            world.run_for(SignedDuration::from_mins(5)).await;
+            assert_eq!(world.stage.script.struck(), 1, "{way}, {fault:?}");
+            assert_eq!(world.live().len(), 2, "{way}, {fault:?}");
+            let told = world.events().iter().filter(|reason| *reason == "NotRetired").count();
+            assert_eq!(told, 1, "{way}, {fault:?}: {:?}", world.events());
+        }
+    }
 }
 
 #[tokio::test]
