@@ -206,20 +206,34 @@ async fn two_operators_that_hand_a_lease_over_in_every_way_lose_no_code_and_cost
     fleet.judge(0).await;
 }
 
+/// Everything is away once, each time until all is at rest again. Operators reach the API server by `wires`.
+async fn play_outages(fleet: &mut Fleet, wires: &[&Wire]) {
+    let outage = Duration::from_secs(size("CHAOS_OUTAGE_SECONDS", 6).try_into().unwrap());
+    for round in 1..=size("CHAOS_OUTAGES", 1) {
+        println!("chaos, outages: round {round}");
+        fleet.without_store_past_and_server(wires, outage).await;
+        for mode in [Mode::BlackHole, Mode::Freeze] {
+            fleet.without_network(wires, mode, outage).await;
+        }
+        fleet.without_cloud(outage).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn outages_of_the_server_its_store_the_network_and_the_cloud_lose_no_code_and_cost_no_reset() {
-    let outage = Duration::from_secs(size("CHAOS_OUTAGE_SECONDS", 6).try_into().unwrap());
     let mut fleet = Fleet::gather("outages").await;
     let server = fleet.stage.plane.url().trim_start_matches("https://").parse().unwrap();
     let wire = Wire::to(server).await.unwrap();
     let kubeconfig = fleet.kubeconfig_by("wired", &format!("https://{}", wire.address()));
     let _operator = fleet.stage.run_operator(&kubeconfig);
-    for round in 1..=size("CHAOS_OUTAGES", 1) {
-        println!("chaos, outages: round {round}");
-        fleet.without_store_past_and_server(&wire, outage).await;
-        for mode in [Mode::BlackHole, Mode::Freeze] {
-            fleet.with_wire(&wire, mode, outage).await;
-        }
-        fleet.without_cloud(outage).await;
-    }
+    play_outages(&mut fleet, &[&wire]).await;
+}
+
+/// Whoever leads cannot renew its Lease while the server is away: a code that is only in memory then has to be saved by one
+/// that leads no more, or found again by the next.
+#[tokio::test(flavor = "multi_thread")]
+async fn outages_that_cost_two_operators_their_lease_lose_no_code_and_cost_no_reset() {
+    let mut fleet = Fleet::gather_with("outages with a Lease", &[LEASE]).await;
+    let pods = [Pod::start(&fleet, PODS[0]).await, Pod::start(&fleet, PODS[1]).await];
+    play_outages(&mut fleet, &[&pods[0].wire, &pods[1].wire]).await;
 }

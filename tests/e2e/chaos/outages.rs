@@ -15,21 +15,21 @@ const LEAD: Duration = Duration::from_secs(2);
 const FLAP: Duration = Duration::from_millis(600);
 
 impl Fleet {
-    /// etcd is killed and started again; the API server answers with errors meanwhile, or not at all. Then the operator
-    /// is cut off, and the cluster goes on and forgets what its watch has not seen. Last the server itself is away.
-    pub async fn without_store_past_and_server(&mut self, wire: &Wire, time: Duration) {
+    /// etcd is killed and started again; the API server answers with errors meanwhile, or not at all. Then who reaches it
+    /// by `wires` is cut off, and the cluster goes on and forgets what its watch has not seen. Last the server itself is away.
+    pub async fn without_store_past_and_server(&mut self, wires: &[&Wire], time: Duration) {
         let traffic = self.traffic();
         self.pause(LEAD).await;
         self.stage.plane.stop_etcd();
         sleep(time).await;
         self.stage.plane.start_etcd().await.unwrap();
         self.pause(LEAD).await;
-        wire.set(Mode::Cut);
+        set(wires, Mode::Cut);
         sleep(time).await;
         self.stage.plane.compact_etcd().await.unwrap();
         // A server that has just started remembers nothing from before the compaction.
         self.stage.plane.stop_api_server();
-        wire.set(Mode::Pass);
+        set(wires, Mode::Pass);
         sleep(time).await;
         self.stage.plane.start_api_server().await.unwrap();
         drop(traffic);
@@ -37,12 +37,12 @@ impl Fleet {
     }
 
     /// Connections to the API server do not work, in one of the ways in which they do not.
-    pub async fn with_wire(&mut self, wire: &Wire, mode: Mode, time: Duration) {
+    pub async fn without_network(&mut self, wires: &[&Wire], mode: Mode, time: Duration) {
         let traffic = self.traffic();
         self.pause(LEAD).await;
-        wire.set(mode);
+        set(wires, mode);
         sleep(time).await;
-        wire.set(Mode::Pass);
+        set(wires, Mode::Pass);
         drop(traffic);
         self.judge(0).await;
     }
@@ -75,4 +75,8 @@ impl Fleet {
         drop(traffic);
         self.judge(0).await;
     }
+}
+
+fn set(wires: &[&Wire], mode: Mode) {
+    wires.iter().for_each(|wire| wire.set(mode));
 }
