@@ -173,6 +173,47 @@ fn the_tests_that_the_table_of_threats_names_are_there() {
     }
 }
 
+/// Each figure of the page of tests says how to get it again.
+#[test]
+fn the_commands_that_the_pages_name_are_there() {
+    let makefile = read("Makefile");
+    let pages = [
+        "README.md",
+        "docs/reliability.md",
+        "docs/performance.md",
+        "docs/security.md",
+    ];
+    let mut named = 0;
+    for page in pages {
+        let text = read(page);
+        for code in text.split('`').skip(1).step_by(2) {
+            let words: Vec<&str> = code.split_whitespace().collect();
+            if let ["make", target, ..] = words[..] {
+                assert!(makefile.contains(&format!("\n{target}:")), "{page}: {code}");
+                named += 1;
+            }
+            let Some((_, test)) = code.split_once("cargo test --test ") else {
+                continue;
+            };
+            let (suite, filter) = test.split_once(' ').expect("a filter");
+            let module = filter.split([':', ' ']).next().unwrap();
+            let path = format!("tests/{suite}/{module}.rs");
+            assert!(root().join(&path).exists(), "{page}: {code}");
+            let test = filter
+                .split_whitespace()
+                .next()
+                .and_then(|filter| filter.split("::").nth(1));
+            let is_there = test.is_none_or(|test| test.is_empty() || read(&path).contains(&format!("fn {test}")));
+            assert!(is_there, "{page}: {code}");
+            named += 1;
+        }
+    }
+    assert!(
+        named > 15,
+        "{named}: the pages are read in another way than they are written"
+    );
+}
+
 /// In what words is for the unit tests of the events to show.
 #[test]
 fn the_page_of_events_tells_each_reason_that_an_event_may_have() {
