@@ -524,11 +524,12 @@ fn delete_secret(stage: &Stage, which: usize) {
     // An addition is shown before it is made, if that may be written.
     let is_shown = object["spec"]["strategy"] == "Overlap" && !stage.api.is_revoked(ROTATIONS, Verb::PutStatus);
     stage.judge.excuse(&name);
-    if excuse_untold(stage, which, &name)
-        && !is_shown
-        && let Some(shown) = object["status"]["current"]["fingerprint"].as_str()
-    {
-        stage.judge.allow_return(name.clone(), shown.to_owned());
+    if excuse_untold(stage, which, &name) {
+        stage.judge.note_untold(stage, &stage.secret(&name).unwrap_or_default());
+        let shown = object["status"]["current"]["fingerprint"].as_str();
+        if let Some(shown) = shown.filter(|_| !is_shown) {
+            stage.judge.allow_return(name.clone(), shown.to_owned());
+        }
     }
     stage.delete_secret(&name);
     note_forgotten(stage, which);

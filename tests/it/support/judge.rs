@@ -14,7 +14,7 @@ use tokio::task::{Id, try_id};
 use self::handover::{Handovers, is_workload};
 use self::people::People;
 use self::records::{
-    RESOURCE, holder, intent_of, is_open, is_open_reset, named, named_by, print_of, rotation_id, strangers,
+    RESOURCE, attempt_of, holder, intent_of, is_open, is_open_reset, named, named_by, print_of, rotation_id, strangers,
 };
 pub use self::records::{is_begun_for_another, leaks, readable};
 use super::Stage;
@@ -27,6 +27,9 @@ use super::stage::code_of;
 const APP: &str = "appcode.dev/app";
 const PREVIOUS: &str = "appcode.dev/previous-fingerprint";
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
+/// Rotation and number of an attempt.
+type Attempt = (String, u64);
 
 /// What must not be and was.
 #[derive(Default)]
@@ -41,8 +44,11 @@ struct Inner {
     written: Vec<(String, String)>,
     people: People,
     is_blind: bool,
-    /// Attempts that were marked on a Secret, by rotation and number.
-    marks: BTreeSet<(String, u64)>,
+    /// Attempts that were marked on a Secret, by rotation and number, and how often people had a hand in that Secret before:
+    /// where they take a mark away, it may be made again.
+    marks: BTreeSet<(Attempt, usize)>,
+    /// The attempt that stood on the Secret which each process is about to write.
+    standing: BTreeMap<ProcessId, Option<Attempt>>,
     /// Changes that were sent to the cloud.
     sent: usize,
     /// Codes that calls were sent to end, each with who sent it and when.
@@ -246,14 +252,20 @@ impl Judge {
         let Some(intent) = self.true_intent(&asked.body).filter(is_mark) else {
             return;
         };
-        let id = rotation_id(&intent);
-        let attempt = intent["attempt"].as_u64().unwrap_or_default();
+        let attempt = attempt_of(&intent);
         let mut inner = self.inner.lock().unwrap();
         let read = inner.read.get(&asked.by).copied();
         if is_open(&intent) && inner.people.visited > read {
             inner.people.is_met_by_stranger = true;
         }
-        inner.marks.insert((id, attempt));
+        // A Secret that is made again, and a write of something else, repeat what was marked before.
+        let is_known = inner.marks.iter().any(|(known, _)| *known == attempt);
+        let is_standing = inner.standing.get(&asked.by) == Some(&Some(attempt.clone()));
+        if is_standing || (asked.verb == Verb::Create && is_known) {
+            return;
+        }
+        let hands = inner.people.hands_in(&asked.name);
+        inner.marks.insert((attempt, hands));
     }
 
     fn accuse(&self, what: Broken) {
@@ -293,6 +305,12 @@ impl Judge {
             }
             body["data"] = Value::Null;
             self.note_origin(stage, asked);
+            let standing = stage.api.object(SECRETS, &asked.namespace, &asked.name);
+            let standing = standing
+                .as_deref()
+                .and_then(intent_of)
+                .map(|intent| attempt_of(&intent));
+            self.inner.lock().unwrap().standing.insert(asked.by, standing);
             self.check_place(stage, asked, &before.unwrap_or_default());
         }
         if asked.resource == ROTATIONS {

@@ -71,6 +71,11 @@ pub(super) fn rotation_id(intent: &Value) -> String {
     intent["rotationId"].as_str().unwrap_or_default().to_owned()
 }
 
+/// Rotation and number of the attempt that an intent marks.
+pub(super) fn attempt_of(intent: &Value) -> (String, u64) {
+    (rotation_id(intent), intent["attempt"].as_u64().unwrap_or_default())
+}
+
 pub(super) fn is_open(intent: &Value) -> bool {
     intent["step"] == "Started"
 }
