@@ -39,7 +39,8 @@ pub(super) async fn hold_resource(ctx: &Context, pass: &mut Pass, is_held: bool)
         }
         Err(source) => {
             // It may be off, with only the answer lost; and then nobody can tell later what it leaves.
-            if left.is_some() && look_again(ctx, pass).await.is_ok() && !pass.observed.resource.has_finalizer {
+            let uid = pass.observed.resource.uid.clone();
+            if left.is_some() && look_again(ctx, pass).await.is_ok() && is_let_go(pass, &uid) {
                 pass.happened.extend(left);
                 return Ok(());
             }
@@ -47,6 +48,12 @@ pub(super) async fn hold_resource(ctx: &Context, pass: &mut Pass, is_held: bool)
             Err(Error::Cluster { doing, source })
         }
     }
+}
+
+/// Whether the finalizer is off the resource of this uid, and no other one has come in its place.
+fn is_let_go(pass: &Pass, uid: &str) -> bool {
+    let resource = &pass.observed.resource;
+    resource.uid == uid && !resource.has_finalizer
 }
 
 /// The rotation that nobody follows any more once the finalizer is off: the resource goes, or names another app.

@@ -234,6 +234,15 @@ async fn outages_of_the_server_its_store_the_network_and_the_cloud_lose_no_code_
 #[tokio::test(flavor = "multi_thread")]
 async fn outages_that_cost_two_operators_their_lease_lose_no_code_and_cost_no_reset() {
     let mut fleet = Fleet::gather_with("outages with a Lease", &[LEASE]).await;
+    let client = Stage::client(fleet.stage.plane.admin_kubeconfig()).await;
+    let leases: Api<Lease> = Api::namespaced(client, NAMESPACE);
     let pods = [Pod::start(&fleet, PODS[0]).await, Pod::start(&fleet, PODS[1]).await];
+    holder(&leases, None).await;
+    let taken_over = async || {
+        let lease = leases.get("appcode-operator").await.unwrap();
+        lease.spec.and_then(|spec| spec.lease_transitions).unwrap_or_default()
+    };
+    let before = taken_over().await;
     play_outages(&mut fleet, &[&pods[0].wire, &pods[1].wire]).await;
+    assert!(taken_over().await > before, "nobody has lost the Lease");
 }

@@ -523,11 +523,14 @@ fn delete_secret(stage: &Stage, which: usize) {
     let object = stage.api.object(ROTATIONS, NAMESPACE, NAMES[which]).unwrap_or_default();
     // An addition is shown before it is made, if that may be written.
     let is_shown = object["spec"]["strategy"] == "Overlap" && !stage.api.is_revoked(ROTATIONS, Verb::PutStatus);
+    let secret = stage.secret(&name).unwrap_or_default();
     stage.judge.excuse(&name);
+    stage.judge.note_taken(&secret);
     if excuse_untold(stage, which, &name) {
-        stage.judge.note_untold(stage, &stage.secret(&name).unwrap_or_default());
-        let shown = object["status"]["current"]["fingerprint"].as_str();
-        if let Some(shown) = shown.filter(|_| !is_shown) {
+        stage.judge.note_untold(stage, &secret);
+        if let Some(shown) = object["status"]["current"]["fingerprint"].as_str()
+            && !is_shown
+        {
             stage.judge.allow_return(name.clone(), shown.to_owned());
         }
     }
@@ -551,6 +554,7 @@ fn restore_secret(stage: &Stage, which: usize) {
         stage.judge.excuse(&name);
     }
     excuse_untold(stage, which, &name);
+    stage.judge.note_taken(&stage.secret(&name).unwrap_or_default());
     let is_there = stage.api.edit(SECRETS, NAMESPACE, &name, |object| {
         object["data"] = backup["data"].clone();
         for field in ["annotations", "labels"] {

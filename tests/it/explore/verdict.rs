@@ -378,13 +378,14 @@ fn is_up_to_date(object: &Value) -> bool {
 }
 
 /// Whether status shows no open rotation. One for which nobody asks any more is not repeated, and stays open until the next
-/// one takes its place. Nor is one where the Secret and the status are gone, so that the resource begins anew.
+/// one takes its place. So does one of a resource that begins anew, since its Secret is gone and its status was emptied.
 fn is_closed(stage: &Stage, story: &Story, object: &Value) -> bool {
     let status = &object["status"];
     let secret = stage.secret(status["target"]["name"].as_str().unwrap_or_default());
     let is_of_former = secret.is_some_and(|secret| is_begun_for_another(&secret, object));
-    let is_anew = has(story, |deed| matches!(deed, Deed::WipeStatus(_)))
-        && has(story, |deed| matches!(deed, Deed::DeleteSecret(_)));
+    let is_anew = stage
+        .judge
+        .is_forgotten(status["target"]["name"].as_str().unwrap_or_default());
     let is_left = is_anew || is_of_former || has(story, |deed| matches!(deed, Deed::Withdraw(_) | Deed::Reseed(_)));
     status["rotation"].is_null() || (status["rotation"]["step"] == "Started" && is_left)
 }

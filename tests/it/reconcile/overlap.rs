@@ -267,12 +267,17 @@ async fn a_code_that_is_left_is_told_of_once_though_the_answer_that_lets_its_res
         }),
     ];
     for (way, leave) in ways {
-        for fault in [ApiFault::Cut, ApiFault::Hang, ApiFault::Status(503)] {
+        let faults = [
+            (Moment::After, ApiFault::Cut),
+            (Moment::After, ApiFault::Hang),
+            (Moment::Before, ApiFault::Status(503)),
+        ];
+        for fault in faults {
             let mut world = settled("24h").await;
             world.stage.set_trigger("one");
             world.run_for(SignedDuration::from_mins(5)).await;
             leave(&world);
-            let lost = Strike::Api(Moment::After, fault);
+            let lost = Strike::Api(fault.0, fault.1);
             world.stage.script.begin_if(vec![(0, lost)], is_finalizer);
             world.run_for(SignedDuration::from_mins(5)).await;
             assert_eq!(world.stage.script.struck(), 1, "{way}, {fault:?}");

@@ -44,9 +44,12 @@ struct Inner {
     written: Vec<(String, String)>,
     people: People,
     is_blind: bool,
-    /// Attempts that were marked on a Secret, by rotation and number, and how often people had a hand in that Secret before:
-    /// where they take a mark away, it may be made again.
-    marks: BTreeSet<(Attempt, usize)>,
+    /// Attempts that were marked on a Secret.
+    marks: BTreeSet<Attempt>,
+    /// Those of them that people took away since: each may be marked once more.
+    taken: BTreeSet<Attempt>,
+    /// Attempts that were marked once more.
+    marked_again: usize,
     /// The attempt that stood on the Secret which each process is about to write.
     standing: BTreeMap<ProcessId, Option<Attempt>>,
     /// Changes that were sent to the cloud.
@@ -205,7 +208,7 @@ impl Judge {
         inner
             .condemned
             .extend(code.map(|code| (code.to_owned(), process, moment)));
-        let is_marked = inner.sent <= inner.marks.len();
+        let is_marked = inner.sent <= inner.marks.len() + inner.marked_again;
         let code = code.filter(|_| operation == Operation::Delete && !inner.is_blind);
         let wrong = code.and_then(|code| inner.handovers.deleted(stage, code));
         drop(inner);
@@ -258,14 +261,21 @@ impl Judge {
         if is_open(&intent) && inner.people.visited > read {
             inner.people.is_met_by_stranger = true;
         }
-        // A Secret that is made again, and a write of something else, repeat what was marked before.
-        let is_known = inner.marks.iter().any(|(known, _)| *known == attempt);
+        // A Secret that is made again, and a write of something else, repeat what was marked before and mark nothing.
         let is_standing = inner.standing.get(&asked.by) == Some(&Some(attempt.clone()));
-        if is_standing || (asked.verb == Verb::Create && is_known) {
+        let is_again = asked.verb == Verb::Patch && !is_standing && inner.taken.remove(&attempt);
+        inner.marked_again += usize::from(is_again);
+        inner.marks.insert(attempt);
+    }
+
+    /// A person is about to take away the marks on a Secret.
+    pub fn note_taken(&self, secret: &Value) {
+        let Some(id) = self.true_intent(secret).map(|intent| rotation_id(&intent)) else {
             return;
-        }
-        let hands = inner.people.hands_in(&asked.name);
-        inner.marks.insert((attempt, hands));
+        };
+        let mut inner = self.inner.lock().unwrap();
+        let taken: Vec<Attempt> = inner.marks.iter().filter(|mark| mark.0 == id).cloned().collect();
+        inner.taken.extend(taken);
     }
 
     fn accuse(&self, what: Broken) {

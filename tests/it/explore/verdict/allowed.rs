@@ -168,7 +168,7 @@ pub(super) fn may_stop(story: &Story, stage: &Stage, reason: &str) -> bool {
             let is_two = is_two || ((is_unseen || is_again) && has_fault(story, is_more));
             // The rotations of two resources are open together where one of them was said to be refused meanwhile.
             let is_two = is_two || (setting.resources > 1 && untold_changes(story) > 1);
-            stage.judge.is_met_by_stranger() || is_two
+            stage.judge.is_met_by_stranger() || stage.judge.is_code_untold() || is_two
         }
         // Strangers, doubled calls and other resources may take every place.
         "CapacityExhausted" => stage.judge.most_live() >= CAPACITY,

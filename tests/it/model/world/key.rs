@@ -40,6 +40,8 @@ impl World {
             self.halves,
             self.is_secret_lost,
         ));
+        let held_once = self.codes.iter().map(|code| self.written.contains(code));
+        key.put(held_once.collect::<Vec<_>>());
         key.put((self.written.last(), self.is_in_order(), &self.strangers, self.is_struck));
         key.put((self.deleting, self.has_finalizer, self.persisted, self.wrongly_deleted));
         key.option(self.in_flight.as_ref(), Key::intent);

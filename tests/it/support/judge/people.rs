@@ -1,6 +1,6 @@
 //! What people do in a run, as far as it excuses what the judge sees afterwards.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
@@ -31,38 +31,25 @@ pub struct People {
     pub(super) returns: BTreeSet<(String, String)>,
     /// Whether two operators may have begun rotations of one code for two resources.
     pub(super) are_rivals_allowed: bool,
-    /// How often somebody has changed or taken away each Secret.
-    hands: BTreeMap<String, usize>,
+    /// Whether a Secret was deleted of which nothing else tells which of several new codes was its.
+    is_code_untold: bool,
 }
 
 impl People {
     pub(super) fn is_broken(&self, secret: &str) -> bool {
         self.broken.iter().any(|broken| broken == secret) || self.forsaken.contains(secret)
     }
-
-    /// How often somebody has changed or taken away a Secret.
-    pub(super) fn hands_in(&self, secret: &str) -> usize {
-        self.hands.get(secret).copied().unwrap_or_default()
-    }
-
-    fn note_hand(&mut self, secret: &str) {
-        *self.hands.entry(secret.to_owned()).or_default() += 1;
-    }
 }
 
 impl Judge {
     /// A person is about to break a Secret or what it rests on.
     pub fn excuse(&self, secret: &str) {
-        let people = &mut self.inner.lock().unwrap().people;
-        people.note_hand(secret);
-        people.broken.push(secret.to_owned());
+        self.inner.lock().unwrap().people.broken.push(secret.to_owned());
     }
 
     /// A person has taken away what told of a call that may still land: whatever the operator writes may be dead later.
     pub fn excuse_for_good(&self, secret: &str) {
-        let people = &mut self.inner.lock().unwrap().people;
-        people.note_hand(secret);
-        people.forsaken.insert(secret.to_owned());
+        self.inner.lock().unwrap().people.forsaken.insert(secret.to_owned());
     }
 
     /// A person has taken away all that told of the code in a Secret.
@@ -139,18 +126,27 @@ impl Judge {
         inner.people.is_met_by_stranger |= is_open;
     }
 
-    /// A person deletes a Secret with a rotation of which status does not tell: where several codes are new since its mark,
-    /// nothing says any more which of them it has made.
+    /// A person deletes a Secret with a rotation of which status does not tell: where several codes are new since its mark, and
+    /// in no other Secret, nothing says any more which of them it has made.
     pub fn note_untold(&self, stage: &Stage, secret: &Value) {
         let Some(intent) = self.true_intent(secret) else {
             return;
         };
+        let name = secret["metadata"]["name"].as_str().unwrap_or_default();
+        let others = self.secrets().into_iter().filter(|other| other != name);
+        let held: Vec<String> = others.filter_map(|other| stage.code_in(&other)).collect();
         let is_new = |code: &&String| {
             let print = json!(print_of(stage, code).to_string());
-            !intent["known"].as_array().is_some_and(|known| known.contains(&print))
+            let known = intent["known"].as_array();
+            known.is_some_and(|known| !known.contains(&print)) && !held.contains(code)
         };
         let new = stage.live().iter().filter(is_new).count();
-        self.inner.lock().unwrap().people.is_met_by_stranger |= new > 1;
+        self.inner.lock().unwrap().people.is_code_untold |= new > 1;
+    }
+
+    /// Whether a Secret was deleted of which nothing else tells which of several new codes was its.
+    pub fn is_code_untold(&self) -> bool {
+        self.inner.lock().unwrap().people.is_code_untold
     }
 
     /// A person names a code for a resource, whoever made it.
