@@ -197,10 +197,10 @@ fn the_commands_that_the_pages_name_are_there() {
             };
             let mut words = tests.split_whitespace();
             let (suite, filter) = (words.next().unwrap(), words.next().expect("a filter"));
-            let (module, test) = filter.split_once("::").unwrap_or((filter, ""));
+            let (module, begin) = filter.split_once("::").unwrap_or((filter, ""));
             let path = format!("tests/{suite}/{module}.rs");
             assert!(root().join(&path).exists(), "{page}: {code}");
-            let is_there = test.is_empty() || read(&path).contains(&format!("fn {test}"));
+            let is_there = begin.is_empty() || read(&path).contains(&format!("fn {begin}"));
             assert!(is_there, "{page}: {code}");
             named += 1;
         }

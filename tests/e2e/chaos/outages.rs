@@ -78,5 +78,7 @@ impl Fleet {
 }
 
 fn set(wires: &[&Wire], mode: Mode) {
-    wires.iter().for_each(|wire| wire.set(mode));
+    for wire in wires {
+        wire.set(mode);
+    }
 }

@@ -251,22 +251,25 @@ async fn a_deleted_resource_retires_what_is_due_and_leaves_what_is_not() {
 async fn a_code_that_is_left_is_told_of_once_though_the_answer_that_lets_its_resource_go_is_lost() {
     let is_finalizer =
         |call: &Call| matches!(call, Call::Api { verb: Verb::Patch, resource, .. } if *resource == ROTATIONS);
-    let delete = |world: &World| assert!(world.stage.api.delete(ROTATIONS, NAMESPACE, NAME));
-    let ways: [(&str, &dyn Fn(&World)); 3] = [
-        ("deleted", &delete),
-        ("deleted, and held by somebody else too", &|world| {
-            world.stage.edit_rotation(NAME, |object| {
-                object["metadata"]["finalizers"] = json!([FINALIZER, "example.com/other"]);
-            });
-            delete(world);
-        }),
-        ("moved to another app", &|world| {
+    let leave = |world: &World, way: &str| {
+        if way == "moved to another app" {
             world.stage.edit_rotation(NAME, |object| {
                 object["spec"]["appId"] = json!("0123456789abcdef0123456789abcdef");
             });
-        }),
-    ];
-    for (way, leave) in ways {
+            return;
+        }
+        if way == "deleted, and held by somebody else too" {
+            world.stage.edit_rotation(NAME, |object| {
+                object["metadata"]["finalizers"] = json!([FINALIZER, "example.com/other"]);
+            });
+        }
+        assert!(world.stage.api.delete(ROTATIONS, NAMESPACE, NAME));
+    };
+    for way in [
+        "deleted",
+        "deleted, and held by somebody else too",
+        "moved to another app",
+    ] {
         let faults = [
             (Moment::After, ApiFault::Cut),
             (Moment::After, ApiFault::Hang),
@@ -276,7 +279,7 @@ async fn a_code_that_is_left_is_told_of_once_though_the_answer_that_lets_its_res
             let mut world = settled("24h").await;
             world.stage.set_trigger("one");
             world.run_for(SignedDuration::from_mins(5)).await;
-            leave(&world);
+            leave(&world, way);
             let lost = Strike::Api(fault.0, fault.1);
             world.stage.script.begin_if(vec![(0, lost)], is_finalizer);
             world.run_for(SignedDuration::from_mins(5)).await;
