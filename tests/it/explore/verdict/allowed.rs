@@ -183,9 +183,9 @@ pub(super) fn may_stop(story: &Story, stage: &Stage, reason: &str) -> bool {
     }
 }
 
-/// Whether two operators can have begun rotations of two resources at once, whose old codes are both gone.
+/// Whether two operators can have begun rotations of two resources at once, and nothing tells which code is whose.
 pub(super) fn may_entangle(story: &Story) -> bool {
-    let is_hurt = story.strikes().next().is_some();
+    let is_hurt = story.strikes().next().is_some() || has(story, |deed| matches!(deed, Deed::DeleteResource(_)));
     story.setting.resources > 1 && has_several_operators(story) && is_hurt
 }
 

@@ -31,7 +31,9 @@ pub struct People {
     pub(super) returns: BTreeSet<(String, String)>,
     /// Whether two operators may have begun rotations of one code for two resources.
     pub(super) are_rivals_allowed: bool,
-    /// Whether a Secret was deleted of which nothing else tells which of several new codes was its.
+    /// Rotations of which status did not tell when their Secret was deleted: resource and number.
+    untold: BTreeSet<(String, i64)>,
+    /// Whether one of them has met several new codes, so that nothing tells which of them was its.
     is_code_untold: bool,
 }
 
@@ -120,7 +122,9 @@ impl Judge {
         // The Secret may have been restored from a time before, so that only status tells of it.
         let is_shown = |rotation: &Value| rotation["status"]["rotation"]["step"] == "Started";
         let is_open = self.is_anything_open(stage) || stage.api.map_objects(ROTATIONS, is_shown).contains(&true);
+        let is_untold = self.is_anything_untold(stage);
         let mut inner = self.inner.lock().unwrap();
+        inner.people.is_code_untold |= is_untold;
         inner.moment += 1;
         inner.people.visited = Some(inner.moment);
         inner.people.is_met_by_stranger |= is_open;
@@ -141,10 +145,27 @@ impl Judge {
             known.is_some_and(|known| !known.contains(&print)) && !held.contains(code)
         };
         let new = stage.live().iter().filter(is_new).count();
-        self.inner.lock().unwrap().people.is_code_untold |= new > 1;
+        let resource = secret["metadata"]["annotations"][RESOURCE].as_str().unwrap_or_default();
+        let people = &mut self.inner.lock().unwrap().people;
+        people.is_code_untold |= new > 1;
+        let number = intent["number"].as_i64().unwrap_or_default();
+        people.untold.insert((resource.to_owned(), number));
     }
 
-    /// Whether a Secret was deleted of which nothing else tells which of several new codes was its.
+    /// Whether status does not tell yet of a rotation whose Secret was deleted.
+    fn is_anything_untold(&self, stage: &Stage) -> bool {
+        let told = stage.api.map_objects(ROTATIONS, |rotation| {
+            let meta = &rotation["metadata"];
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let name = format!("{}/{}", text(&meta["namespace"]), text(&meta["name"]));
+            (name, rotation["status"]["rotationNumber"].as_i64().unwrap_or_default())
+        });
+        let untold = &self.inner.lock().unwrap().people.untold;
+        let mut untold = untold.iter();
+        untold.any(|(resource, number)| told.iter().any(|(name, last)| name == resource && last < number))
+    }
+
+    /// Whether a Secret was deleted and nothing else tells which of several new codes was its.
     pub fn is_code_untold(&self) -> bool {
         self.inner.lock().unwrap().people.is_code_untold
     }
