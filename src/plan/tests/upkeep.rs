@@ -273,6 +273,16 @@ fn a_code_or_a_secret_of_an_older_resource_is_left_to_it() {
 }
 
 #[test]
+fn an_older_resource_of_unknown_credentials_is_looked_at_again_after_a_quarter_of_its_age() {
+    for (age, after) in [(0, 5), (400, 100), (-400, 100), (100_000, 900)] {
+        let mut o = fresh();
+        elder(&mut o, |it| it.standing = Standing::Unknown);
+        o.siblings.last_mut().unwrap().created = ago(age);
+        assert_eq!(pause(&plan(&o, now())), secs(after), "{age}");
+    }
+}
+
+#[test]
 fn an_older_resource_that_is_new_goes_first_at_a_start() {
     fn newborn(o: &mut Observed, age: i64, change: fn(&mut Sibling)) {
         let mut one = Sibling {
