@@ -306,6 +306,11 @@ fn an_older_resource_that_is_new_goes_first_at_a_start() {
             ("nearly a minute old", |o| newborn(o, 59, |_| {}), "wait Waiting"),
             ("a minute old", |o| newborn(o, 60, |_| {}), "create"),
             ("by a clock that is late", |o| newborn(o, -599, |_| {}), "wait Waiting"),
+            (
+                "by one that is late by too much",
+                |o| newborn(o, -600, |_| {}),
+                "create",
+            ),
             ("by a clock that was set back", |o| newborn(o, -7200, |_| {}), "create"),
             ("looked at", |o| newborn(o, 0, |it| it.is_judged = true), "create"),
             ("younger", |o| newborn(o, 0, |it| it.is_older = false), "create"),
