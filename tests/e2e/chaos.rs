@@ -158,6 +158,11 @@ impl Pod {
     }
 }
 
+async fn leases(fleet: &Fleet) -> Api<Lease> {
+    let client = Stage::client(fleet.stage.plane.admin_kubeconfig()).await;
+    Api::namespaced(client, NAMESPACE)
+}
+
 /// Who of the two holds the Lease, once it is not `other`.
 async fn holder(leases: &Api<Lease>, other: Option<&str>) -> &'static str {
     for _ in 0..1_200 {
@@ -177,8 +182,7 @@ async fn holder(leases: &Api<Lease>, other: Option<&str>) -> &'static str {
 async fn two_operators_that_hand_a_lease_over_in_every_way_lose_no_code_and_cost_no_reset() {
     let hand_overs = size("CHAOS_LEASES", ENDS.len());
     let mut fleet = Fleet::gather_with("leases", &[LEASE]).await;
-    let client = Stage::client(fleet.stage.plane.admin_kubeconfig()).await;
-    let leases: Api<Lease> = Api::namespaced(client, NAMESPACE);
+    let leases = leases(&fleet).await;
     let mut pods = [Pod::start(&fleet, PODS[0]).await, Pod::start(&fleet, PODS[1]).await];
     let traffic = fleet.traffic();
     for end in ENDS.into_iter().cycle().take(hand_overs) {
@@ -234,8 +238,7 @@ async fn outages_of_the_server_its_store_the_network_and_the_cloud_lose_no_code_
 #[tokio::test(flavor = "multi_thread")]
 async fn outages_that_cost_two_operators_their_lease_lose_no_code_and_cost_no_reset() {
     let mut fleet = Fleet::gather_with("outages with a Lease", &[LEASE]).await;
-    let client = Stage::client(fleet.stage.plane.admin_kubeconfig()).await;
-    let leases: Api<Lease> = Api::namespaced(client, NAMESPACE);
+    let leases = leases(&fleet).await;
     let pods = [Pod::start(&fleet, PODS[0]).await, Pod::start(&fleet, PODS[1]).await];
     holder(&leases, None).await;
     let taken_over = async || {

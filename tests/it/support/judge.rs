@@ -14,7 +14,8 @@ use tokio::task::{Id, try_id};
 use self::handover::{Handovers, is_workload};
 use self::people::People;
 use self::records::{
-    RESOURCE, attempt_of, holder, intent_of, is_open, is_open_reset, named, named_by, print_of, rotation_id, strangers,
+    Attempt, RESOURCE, attempt_of, holder, intent_of, is_open, is_open_reset, named, named_by, print_of, rotation_id,
+    strangers,
 };
 pub use self::records::{is_begun_for_another, leaks, readable};
 use super::Stage;
@@ -27,9 +28,6 @@ use super::stage::code_of;
 const APP: &str = "appcode.dev/app";
 const PREVIOUS: &str = "appcode.dev/previous-fingerprint";
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
-
-/// Rotation and number of an attempt.
-type Attempt = (String, u64);
 
 /// What must not be and was.
 #[derive(Default)]

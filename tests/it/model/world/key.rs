@@ -16,16 +16,11 @@ impl World {
     /// Stands for the state.
     pub fn key(&self) -> u64 {
         let around = self.key_around();
-        let in_order = |order: &mut dyn Iterator<Item = &Replica>| {
-            let mut key = around.clone();
-            order.for_each(|replica| key.replica(self, replica));
-            key.hasher.finish()
-        };
-        let one = in_order(&mut self.replicas.iter());
-        match self.replicas.as_slice() {
-            [_] => one,
-            replicas => one.min(in_order(&mut replicas.iter().rev())),
+        let one = around.clone().with(self, self.replicas.iter());
+        if self.replicas.len() == 1 {
+            return one;
         }
+        one.min(around.with(self, self.replicas.iter().rev()))
     }
 
     /// All but the replicas.
@@ -58,6 +53,15 @@ struct Key {
 }
 
 impl Key {
+    /// The state with these replicas in this order.
+    fn with<'a>(mut self, world: &World, replicas: impl Iterator<Item = &'a Replica>) -> u64 {
+        for replica in replicas {
+            self.memory(&replica.memory);
+            self.option(replica.pass.as_deref(), |key, pass| key.pass(world, pass));
+        }
+        self.hasher.finish()
+    }
+
     fn put(&mut self, value: impl Hash) {
         value.hash(&mut self.hasher);
     }
@@ -164,11 +168,6 @@ impl Key {
                 Question::NotListed { code } => self.put(code),
             }
         }
-    }
-
-    fn replica(&mut self, world: &World, replica: &Replica) {
-        self.memory(&replica.memory);
-        self.option(replica.pass.as_deref(), |key, pass| key.pass(world, pass));
     }
 
     fn pass(&mut self, world: &World, pass: &Begun) {

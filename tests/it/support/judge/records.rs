@@ -71,8 +71,11 @@ pub(super) fn rotation_id(intent: &Value) -> String {
     intent["rotationId"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Rotation and number of the attempt that an intent marks.
-pub(super) fn attempt_of(intent: &Value) -> (String, u64) {
+/// Rotation and number of an attempt.
+pub(super) type Attempt = (String, u64);
+
+/// The attempt that an intent marks.
+pub(super) fn attempt_of(intent: &Value) -> Attempt {
     (rotation_id(intent), intent["attempt"].as_u64().unwrap_or_default())
 }
 
