@@ -216,6 +216,7 @@ async fn play_outages(fleet: &mut Fleet, wires: &[&Wire]) {
     for round in 1..=size("CHAOS_OUTAGES", 1) {
         println!("chaos, outages: round {round}");
         fleet.without_store_past_and_server(wires, outage).await;
+        fleet.without_room(outage).await;
         for mode in [Mode::BlackHole, Mode::Freeze] {
             fleet.without_network(wires, mode, outage).await;
         }

@@ -75,6 +75,20 @@ impl Etcd {
         }
     }
 
+    /// Takes no writes from now on, as when its quota is used up; or takes them again.
+    ///
+    /// The alarm is the one that etcd raises by itself then, and all that keeps writes off: whoever has made room has to
+    /// lower it too.
+    pub(crate) async fn set_full(&self, is_full: bool) -> Result<(), Error> {
+        let action = if is_full { "ACTIVATE" } else { "DEACTIVATE" };
+        let alarm = json!({"action": action, "memberID": "1", "alarm": "NOSPACE"});
+        let answer = self.ask("maintenance/alarm", &alarm).await?;
+        match answer.get("error") {
+            None => Ok(()),
+            Some(said) => Err(Error::Unexpected(format!("etcd did not {action} its alarm: {said}"))),
+        }
+    }
+
     async fn ask(&self, path: &str, body: &Value) -> Result<Value, Error> {
         let ask = async || {
             let request = ready::client(None)?.post(format!("{}/v3/{path}", self.url));

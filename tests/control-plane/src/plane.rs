@@ -161,6 +161,11 @@ impl ControlPlane {
         self.etcd.compact().await
     }
 
+    /// Makes etcd refuse every write as one without space does, or take them again. The server goes on to read.
+    pub async fn set_etcd_full(&self, is_full: bool) -> Result<(), Error> {
+        self.etcd.set_full(is_full).await
+    }
+
     /// Ends everything. Dropping does the same, and blocks the thread for that moment.
     pub async fn stop(self) -> Result<(), Error> {
         let dropped = tokio::task::spawn_blocking(move || drop(self)).await;

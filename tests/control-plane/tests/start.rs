@@ -248,6 +248,23 @@ async fn keeps_its_data_over_a_restart_and_a_compaction_of_etcd() {
 }
 
 #[tokio::test]
+async fn reads_and_does_not_write_while_etcd_is_full() {
+    let plane = ControlPlane::start(NO_MANAGER).await.unwrap();
+    let write = |name: &str| {
+        let mut kubectl = plane.kubectl();
+        kubectl.args(["create", "namespace", name, "--validate=false"]);
+        kubectl
+    };
+    output(&mut write("before"));
+    plane.set_etcd_full(true).await.unwrap();
+    let said = refusal(&mut write("lost"));
+    assert!(said.contains("database space exceeded"), "{said}");
+    output(plane.kubectl().args(["get", "namespace", "before"]));
+    plane.set_etcd_full(false).await.unwrap();
+    output(&mut write("found"));
+}
+
+#[tokio::test]
 async fn records_who_did_what_without_what_was_said() {
     let plane = ControlPlane::start(Options {
         audit: true,

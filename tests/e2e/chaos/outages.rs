@@ -36,6 +36,17 @@ impl Fleet {
         self.judge(0).await;
     }
 
+    /// etcd is full: the API server reads as ever, and each write fails.
+    pub async fn without_room(&mut self, time: Duration) {
+        let traffic = self.traffic();
+        self.pause(LEAD).await;
+        self.stage.plane.set_etcd_full(true).await.unwrap();
+        sleep(time).await;
+        self.stage.plane.set_etcd_full(false).await.unwrap();
+        drop(traffic);
+        self.judge(0).await;
+    }
+
     /// Connections to the API server do not work, in one of the ways in which they do not.
     pub async fn without_network(&mut self, wires: &[&Wire], mode: Mode, time: Duration) {
         let traffic = self.traffic();
