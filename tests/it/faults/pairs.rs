@@ -210,9 +210,10 @@ impl Pair<'_> {
         if is_held_up || (is_beside(&self.strike) && is_successor(&self.first.strike)) {
             return none.late(NEXT_CHECK);
         }
-        // A former leader that alone knows of the rotation saves its code. The new one has found nothing of it and has stopped, so
-        // that it goes on from there only after its next check.
-        if is_act(&self.first.strike, DELETED) && matches!(self.strike, Strike::Takeover(..)) {
+        // A former leader that alone knows of the rotation, or which of two codes its call has made, saves that one. The new
+        // leader cannot find it and has stopped, so that it goes on from there only after its next check.
+        let is_alone = is_act(&self.first.strike, DELETED) || is_twice(&self.first.strike);
+        if is_alone && matches!(self.strike, Strike::Takeover(..)) {
             return none.late(NEXT_CHECK + beyond(self.first.scenario));
         }
         // Who comes new, or works beside another one, meets all the conflicts of a lag for itself.
