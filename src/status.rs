@@ -21,7 +21,7 @@ use crate::api::{
 use crate::ids::Fingerprint;
 use crate::intent::Intent;
 use crate::limits::backoff;
-use crate::plan::{Cloud, Observed, Step, Story, Wanted, WriteReason, retires_at};
+use crate::plan::{Book, Cloud, Observed, Step, Story, Wanted, WriteReason, retires_at};
 use crate::remedy::prose;
 use crate::secret::{OurSecret, SecretView};
 use crate::workload::RestartTarget;
@@ -110,7 +110,8 @@ fn publish(status: &mut AppCodeRotationStatus, pass: Pass<'_>, wanted: &Wanted, 
     let o = pass.observed;
     let story = Story::tell(o, wanted, now);
     let book = o.own_book().filter(|secret| secret.record.app == wanted.app);
-    if status.target.is_none() || is_in_sync(o) {
+    // A Secret of long ago may hold what its own record names while the rotation stands on the one that status names.
+    if status.target.is_none() || (is_in_sync(o) && matches!(o.book(), Some((Book::Target, _)))) {
         status.target = Some(wanted.target.clone());
     }
     if let Some(OurSecret { record, .. }) = book {

@@ -29,8 +29,9 @@ const QUIET: &[&str] = &[
     "kube_client",
 ];
 
-/// Warns at each try of a watch that is forbidden. Whoever runs the watch tells that once.
-const REPEATS: &str = "kube_runtime::watcher";
+/// What of these libraries is only a warning is told by ourselves: the first one warns at each try of a watch that is
+/// forbidden, the second one with a whole answer, codes included, where it cannot read it.
+const TOLD_BY_US: [&str; 2] = ["kube_runtime::watcher", "kube_client::client"];
 
 /// Starts logging to standard error. The filter is `filter`, or what the file `from` says from now on.
 ///
@@ -62,7 +63,7 @@ where
     // Beside what can be changed, so that it holds whatever is asked for.
     let is_open = filter_fn(|meta| {
         let krate = meta.target().split("::").next().unwrap_or_default();
-        let is_told = *meta.level() == Level::WARN && meta.target() == REPEATS;
+        let is_told = *meta.level() == Level::WARN && TOLD_BY_US.contains(&meta.target());
         !is_told && (*meta.level() <= Level::WARN || !QUIET.contains(&krate))
     });
     let filter_of_all = asked.and(is_open);

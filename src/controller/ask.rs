@@ -179,6 +179,7 @@ pub(super) fn take_in(ctx: &Context, pass: &mut Pass, app: App) {
     let known = Some(pass.echo.name.clone()).filter(|name| !name.is_empty());
     if !app.masked {
         pass.observed.shown_at = Some(pass.observed.uptime);
+        pass.observed.memory.settle_by(&codes);
     }
     pass.observed.cloud = Cloud::Read(AppReading {
         name: app.name.or(known),

@@ -1,6 +1,6 @@
 //! The few calls we make on the API server, each bounded in time and none repeated by the library.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::future::Future;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::queue::Key;
 use crate::api::{AppCodeRotation, MANAGER};
 use crate::ids::RotationId;
+use crate::modelarts::scrub;
 use crate::validate::is_object_name;
 use crate::workload::{RestartTarget, Workload, WorkloadKind};
 
@@ -30,7 +31,7 @@ pub enum ClusterError {
     NotFound,
     /// Refused for a reason that does not pass by itself: a right, a quota, a policy.
     #[error("refused: {0}")]
-    Refused(String),
+    Refused(ServerMessage),
     /// No answer in time.
     #[error("no answer in time")]
     Timeout,
@@ -58,10 +59,35 @@ impl From<kube::Error> for ClusterError {
             kube::Error::Api(status) if status.is_conflict() || status.is_already_exists() => Self::Conflict,
             kube::Error::Api(status) if status.is_not_found() => Self::NotFound,
             kube::Error::Api(status) if status.is_forbidden() || status.is_invalid() || status.code == 400 => {
-                Self::Refused(status.message.chars().filter(|c| !c.is_control()).take(300).collect())
+                Self::Refused(ServerMessage(status.message))
             }
             other => Self::Failed(Box::new(other)),
         }
+    }
+}
+
+/// What the API server, or a policy behind it, says of a refusal. It may quote the object that it refuses, and so a code.
+///
+/// It is kept whole and shown only without what looks like a code: a code that is cut is found no more.
+pub struct ServerMessage(String);
+
+impl ServerMessage {
+    /// The same without these codes either, for people.
+    #[must_use]
+    pub fn without(&self, codes: &[&str]) -> Self {
+        Self(scrub(&self.0, codes))
+    }
+}
+
+impl fmt::Display for ServerMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&scrub(&self.0, &[]))
+    }
+}
+
+impl Debug for ServerMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.to_string())
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) async fn hold_resource(ctx: &Context, pass: &mut Pass, is_held: bool)
         }
         Err(ClusterError::Conflict) => moved(ctx, pass, "set the finalizer").await,
         Err(ClusterError::Refused(why)) => {
-            pass.observed.finalizer_refused = Some(why);
+            pass.observed.finalizer_refused = Some(why.without(&pass.known_codes()).to_string());
             Ok(())
         }
         Err(source) => {

@@ -87,6 +87,23 @@ impl Pass {
         }
     }
 
+    /// Every code that this pass knows of: texts of others are shown without them.
+    pub(super) fn known_codes(&self) -> Vec<&str> {
+        let held = self.held.as_ref().map(|(code, _)| code);
+        let codes = self
+            .codes
+            .values()
+            .chain(&self.in_secret)
+            .chain(held)
+            .map(AppCode::expose);
+        let resource = self.resource.as_ref();
+        let seed = resource.and_then(|resource| resource.spec.app_code.as_ref());
+        let shown = resource.and_then(|resource| resource.status.as_ref()?.app_code.as_ref());
+        codes
+            .chain(seed.into_iter().chain(shown).map(|code| code.0.as_str()))
+            .collect()
+    }
+
     /// Goes on with a rotation that this process has marked, while status does not tell what came of it and no other one was begun
     /// in its place.
     fn take_up(&mut self, begun: Option<Intent>) {
@@ -359,7 +376,7 @@ pub(super) fn readable(
     read: Result<Option<Secret>, ClusterError>,
 ) -> Result<Result<Option<Secret>, String>, ClusterError> {
     match read {
-        Err(ClusterError::Refused(why)) => Ok(Err(why)),
+        Err(ClusterError::Refused(why)) => Ok(Err(why.to_string())),
         read => read.map(Ok),
     }
 }

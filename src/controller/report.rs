@@ -12,7 +12,6 @@ use super::observe::Pass;
 use super::{ClusterError, Context, Error};
 use crate::api::{AppCodeRotation, AppCodeRotationStatus, ConditionType, MANAGER, PlainCode, Reason};
 use crate::metrics::Unfinished;
-use crate::modelarts::scrub;
 use crate::plan::{Step, distribution_pause};
 use crate::remedy::prose;
 use crate::status::{self, Note, fold, happened_notes, is_worth_writing, notes};
@@ -131,12 +130,12 @@ async fn write_status(
     resource: &AppCodeRotation,
     new: &AppCodeRotationStatus,
 ) -> Result<bool, Error> {
-    let shown: Vec<&str> = new.app_code.iter().map(|code| code.0.as_str()).collect();
+    let shown = new.app_code.iter().map(|code| code.0.as_str());
+    let shown: Vec<&str> = shown.chain(pass.known_codes()).collect();
     let failed = |source| Error::Cluster {
         doing: WRITE_STATUS,
         source: match source {
-            // It may quote the value that it refuses.
-            ClusterError::Refused(why) => ClusterError::Refused(scrub(&why, &shown)),
+            ClusterError::Refused(why) => ClusterError::Refused(why.without(&shown)),
             source => source,
         },
     };

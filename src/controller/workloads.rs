@@ -75,7 +75,7 @@ pub async fn look(
                 let is_marked = workload.is_some_and(|it| it.marked(marking.marker) == Some(marking.id.as_str()));
                 (rollout, mark.filter(|_| is_marked))
             }
-            Err(ClusterError::Refused(why)) => (Rollout::Forbidden(why), None),
+            Err(ClusterError::Refused(why)) => (Rollout::Forbidden(why.to_string()), None),
             Err(error) => (Rollout::Failing(error.to_string()), None),
         };
         all.push(Looked {
@@ -108,7 +108,7 @@ pub async fn restart(
     let mut refused = None;
     for _ in 0..MOST_CONFLICTS {
         let workload = match cluster.workload(namespace, target).await {
-            Err(ClusterError::Refused(why)) => return Ok(Restarted::Forbidden(why)),
+            Err(ClusterError::Refused(why)) => return Ok(Restarted::Forbidden(why.to_string())),
             read => read?,
         };
         let Some(workload) = workload.filter(|workload| !workload.is_going()) else {
@@ -127,7 +127,7 @@ pub async fn restart(
         }
         match cluster.restart(namespace, target, version, marker, id).await {
             Err(ClusterError::Conflict) => refused = Some(version.to_owned()),
-            Err(ClusterError::Refused(why)) => return Ok(Restarted::Forbidden(why)),
+            Err(ClusterError::Refused(why)) => return Ok(Restarted::Forbidden(why.to_string())),
             Err(ClusterError::NotFound) => return Ok(Restarted::Missing),
             patched => return patched.map(|()| Restarted::Now(workload.mark(target))),
         }

@@ -11,7 +11,6 @@ use super::cluster::ClusterError;
 use super::context::{Context, Unshown};
 use super::observe::{Pass, asker, identity, look_again};
 use crate::api::{ADOPT_FINGERPRINT, AppCodeRotation, ROTATE_REQUESTED_AT};
-use crate::modelarts::{AppCode, scrub};
 use crate::plan::Cloud;
 use crate::secret::{Asker, OurSecret, SecretView, view};
 
@@ -130,8 +129,7 @@ pub(super) async fn written(
         }
         Err(ClusterError::Conflict | ClusterError::NotFound) => moved(ctx, pass, doing).await.map(|()| false),
         Err(ClusterError::Refused(why)) => {
-            let codes: Vec<&str> = pass.codes.values().map(AppCode::expose).collect();
-            pass.observed.secret_refused = Some(scrub(&why, &codes));
+            pass.observed.secret_refused = Some(why.without(&pass.known_codes()).to_string());
             Ok(false)
         }
         Err(source) => Err(Error::Cluster { doing, source }),

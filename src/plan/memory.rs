@@ -117,6 +117,11 @@ impl Memory {
         self.settling.push(settling);
     }
 
+    /// The cloud lists these codes now: what another list has begun to settle begins anew.
+    pub fn settle_by(&mut self, codes: &[Fingerprint]) {
+        self.settling.retain(|settling| settling.codes == codes);
+    }
+
     /// How the code of `intent` was learned, if it is persisted now.
     pub fn outcome(&self, intent: &Intent) -> Outcome {
         match &self.held {

@@ -27,6 +27,9 @@ const ATTEMPT_PAUSE: SignedDuration = SignedDuration::from_hours(4);
 /// saved where its own open intent waits for it.
 pub(super) fn rescue(o: &Observed, now: Timestamp) -> Option<Step> {
     let held = o.memory.held.as_ref()?;
+    if matches!(o.secret, SecretView::Forbidden(_)) {
+        return None; // what stands there may still wait for it
+    }
     let completed = o.status.rotation_number.unwrap_or(0);
     let waiting = o
         .secret
@@ -202,10 +205,17 @@ impl Planner<'_> {
                     return Some(Step::Drop);
                 }
                 let intent = made_by(self.o, held, own, app);
+                // A Secret from a backup does not know what status tells was handled.
+                let grown = Record {
+                    handled_trigger: self.story.handled_trigger.clone(),
+                    handled_request: self.story.handled_request.clone(),
+                    recent: self.recent(),
+                    ..record.clone()
+                };
                 Some(Step::WriteCode {
                     secret: self.wanted.target.name.clone(),
                     code: held.code,
-                    record: persisted(self.o, record, &intent, held.code, self.now),
+                    record: persisted(self.o, &grown, &intent, held.code, self.now),
                     why: WriteReason::Persist,
                 })
             }

@@ -181,14 +181,16 @@ impl Planner<'_> {
             return unsettled(self.o, question).or_else(|| Some(self.note(intent.retired(true))));
         }
         let refusals = self.o.memory.refusals(intent);
-        if refusals.is_some_and(|refusals| refusals.count >= MOST_REFUSALS) {
+        // Who has just started knows of few refusals, and of the attempts from the Secret.
+        let is_endless = intent.attempt > 2 * MOST_REFUSALS;
+        if refusals.is_some_and(|refusals| is_endless || refusals.count >= MOST_REFUSALS) {
             return Some(self.note(intent.retired(true)));
         }
         if intent.step == RotationStep::Retiring && !self.o.memory.is_not_applied(intent) {
             let pause = attempt_pause(self.o.limits.settle_window, intent.attempt);
             let left = pause.saturating_sub(self.now.duration_since(intent.marked_at));
             if left.is_positive() && left <= pause {
-                let why = refusals.map_or("It is still listed after it was deleted.", |refusals| &refusals.why);
+                let why = refusals.map_or("It is still listed.", |refusals| &refusals.why);
                 let message = format!("The code before is deleted again after a pause. {why}");
                 return Some(Step::Linger {
                     reason: Reason::Retiring,

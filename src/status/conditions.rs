@@ -53,7 +53,8 @@ fn is_fresh(o: &Observed, now: Timestamp) -> bool {
     o.status
         .last_verified_time
         .as_ref()
-        .is_some_and(|time| now.duration_since(time.0) <= longest)
+        // A time to come is of a clock that was wrong, and tells nothing.
+        .is_some_and(|time| time.0 <= now && now.duration_since(time.0) <= longest)
 }
 
 pub(super) fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_new_generation: bool, now: Timestamp) {

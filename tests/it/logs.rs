@@ -74,6 +74,37 @@ async fn every_line_of_a_pass_names_its_resource_and_from_its_start_to_its_end_t
     assert!(named(told), "{told}");
 }
 
+/// A newer version may have left a word in a resource that this one does not know, as after a rollback.
+#[tokio::test]
+async fn a_resource_that_cannot_be_read_is_told_of_without_what_is_in_it() {
+    const SEED: &str = "a-seed-of-a-person";
+    let mut world = World::settled().await;
+    let code = world.live().remove(0);
+    world.stage.edit_rotation(NAME, |object| {
+        object["spec"]["appCode"] = json!(SEED);
+        object["status"]["appCode"] = json!(code);
+        object["status"]["phase"] = json!("Resting");
+    });
+    let kept = Kept::default();
+    let guard = kept.start_at(LogFormat::Json, "trace");
+    world.run_for(SignedDuration::from_mins(10)).await;
+    drop(guard);
+    let lines = kept.lines();
+    assert!(
+        lines.iter().any(|line| line.to_string().contains("Resting")),
+        "nobody is told why"
+    );
+    let leaking: Vec<&Value> = lines
+        .iter()
+        .filter(|line| {
+            [SEED, code.as_str()]
+                .iter()
+                .any(|secret| line.to_string().contains(secret))
+        })
+        .collect();
+    assert_eq!(leaking, Vec::<&Value>::new());
+}
+
 #[tokio::test]
 async fn what_came_of_a_change_is_told_with_the_clouds_id_of_it() {
     let mut world = World::settled().await;

@@ -116,6 +116,29 @@ fn a_code_that_only_this_process_holds_is_saved_or_dropped() {
     );
 }
 
+#[test]
+fn a_code_is_saved_with_what_was_handled_even_where_the_secret_comes_from_a_backup() {
+    let o = begun_with(|o| {
+        list(o, &[2]);
+        hold(o, 2);
+        intent(o).number = 3;
+        let held = &mut o.memory.held.as_mut().unwrap().intent;
+        (held.number, held.consumed.trigger) = (3, None);
+        wanted(o).trigger = Some("two".into());
+        o.status.rotation_number = Some(2);
+        o.status.last_handled_trigger = Some("two".into());
+        let record = &mut ours(&mut o.secret).record;
+        (record.number, record.intent) = (1, None);
+        record.handled_trigger = Some("one".into());
+    });
+    match plan(&o, now()) {
+        Step::WriteCode { record, .. } => {
+            assert_eq!((record.number, record.handled_trigger.as_deref()), (3, Some("two")));
+        }
+        step => panic!("{step:?}"),
+    }
+}
+
 /// Another replica has made it while this one stood still in the middle of its call.
 #[test]
 fn what_a_later_attempt_has_made_is_left_over_where_the_code_of_an_earlier_one_is_saved() {
@@ -168,6 +191,11 @@ fn a_code_is_rescued_for_a_resource_that_goes_or_whose_spec_is_refused() {
             ("not listed for long", |o| unlisted(o, 120), "drop"),
             ("locked", |o| ours(&mut o.secret).locked = Some(Lock::Immutable), "drop"),
             ("the Secret is gone", |o| o.secret = SecretView::Absent, "drop"),
+            (
+                "the Secret may not be read",
+                |o| o.secret = SecretView::Forbidden("no get".into()),
+                "gone",
+            ),
             ("completed", |o| o.status.rotation_number = Some(1), "drop"),
             (
                 "another rotation is open",

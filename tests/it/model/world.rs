@@ -537,6 +537,7 @@ impl World {
         let (codes, updated_at, uptime) = (self.codes.clone(), self.updated_at, self.uptime());
         let observed = self.observed(at);
         observed.uptime = uptime;
+        observed.memory.settle_by(&codes);
         observed.cloud = Cloud::Read(AppReading {
             name: None,
             is_supported: true,

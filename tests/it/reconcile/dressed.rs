@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::api_server::{self, Asked, ROTATIONS, SECRETS};
 use crate::support::judge::{leaks, readable};
+use crate::support::script::Verb;
 use crate::support::stage::{NAME, NAMESPACE, code_of};
 use crate::support::{Stage, World};
 
@@ -508,6 +509,39 @@ async fn a_new_code_does_not_wait_for_labels_that_admission_refuses() {
     world.run_for(SignedDuration::from_mins(5)).await;
     assert_dressed(&world);
     assert_eq!(world.mutations(), 1);
+}
+
+/// As some do; so that one code is cut wherever the message is, and another one is too short to look like one.
+#[tokio::test]
+async fn a_policy_that_quotes_what_it_refuses_shows_no_code() {
+    const SHORT: &str = "our-code";
+    for resource in [SECRETS, ROTATIONS] {
+        for before in (230..310).step_by(10) {
+            let mut world = World::new().await;
+            let code = world.live().remove(0);
+            let (app, now) = (world.stage.app.clone(), world.stage.time.truth());
+            world.stage.cloud.with(|cloud| cloud.add_code(now, &app, Some(SHORT)));
+            let tamper = move |stage: &Stage, asked: &mut Asked| {
+                let said = format!("refused {} {SHORT} {}", "-".repeat(before), stage.live().join(" "));
+                let is_meant = asked.resource == resource && asked.verb == Verb::Patch;
+                is_meant.then(|| api_server::refuse(403, "Forbidden", &said))
+            };
+            assert!(world.stage.tamper.set(Box::new(tamper)).is_ok());
+            world.stage.create_rotation(|spec| {
+                spec["strategy"] = json!("Overlap");
+                spec["appCode"] = json!(SHORT);
+                spec["initialRotation"] = json!("Immediate");
+            });
+            world.run_for(SignedDuration::from_mins(20)).await;
+            let (_, reason, message) = world.condition(ConditionType::Stalled);
+            assert!(message.contains("refused"), "{before}: {reason}: {message}");
+            let shown = readable(&world.stage);
+            assert!(
+                !shown.contains(&code[..8]) && !shown.contains(SHORT),
+                "{before}: {message}"
+            );
+        }
+    }
 }
 
 #[tokio::test]

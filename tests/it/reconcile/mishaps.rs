@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use appcode_operator::api::{ConditionType, ROTATE_REQUESTED_AT};
-use cloud_simulator::{Cloud, Fault, Lag, Operation};
+use cloud_simulator::{Body, Cloud, Fault, Lag, Operation};
 use jiff::SignedDuration;
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
@@ -98,6 +98,25 @@ async fn an_answer_that_shows_the_app_as_it_was_before_the_mark_tells_of_no_code
     world.assert_ready();
     assert_eq!(world.mutations(), 1);
     assert!(!world.stage.judge.written(NAME).contains(&old));
+}
+
+/// The second one comes hours after the first, and a good one stands between them.
+#[tokio::test]
+async fn two_bad_lists_with_a_good_one_between_them_prove_nothing() {
+    let mut world = World::settled().await;
+    let app = world.stage.app.clone();
+    let empty = format!(r#"{{"app":{{"app_id":"{app}","app_codes":[]}}}}"#);
+    for _ in 0..2 {
+        let fault = Fault::body(Body::Text(empty.clone())).at(Operation::Show).once();
+        let fault = world.stage.cloud.with(|cloud| cloud.inject(fault));
+        for _ in 0..20 {
+            world.run_for(SignedDuration::from_mins(10)).await;
+            assert_eq!(world.stalled(), None);
+        }
+        let is_met = !world.stage.cloud.with(|cloud| cloud.clear(fault));
+        assert!(is_met, "nobody has asked");
+    }
+    world.assert_ready();
 }
 
 #[tokio::test]

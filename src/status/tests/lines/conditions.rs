@@ -99,6 +99,17 @@ fn ready_says_what_is_known_of_the_code() {
         ),
         ("asked long ago", settled, old, rest(), "Unknown", NotVerified),
         (
+            "asked by a clock that ran ahead",
+            settled,
+            |o| {
+                o.cloud = Cloud::NotAsked;
+                o.status.last_verified_time = Some(Time(later(3600)));
+            },
+            rest(),
+            "Unknown",
+            NotVerified,
+        ),
+        (
             "the Secret was emptied since",
             settled,
             |o| {

@@ -160,6 +160,19 @@ fn the_target_moves_once_the_code_is_in_it() {
     assert_eq!(named(|o| ours(o).code = None), "former");
     assert_eq!(named(|o| ours(o).is_inherited = true), "former");
     assert_eq!(named(|o| ours(o).record.app = other_app()), "former");
+    // A Secret of long ago, and the rotation stands on the one that was left for it.
+    let left_at = |number| {
+        let mut o = with(|o| o.status.target.as_mut().unwrap().name = "former".into());
+        let mut former = ours(&mut o).clone();
+        former.record.number = number;
+        o.former = SecretView::Ours(former);
+        folded(&o, &rest()).target.unwrap().name
+    };
+    let number = ours(&mut with(|_| ())).record.number;
+    assert_eq!(
+        (left_at(number + 1).as_str(), left_at(number).as_str()),
+        ("former", "target")
+    );
     assert_eq!(
         named(|o| {
             ours(o).code = None;
