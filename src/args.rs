@@ -403,6 +403,7 @@ impl Args {
         GuardOptions {
             per_caller_rate: self.caller_rate,
             global_rate: self.total_rate,
+            workers: usize::from(self.concurrency),
             ..GuardOptions::default()
         }
     }

@@ -30,7 +30,7 @@ use self::context::{Remembered, Unshown, lock};
 pub use self::lookout::Lookout;
 pub use self::notice::Notice;
 pub use self::queue::{Haste, Key, Neighbour, Neighbours, Queue, Turn};
-pub use self::run::{run, take_turn};
+pub use self::run::{next_turn, run, take_turn};
 pub use self::signs::{Census, Signs, Why};
 use crate::ids::RotationId;
 use crate::plan::{Cloud, Observed, Step};
@@ -197,7 +197,11 @@ async fn work(ctx: &Context, pass: &mut observe::Pass) -> Result<Step, Error> {
             } => act::write_code(ctx, pass, &secret, code, record, why).await?,
             Step::BeginSettling(question) => act::begin_settling(ctx, pass, question),
             Step::Drop => act::drop_held(pass),
-            Step::Verify => distribute::verify(ctx, pass).await?,
+            Step::Verify => {
+                if let Some(wait) = distribute::verify(ctx, pass).await? {
+                    return Ok(wait);
+                }
+            }
             Step::LookAtWorkloads => distribute::look(ctx, pass).await,
             Step::Restart(targets) => distribute::restart(ctx, pass, &targets).await?,
             Step::Hold => finalizer::hold_resource(ctx, pass, true).await?,

@@ -45,6 +45,18 @@ impl Endpoint {
         })
     }
 
+    /// Whose users sign in here: the regions of one site share theirs, and another site does not know them.
+    ///
+    /// The domain behind the region where IAM's host has one, else IAM's origin.
+    pub fn site(&self) -> &str {
+        let host = self
+            .iam
+            .strip_prefix("https://iam.")
+            .and_then(|host| host.split_once('.'));
+        host.filter(|(region, _)| is_region(region))
+            .map_or(&self.iam, |(_, domain)| domain)
+    }
+
     /// Reads an allow-list entry, `MODELARTS_URL=IAM_URL`.
     ///
     /// # Errors
@@ -250,6 +262,20 @@ mod tests {
             let endpoint = Endpoint::for_region(region).unwrap();
             assert_eq!((endpoint.modelarts.as_str(), endpoint.iam.as_str()), (modelarts, iam));
         }
+    }
+
+    #[test]
+    fn regions_of_one_site_share_it_and_a_pair_of_other_hosts_has_its_own() {
+        let of = |region| Endpoint::for_region(region).unwrap().site().to_owned();
+        assert_eq!(of("cn-north-4"), "myhuaweicloud.com");
+        assert_eq!(of("ap-southeast-1"), of("cn-north-4"));
+        assert_eq!(of("eu-west-101"), "myhuaweicloud.eu");
+        let pair = |text| Endpoint::parse_pair(text).unwrap().site().to_owned();
+        assert_eq!(pair(PAIR), "https://iam.example.com:8443");
+        assert_eq!(
+            pair("https://here.example=https://iam.cn-north-4.myhuaweicloud.com"),
+            of("cn-north-4")
+        );
     }
 
     #[test]

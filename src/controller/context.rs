@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use rand::{Rng, RngExt, SeedableRng};
+use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 use super::cluster::Cluster;
@@ -76,6 +77,8 @@ pub struct Context {
     pub cloud: Arc<dyn AppCodes>,
     /// Who tries new codes.
     pub prober: Arc<dyn Prober>,
+    /// How many codes may be tried at once: a quarter of the workers, as a host that hangs is tried again and again.
+    pub tries: Semaphore,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// What the operator was started with.
@@ -139,6 +142,7 @@ impl Context {
             cluster,
             cloud,
             prober,
+            tries: Semaphore::new((settings.concurrency / 4).max(1)),
             queue: Arc::new(Queue::new(Arc::clone(&clock))),
             lookout: settings
                 .watch_secrets

@@ -17,8 +17,9 @@ use super::{Context, Error, HELD_RETRY, Next, Turn, pause_after, reconcile, span
 use crate::health::Health;
 use crate::telemetry::causes;
 
-/// Objects in one page of the listing: few enough that a page is a small part of resident memory.
-pub(super) const PAGE_SIZE: u32 = 100;
+/// Objects in one page of the listing. An object may have 1.5 MiB, and a page is in memory twice: as many of the largest
+/// stay below what the manifests allow the pod.
+pub(super) const PAGE_SIZE: u32 = 25;
 
 /// The first pause after a failure of the watch, and the longest. A trigger waits as long once the server is back.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -173,17 +174,18 @@ async fn work(ctx: Arc<Context>, shutdown: CancellationToken) {
     }
 }
 
-/// The next turn. A replica that does not lead takes those only that save a code which nobody else has.
-async fn next_turn(ctx: &Context) -> Turn {
+/// The next turn: one that saves a code which nobody else has comes before all others, and a replica that does not lead takes
+/// no others.
+pub async fn next_turn(ctx: &Context) -> Turn {
     loop {
         let leads = ctx.leadership.is_held();
         let turn = async {
-            if leads {
-                return ctx.queue.next().await;
-            }
             loop {
                 if let Some(turn) = ctx.held().iter().find_map(|(key, _)| ctx.queue.pop_one(key)) {
                     return turn;
+                }
+                if leads {
+                    return ctx.queue.next().await;
                 }
                 ctx.clock.sleep(HELD_RETRY.0).await;
             }

@@ -5,6 +5,7 @@
 //! back, so that one slow account does not hold up the workers of others.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,10 +23,6 @@ const MAX_CALLERS: usize = 4096;
 
 /// A throttled answer that names no time means this long; the vendor's advice is 2 to 5 seconds.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(5);
-
-/// Readings with one credentials Secret that may wait or be under way at once: half of the workers that the operator has by
-/// default, so that calls that hang do not hold up all that others do.
-const MOST_AT_ONCE: usize = 8;
 
 /// Share of the rate that those who were postponed get.
 const LINE_SHARE: f64 = 0.8;
@@ -47,6 +44,9 @@ pub struct GuardOptions {
     pub breaker_open: Duration,
     /// How long a rejected password rests. Default 32 min: accounts may lock a user after three failures in an hour.
     pub breaker_open_password: Duration,
+    /// How many resources the operator works on at once. Default 16. The readings with one credentials Secret may take half of
+    /// what those with others leave of them, so that calls that hang never hold up all that others do.
+    pub workers: usize,
 }
 
 impl Default for GuardOptions {
@@ -58,6 +58,7 @@ impl Default for GuardOptions {
             max_wait: Duration::from_secs(10),
             breaker_open: KEY_LOCK,
             breaker_open_password: USER_LOCK.saturating_mul(2),
+            workers: 16,
         }
     }
 }
@@ -78,7 +79,10 @@ struct GuardState {
     /// Turns taken by readings, and by readings and admissions: who waits for a reading may want to change something then.
     readings: u32,
     turns: u32,
+    /// Readings of all that wait or are under way.
+    under_way: usize,
     callers: HashMap<String, CallerState>,
+    hasher: RandomState,
 }
 
 struct CallerState {
@@ -86,12 +90,19 @@ struct CallerState {
     /// The places of those that were postponed, one after another: they come back one at a time and not all together. It
     /// moves a little slower than `bucket`, so that a person's change finds a gap.
     line: Bucket,
-    breaker: Breaker,
+    /// When the place of each app comes, by its hash: one that comes back sooner, as it is edited, gets no second one.
+    places: HashMap<u64, Duration>,
+    /// What is known of the credentials at each site that they are sent to: one may not know what is good at another.
+    sites: HashMap<String, Site>,
     /// Readings that wait or are under way.
     readings: usize,
+    used: Duration,
+}
+
+struct Site {
+    breaker: Breaker,
     /// Rung when a try of unproven credentials has ended.
     tried: Arc<Notify>,
-    used: Duration,
 }
 
 /// One of the places for readings with the same credentials, given back when the reading has ended or was given up.
@@ -104,6 +115,7 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         let uptime = self.guard.clock.uptime();
         let mut state = self.guard.lock();
+        state.under_way = state.under_way.saturating_sub(1);
         let caller = state.caller(self.target, uptime, &self.guard.options);
         caller.readings = caller.readings.saturating_sub(1);
     }
@@ -134,7 +146,9 @@ impl GuardedAppCodes {
             told: None,
             readings: 0,
             turns: 0,
+            under_way: 0,
             callers: HashMap::new(),
+            hasher: RandomState::new(),
         });
         Self {
             inner,
@@ -154,13 +168,16 @@ impl GuardedAppCodes {
     fn place<'a>(&'a self, target: &'a Target) -> Result<Place<'a>, CloudError> {
         let uptime = self.clock.uptime();
         let mut state = self.lock();
+        let (app, left) = (state.hash(target), self.options.workers.saturating_sub(state.under_way));
+        let is_any = state.under_way > 0;
         let caller = state.caller(target, uptime, &self.options);
-        if caller.readings >= MOST_AT_ONCE {
-            let after = caller.line.take(uptime).max(DEFAULT_PAUSE);
+        if is_any && caller.readings + 1 >= left {
+            let after = caller.line_up(app, uptime).max(DEFAULT_PAUSE);
             let why = "as many calls with these credentials as may be are under way";
             return Err(self.postponed(Limit::CallerConcurrency, after, why));
         }
         caller.readings += 1;
+        state.under_way += 1;
         Ok(Place { guard: self, target })
     }
 
@@ -170,14 +187,15 @@ impl GuardedAppCodes {
         let wait = {
             let mut state = self.lock();
             let over_all = state.all.wait(uptime);
+            let app = state.hash(target);
             let caller = state.caller(target, uptime, &self.options);
-            if let Entry::Closed(time) = caller.breaker.peek(&target.caller.version, uptime) {
+            if let Entry::Closed(time) = caller.site(target).breaker.peek(&target.caller.version, uptime) {
                 return Err(self.closed(time));
             }
             let of_caller = caller.bucket.wait(uptime);
             let wait = of_caller.max(over_all);
             if wait > self.options.max_wait {
-                let after = caller.line.take(uptime).max(wait);
+                let after = caller.line_up(app, uptime).max(wait);
                 let end = after.mul_f64(state.calls_each());
                 state.tell(end, uptime);
                 let limit = if of_caller >= over_all {
@@ -206,8 +224,8 @@ impl GuardedAppCodes {
             let uptime = self.clock.uptime();
             let tried = {
                 let mut state = self.lock();
-                let caller = state.caller(target, uptime, &self.options);
-                match caller.breaker.enter(&target.caller.version, uptime) {
+                let site = state.caller(target, uptime, &self.options).site(target);
+                match site.breaker.enter(&target.caller.version, uptime) {
                     Entry::Pass | Entry::Probe => {
                         return Ok(Leave {
                             guard: self,
@@ -221,7 +239,7 @@ impl GuardedAppCodes {
                         return Err(self.postponed(Limit::Trial, DEFAULT_PAUSE, why));
                     }
                     // Listening starts under the lock, so that no ring is missed.
-                    Entry::Busy => Arc::clone(&caller.tried).notified_owned(),
+                    Entry::Busy => Arc::clone(&site.tried).notified_owned(),
                 }
             };
             tokio::select! {
@@ -234,9 +252,9 @@ impl GuardedAppCodes {
     fn record(&self, target: &Target, verdict: Verdict) {
         let uptime = self.clock.uptime();
         let mut state = self.lock();
-        let caller = state.caller(target, uptime, &self.options);
-        caller.breaker.record(&target.caller.version, verdict, uptime);
-        caller.tried.notify_waiters();
+        let site = state.caller(target, uptime, &self.options).site(target);
+        site.breaker.record(&target.caller.version, verdict, uptime);
+        site.tried.notify_waiters();
     }
 
     /// Learns from what `inner` said.
@@ -347,11 +365,39 @@ impl AppCodes for GuardedAppCodes {
 impl CallerState {
     /// Whether forgetting it would change anything.
     fn is_needed(&self, uptime: Duration) -> bool {
-        self.readings > 0 || !self.bucket.is_full(uptime) || !self.breaker.is_idle(uptime)
+        let is_idle = self.sites.values().all(|site| site.breaker.is_idle(uptime));
+        self.readings > 0 || !self.bucket.is_full(uptime) || !is_idle
+    }
+
+    /// What is known where these credentials are sent to. There are as many sites as the vendor and the allow-list have.
+    fn site(&mut self, target: &Target) -> &mut Site {
+        let site = self.sites.entry(target.endpoint.site().to_owned());
+        site.or_insert_with(|| Site {
+            breaker: Breaker::new(target.caller.version.clone()),
+            tried: Arc::new(Notify::new()),
+        })
+    }
+
+    /// How long until the place of an app in line, which it takes now unless it has one.
+    fn line_up(&mut self, app: u64, uptime: Duration) -> Duration {
+        if let Some(place) = self.places.get(&app).filter(|place| **place > uptime) {
+            return place.saturating_sub(uptime);
+        }
+        // Looked through ever more rarely the more there are.
+        if self.places.len().is_power_of_two() {
+            self.places.retain(|_, place| *place > uptime);
+        }
+        let after = self.line.take(uptime);
+        self.places.insert(app, uptime.saturating_add(after));
+        after
     }
 }
 
 impl GuardState {
+    fn hash(&self, target: &Target) -> u64 {
+        self.hasher.hash_one(&target.app)
+    }
+
     fn count(&mut self, is_reading: bool) {
         // Halved now and then, so that what happens lately counts most.
         if self.turns >= 1000 {
@@ -394,9 +440,9 @@ impl GuardState {
         let caller = self.callers.entry(source.clone()).or_insert_with(|| CallerState {
             bucket: Bucket::new(options.per_caller_rate, options.burst),
             line: Bucket::new(options.per_caller_rate * LINE_SHARE, 1),
-            breaker: Breaker::new(target.caller.version.clone()),
+            places: HashMap::new(),
+            sites: HashMap::new(),
             readings: 0,
-            tried: Arc::new(Notify::new()),
             used: uptime,
         });
         caller.used = uptime;

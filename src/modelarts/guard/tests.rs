@@ -153,6 +153,13 @@ fn caller(source: &str, version: &str) -> Target {
     target
 }
 
+/// Another app of the same credentials.
+fn of_app(number: u32) -> Target {
+    let mut target = target();
+    target.app.app_id = crate::ids::AppId::parse(format!("app-{number}")).unwrap();
+    target
+}
+
 fn kind<T>(outcome: Result<T, CloudError>) -> CloudErrorKind {
     outcome.err().unwrap().kind
 }
@@ -204,8 +211,8 @@ async fn a_turn_that_is_far_off_is_told_instead_of_waited_for() {
         world.guard.show_app(&target()).await.unwrap();
     }
     // One after another, and with a gap for somebody's change now and then: they take no turn by that.
-    for millis in [1000, 1250, 2500] {
-        let kind = kind(world.guard.show_app(&target()).await);
+    for (app, millis) in [(1, 1000), (2, 1250), (3, 2500)] {
+        let kind = kind(world.guard.show_app(&of_app(app)).await);
         let after = Duration::from_millis(millis);
         assert_eq!(kind, CloudErrorKind::Postponed { after });
     }
@@ -334,8 +341,9 @@ async fn ten_thousand_that_are_overdue_take_turns_and_the_end_is_told_all_along(
                 }
             };
             let pass = async {
-                world.guard.show_app(&target()).await?;
-                world.guard.admit(&target()).await
+                let target = of_app(number);
+                world.guard.show_app(&target).await?;
+                world.guard.admit(&target).await
             };
             let outcome = pass.await.map_err(|error| error.kind);
             let now = world.clock.uptime();
@@ -531,9 +539,7 @@ async fn calls_that_hang_hold_a_few_workers_only() {
     world.guard.show_app(&target()).await.unwrap();
     let permits = world.cloud.gate.acquire_many(1000).await.unwrap();
     let target = target();
-    let mut hanging: Vec<_> = (0..MOST_AT_ONCE)
-        .map(|_| Box::pin(world.guard.show_app(&target)))
-        .collect();
+    let mut hanging: Vec<_> = (0..8).map(|_| Box::pin(world.guard.show_app(&target))).collect();
     for call in &mut hanging {
         assert!(call.as_mut().now_or_never().is_none());
     }
@@ -548,6 +554,77 @@ async fn calls_that_hang_hold_a_few_workers_only() {
     world.guard.show_app(&caller("another", "1")).await.unwrap();
     drop(hanging.pop());
     world.guard.show_app(&target).await.unwrap();
+}
+
+#[tokio::test]
+async fn however_many_credentials_hang_one_worker_is_left() {
+    let eager = GuardOptions {
+        per_caller_rate: 100.0,
+        global_rate: 1000.0,
+        burst: 100,
+        ..GuardOptions::default()
+    };
+    for (workers, most) in [(16, vec![8, 4, 2, 1, 0, 0]), (4, vec![2, 1, 0]), (1, vec![1, 0])] {
+        let world = world_with(
+            &[],
+            GuardOptions {
+                workers,
+                ..eager.clone()
+            },
+        );
+        let targets: Vec<Target> = (0..most.len()).map(|number| caller(&number.to_string(), "1")).collect();
+        for target in &targets {
+            world.guard.show_app(target).await.unwrap();
+        }
+        let _gate = world.cloud.gate.acquire_many(1000).await.unwrap();
+        let mut hanging = Vec::new();
+        for (target, most) in targets.iter().zip(most) {
+            for count in 0..=most {
+                let mut call = Box::pin(world.guard.show_app(target));
+                let is_refused = call.as_mut().now_or_never().is_some();
+                assert_eq!(
+                    is_refused,
+                    count == most,
+                    "{workers} workers, reading {count} of {most}"
+                );
+                hanging.push(call);
+            }
+        }
+    }
+}
+
+/// As where two controllers undo each other's edits.
+#[tokio::test]
+async fn who_comes_back_too_soon_keeps_its_place_in_line() {
+    let max_wait = Duration::ZERO;
+    let world = world_with(&[], GuardOptions { max_wait, ..slow() });
+    let pause = |outcome| match kind(outcome) {
+        CloudErrorKind::Postponed { after } => after,
+        other => panic!("{other:?}"),
+    };
+    while world.guard.show_app(&target()).await.is_ok() {}
+    let first = pause(world.guard.show_app(&of_app(1)).await);
+    for _ in 0..100 {
+        world.clock.advance(Duration::from_millis(1));
+        assert!(pause(world.guard.show_app(&of_app(1)).await) <= first);
+    }
+    let second = pause(world.guard.show_app(&of_app(2)).await);
+    assert!(second > first && second < first * 3, "{first:?}, {second:?}");
+}
+
+/// A key of one site is unknown at another, and the operator's own is used for the resources of many.
+#[tokio::test]
+async fn credentials_that_another_site_rejects_are_used_on_where_they_are_good() {
+    let world = world(&[CloudErrorKind::CredentialsRejected]);
+    let at = |region| {
+        let mut target = target();
+        target.endpoint = crate::endpoint::Endpoint::for_region(region).unwrap();
+        target
+    };
+    assert!(world.guard.show_app(&at("eu-west-101")).await.is_err());
+    world.guard.show_app(&at("cn-north-4")).await.unwrap();
+    let refused = kind(world.guard.show_app(&at("eu-west-101")).await);
+    assert!(matches!(refused, CloudErrorKind::LockedOut { .. }), "{refused:?}");
 }
 
 #[tokio::test]
@@ -614,7 +691,9 @@ async fn a_refusal_for_who_the_caller_is_proves_its_credentials() {
         let world = world(&[answer]);
         assert!(world.guard.show_app(&target()).await.is_err());
         assert_eq!(
-            world.guard.lock().callers["ns/credentials"].breaker.peek("1", SECOND),
+            world.guard.lock().callers["ns/credentials"].sites[target().endpoint.site()]
+                .breaker
+                .peek("1", SECOND),
             Entry::Pass
         );
     }

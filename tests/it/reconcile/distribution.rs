@@ -465,6 +465,28 @@ async fn what_a_person_has_to_do_is_said_where_people_look() {
     );
 }
 
+/// As where a host hangs that many codes are tried at.
+#[tokio::test]
+async fn a_code_is_tried_when_it_is_its_turn_among_others() {
+    let mut world = settled(verified).await;
+    let ctx = Arc::clone(&world.ctx);
+    let places = u32::try_from(ctx.settings.concurrency / 4).unwrap();
+    let taken = ctx.tries.acquire_many(places).await.unwrap();
+    world.stage.set_trigger("one");
+    minutes(&mut world, 3).await;
+    let tried = |world: &World| world.stage.tried.lock().unwrap().len();
+    assert_eq!((tried(&world), world.code()), (0, world.live().pop()));
+    let (_, reason, message) = world.condition(ConditionType::Ready);
+    assert!(
+        message.contains("Other new codes are being tried"),
+        "{reason}: {message}"
+    );
+    drop(taken);
+    minutes(&mut world, 1).await;
+    assert_eq!(tried(&world), 1);
+    assert_eq!(restarts(&world), (1, 1));
+}
+
 #[tokio::test]
 async fn a_corrected_verification_is_tried_at_once() {
     let mut world = settled(|spec| {

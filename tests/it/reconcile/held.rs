@@ -1,8 +1,9 @@
 //! A code that is made and cannot be saved at once: it is not lost, and nobody is asked too often meanwhile.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use appcode_operator::controller::Key;
+use appcode_operator::controller::{Key, next_turn};
 use appcode_operator::health::Health;
 use appcode_operator::metrics::Format;
 use cloud_simulator::Operation;
@@ -45,6 +46,33 @@ async fn it_is_saved_when_the_api_server_is_back() {
     world.run_for(SignedDuration::from_mins(2)).await;
     world.assert_ready();
     assert_eq!((world.mutations(), world.ctx.held().len()), (1, 0));
+}
+
+#[tokio::test]
+async fn it_is_saved_before_all_that_is_overdue() {
+    let mut world = holding().await;
+    for number in 0..100 {
+        world.stage.create_rotation_named(&format!("other-{number}"), |_| ());
+    }
+    world.process.sync(&world.stage);
+    world.stage.wait(Duration::from_secs(3600));
+    let turn = next_turn(&world.ctx).await;
+    assert_eq!(turn.key, Key::new(NAMESPACE, NAME));
+    assert!(next_turn(&world.ctx).await.key != turn.key, "nobody has it twice");
+}
+
+#[tokio::test]
+async fn it_is_saved_once_the_secret_may_be_read_again_for_a_resource_that_was_deleted_meanwhile() {
+    let mut world = holding().await;
+    world.stage.api.revoke(SECRETS, Verb::Get, true);
+    world.stage.api.delete(ROTATIONS, NAMESPACE, NAME);
+    world.run_for(SignedDuration::from_mins(30)).await;
+    assert_eq!(world.ctx.held().len(), 1);
+    world.stage.api.revoke(SECRETS, Verb::Get, false);
+    heal(&world);
+    world.run_for(SignedDuration::from_mins(2)).await;
+    assert!(world.live().contains(&world.code().unwrap()));
+    assert_eq!(world.ctx.held().len(), 0);
 }
 
 #[tokio::test]

@@ -100,6 +100,39 @@ async fn an_answer_that_shows_the_app_as_it_was_before_the_mark_tells_of_no_code
     assert!(!world.stage.judge.written(NAME).contains(&old));
 }
 
+/// It was left with a record of its own, which is in order and old.
+#[tokio::test]
+async fn a_rotation_that_is_open_is_found_where_spec_names_a_secret_of_long_ago_meanwhile() {
+    let name = |world: &World, secret: &str| {
+        world
+            .stage
+            .edit_rotation(NAME, |object| object["spec"]["target"] = json!({"name": secret}));
+    };
+    for is_carried_out in [true, false] {
+        let mut world = World::settled().await;
+        name(&world, "moved");
+        world.run_to_rest().await;
+        world.stage.set_trigger("one");
+        world.run_to_rest().await;
+        let moment = if is_carried_out { Moment::After } else { Moment::Before };
+        let is_reset = |call: &Call| *call == Call::Cloud(Operation::Reset);
+        world.stage.script.begin_if(vec![(0, Strike::Crash(moment))], is_reset);
+        world.stage.set_trigger("two");
+        let away = world
+            .stage
+            .cloud
+            .with(|cloud| cloud.inject(Fault::status_before(503).at(Operation::Show).skip(1)));
+        world.run_for(SignedDuration::from_secs(20)).await;
+        name(&world, NAME);
+        world.run_for(SignedDuration::from_mins(5)).await;
+        world.stage.cloud.with(|cloud| cloud.clear(away));
+        world.run_to_rest().await;
+        world.assert_ready();
+        assert_eq!(world.mutations(), 2);
+        assert_eq!(world.code(), world.live().pop());
+    }
+}
+
 /// The second one comes hours after the first, and a good one stands between them.
 #[tokio::test]
 async fn two_bad_lists_with_a_good_one_between_them_prove_nothing() {

@@ -92,6 +92,9 @@ impl Clock for ProcessClock {
         if self.gate.is_shut() {
             return self.gate.pass(self.process, Some(self.time.truth() + time)).await;
         }
+        if time == Duration::MAX {
+            return pending().await; // for ever
+        }
         self.time.advance(time);
         tokio::task::yield_now().await;
     }
