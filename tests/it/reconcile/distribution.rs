@@ -476,7 +476,7 @@ async fn a_code_is_tried_when_it_is_its_turn_among_others() {
     minutes(&mut world, 3).await;
     let tried = |world: &World| world.stage.tried.lock().unwrap().len();
     assert_eq!((tried(&world), world.code()), (0, world.live().pop()));
-    let (_, reason, message) = world.condition(ConditionType::Ready);
+    let (_, reason, message) = world.condition(ConditionType::Reconciling);
     assert!(
         message.contains("Other new codes are being tried"),
         "{reason}: {message}"

@@ -1,5 +1,6 @@
 //! Time that passes only when it is told to.
 
+use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -92,7 +93,7 @@ impl Clock for ProcessClock {
         if self.gate.is_shut() {
             return self.gate.pass(self.process, Some(self.time.truth() + time)).await;
         }
-        if time == Duration::MAX {
+        if self.time.truth().checked_add(time).is_err() {
             return pending().await; // for ever
         }
         self.time.advance(time);
