@@ -16,7 +16,7 @@ use kube::runtime::watcher;
 use kube::{Client, Config};
 
 /// Objects in a page, as the operator asks for them.
-const PAGE_SIZE: u32 = 100;
+const PAGE_SIZE: u32 = 25;
 
 // As many threads as the operator has.
 #[tokio::main(worker_threads = 2)]
