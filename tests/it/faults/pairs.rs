@@ -203,6 +203,14 @@ impl Pair<'_> {
         if is_behind && self.first.scenario == Scenario::Scheduled && is_of_clock(&self.strike) {
             return none.changes(0..=1).looks(8).calls(60).late(NEXT_CHECK);
         }
+        // The schedule is due again in the pass that has just rotated, before status tells of that, and what was asked for then
+        // stood on the Secret alone.
+        if self.first.scenario == Scenario::Scheduled
+            && is_of_clock(&self.first.strike)
+            && is_act(&self.strike, DELETED)
+        {
+            return none.changes(0..=1);
+        }
         // Without a Lease who was held up tells what came of its pass by a reading of its own, and nobody looks again before the
         // next check.
         let is_beside = |strike: &Strike| matches!(strike, Strike::Takeover(_, takeover) if takeover.leads_on);
