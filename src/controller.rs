@@ -65,6 +65,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// The same without these codes in what the API server said.
+    fn without(self, codes: &[&str]) -> Self {
+        match self {
+            Self::Cluster { doing, source } => Self::Cluster {
+                doing,
+                source: source.without(codes),
+            },
+            other => other,
+        }
+    }
+
     /// All that [`Error::category`] may be.
     pub const CATEGORIES: [&str; 7] = [
         "conflict",
@@ -137,6 +148,7 @@ pub async fn reconcile(ctx: &Context, turn: &Turn) -> Result<Option<Next>, Error
     let step = match outcome {
         Ok(step) => step,
         Err(error) => {
+            let error = error.without(&pass.known_codes());
             let is_ours = pass.led || held_since.is_some();
             report::report_failed(ctx, &pass, &error, is_ours).await;
             return Err(error);
@@ -197,11 +209,7 @@ async fn work(ctx: &Context, pass: &mut observe::Pass) -> Result<Step, Error> {
             } => act::write_code(ctx, pass, &secret, code, record, why).await?,
             Step::BeginSettling(question) => act::begin_settling(ctx, pass, question),
             Step::Drop => act::drop_held(pass),
-            Step::Verify => {
-                if let Some(wait) = distribute::verify(ctx, pass).await? {
-                    return Ok(wait);
-                }
-            }
+            Step::Verify => distribute::verify(ctx, pass).await?,
             Step::LookAtWorkloads => distribute::look(ctx, pass).await,
             Step::Restart(targets) => distribute::restart(ctx, pass, &targets).await?,
             Step::Hold => finalizer::hold_resource(ctx, pass, true).await?,

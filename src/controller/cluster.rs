@@ -53,6 +53,24 @@ impl ClusterError {
     }
 }
 
+impl ClusterError {
+    /// The same without these codes in what the API server said.
+    #[must_use]
+    pub fn without(self, codes: &[&str]) -> Self {
+        match self {
+            Self::Refused(why) => Self::Refused(why.without(codes)),
+            Self::Failed(source) => Self::Failed(match *source {
+                kube::Error::Api(mut status) => {
+                    status.message = scrub(&status.message, codes);
+                    Box::new(kube::Error::Api(status))
+                }
+                other => Box::new(other),
+            }),
+            other => other,
+        }
+    }
+}
+
 impl From<kube::Error> for ClusterError {
     fn from(error: kube::Error) -> Self {
         match error {

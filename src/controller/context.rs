@@ -77,7 +77,7 @@ pub struct Context {
     pub cloud: Arc<dyn AppCodes>,
     /// Who tries new codes.
     pub prober: Arc<dyn Prober>,
-    /// How many codes may be tried at once: a quarter of the workers, as a host that hangs is tried again and again.
+    /// How many codes may be tried again at once: a quarter of the workers, as a host that hangs is tried again and again.
     pub tries: Semaphore,
     /// The time.
     pub clock: Arc<dyn Clock>,

@@ -1,24 +1,18 @@
 //! What is done for the consumers of a new code: it is tried, and their workloads are restarted.
 
-use jiff::SignedDuration;
-
 use super::observe::Pass;
 use super::workloads::{self, Fence, Marking, Restarted};
 use super::written::moved;
 use super::{Context, Error};
-use crate::api::Reason;
 use crate::ids::RotationId;
-use crate::plan::{Step, Trial};
+use crate::plan::Trial;
 use crate::secret::{OurSecret, SecretView};
 use crate::status::Happened;
 use crate::telemetry::causes;
 use crate::workload::{RestartTarget, Rollout, marker};
 
-/// How soon a code is tried at the earliest that had no turn.
-const TURN: SignedDuration = SignedDuration::from_secs(5);
-
-/// Tries the code that the Secret holds; where as many are being tried as may be, returns the wait for a turn.
-pub(super) async fn verify(ctx: &Context, pass: &mut Pass) -> Result<Option<Step>, Error> {
+/// Tries the code that the Secret holds. One that was tried before waits as after a try where as many are being tried as may be.
+pub(super) async fn verify(ctx: &Context, pass: &mut Pass) -> Result<(), Error> {
     let rotation_id = rotation_id(pass);
     let validated = pass.validated.as_ref();
     let asked = validated.and_then(|validated| Some((validated.app.clone(), validated.verification.clone()?)));
@@ -26,32 +20,31 @@ pub(super) async fn verify(ctx: &Context, pass: &mut Pass) -> Result<Option<Step
     else {
         return Err(Error::UnknownCode);
     };
-    let Ok(place) = ctx.tries.try_acquire() else {
-        return Ok(Some(Step::Linger {
-            reason: Reason::Verifying,
-            message: "Other new codes are being tried, as many as may be at once; this one has its turn soon.".into(),
-            // Not all together.
-            after: TURN.mul_f64(1.0 + ctx.draw_share()),
-        }));
-    };
-    let outcome = ctx.prober.probe(&verification, &code).await;
-    drop(place);
-    let code = code.fingerprint(&app);
-    tracing::info!(outcome = outcome.category(), "the new code was tried");
-    let before = pass.observed.memory.trial.take();
+    let print = code.fingerprint(&app);
     let generation = pass.observed.resource.generation;
-    let before =
-        before.filter(|trial| trial.rotation_id == rotation_id && trial.code == code && trial.generation == generation);
+    let before = pass.observed.memory.trial.take();
+    let before = before
+        .filter(|trial| trial.rotation_id == rotation_id && trial.code == print && trial.generation == generation);
+    let place = ctx.tries.try_acquire();
+    let (since, outcome) = match (&place, before) {
+        (Err(_), Some(trial)) => (Some(trial.since), trial.outcome),
+        (_, before) => {
+            let outcome = ctx.prober.probe(&verification, &code).await;
+            tracing::info!(outcome = outcome.category(), "the new code was tried");
+            (before.map(|trial| trial.since), outcome)
+        }
+    };
+    drop(place);
     pass.observed.uptime = ctx.uptime();
     pass.observed.memory.trial = Some(Trial {
-        since: before.map_or(pass.observed.uptime, |trial| trial.since),
+        since: since.unwrap_or(pass.observed.uptime),
         last: pass.observed.uptime,
         rotation_id,
-        code,
+        code: print,
         generation,
         outcome,
     });
-    Ok(None)
+    Ok(())
 }
 
 /// Reads the workloads.

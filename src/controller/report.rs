@@ -132,12 +132,9 @@ async fn write_status(
 ) -> Result<bool, Error> {
     let shown = new.app_code.iter().map(|code| code.0.as_str());
     let shown: Vec<&str> = shown.chain(pass.known_codes()).collect();
-    let failed = |source| Error::Cluster {
+    let failed = |source: ClusterError| Error::Cluster {
         doing: WRITE_STATUS,
-        source: match source {
-            ClusterError::Refused(why) => ClusterError::Refused(why.without(&shown)),
-            source => source,
-        },
+        source: source.without(&shown),
     };
     let status_of = |resource: &AppCodeRotation| resource.status.clone().unwrap_or_default();
     let mut base = resource.clone();

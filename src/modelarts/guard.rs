@@ -24,6 +24,9 @@ const MAX_CALLERS: usize = 4096;
 /// A throttled answer that names no time means this long; the vendor's advice is 2 to 5 seconds.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(5);
 
+/// So many workers at least the shares are counted by.
+const FEW_WORKERS: usize = 4;
+
 /// Share of the rate that those who were postponed get.
 const LINE_SHARE: f64 = 0.8;
 /// A line longer than this is told, once in as long a time.
@@ -44,8 +47,8 @@ pub struct GuardOptions {
     pub breaker_open: Duration,
     /// How long a rejected password rests. Default 32 min: accounts may lock a user after three failures in an hour.
     pub breaker_open_password: Duration,
-    /// How many resources the operator works on at once. Default 16. The readings with one credentials Secret may take half of
-    /// what those with others leave of them, so that calls that hang never hold up all that others do.
+    /// How many resources the operator works on at once. Default 16. The readings with one credentials Secret may wait or be under
+    /// way in half of them, and be under way in half of what those with others leave, so that readings that hang leave one.
     pub workers: usize,
 }
 
@@ -79,7 +82,7 @@ struct GuardState {
     /// Turns taken by readings, and by readings and admissions: who waits for a reading may want to change something then.
     readings: u32,
     turns: u32,
-    /// Readings of all that wait or are under way.
+    /// Readings of all that are under way.
     under_way: usize,
     callers: HashMap<String, CallerState>,
     hasher: RandomState,
@@ -96,6 +99,8 @@ struct CallerState {
     sites: HashMap<String, Site>,
     /// Readings that wait or are under way.
     readings: usize,
+    /// Those of them that are under way.
+    under_way: usize,
     used: Duration,
 }
 
@@ -115,9 +120,22 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         let uptime = self.guard.clock.uptime();
         let mut state = self.guard.lock();
-        state.under_way = state.under_way.saturating_sub(1);
         let caller = state.caller(self.target, uptime, &self.guard.options);
         caller.readings = caller.readings.saturating_sub(1);
+    }
+}
+
+/// A reading that is under way.
+struct Reading<'a>(&'a Place<'a>);
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        let Place { guard, target } = self.0;
+        let uptime = guard.clock.uptime();
+        let mut state = guard.lock();
+        state.under_way = state.under_way.saturating_sub(1);
+        let caller = state.caller(target, uptime, &guard.options);
+        caller.under_way = caller.under_way.saturating_sub(1);
     }
 }
 
@@ -168,17 +186,31 @@ impl GuardedAppCodes {
     fn place<'a>(&'a self, target: &'a Target) -> Result<Place<'a>, CloudError> {
         let uptime = self.clock.uptime();
         let mut state = self.lock();
-        let (app, left) = (state.hash(target), self.options.workers.saturating_sub(state.under_way));
-        let is_any = state.under_way > 0;
+        let app = state.hash(target);
         let caller = state.caller(target, uptime, &self.options);
-        if is_any && caller.readings + 1 >= left {
+        if caller.readings >= (self.options.workers / 2).max(1) {
             let after = caller.line_up(app, uptime).max(DEFAULT_PAUSE);
             let why = "as many calls with these credentials as may be are under way";
             return Err(self.postponed(Limit::CallerConcurrency, after, why));
         }
         caller.readings += 1;
-        state.under_way += 1;
         Ok(Place { guard: self, target })
+    }
+
+    /// Begins a reading whose turn has come. Fails at once where those that are under way, which may hang, take as much as may be.
+    fn begin<'a>(&'a self, place: &'a Place<'_>) -> Result<Reading<'a>, CloudError> {
+        let uptime = self.clock.uptime();
+        let mut state = self.lock();
+        // Of fewer workers none can be left over.
+        let left = self.options.workers.max(FEW_WORKERS).saturating_sub(state.under_way);
+        let caller = state.caller(place.target, uptime, &self.options);
+        if caller.under_way + 1 >= left {
+            let why = "calls with other credentials do not come to an end";
+            return Err(self.postponed(Limit::CallerConcurrency, DEFAULT_PAUSE, why));
+        }
+        caller.under_way += 1;
+        state.under_way += 1;
+        Ok(Reading(place))
     }
 
     /// Waits for a turn. Fails at once, without taking a turn, when that is too far off or the credentials are closed.
@@ -336,9 +368,10 @@ impl AppCodes for GuardedAppCodes {
     }
 
     async fn show_app(&self, target: &Target) -> Result<App, CloudError> {
-        let _place = self.place(target)?;
+        let place = self.place(target)?;
         self.pace(target, true).await?;
         let leave = self.enter(target, true).await?;
+        let _reading = self.begin(&place)?;
         let outcome = self.inner.show_app(target).await;
         self.learn(leave, outcome)
     }
@@ -443,6 +476,7 @@ impl GuardState {
             places: HashMap::new(),
             sites: HashMap::new(),
             readings: 0,
+            under_way: 0,
             used: uptime,
         });
         caller.used = uptime;

@@ -19,6 +19,8 @@ const FAREWELL: SignedDuration = SignedDuration::from_mins(2);
 /// Refusals to delete a code after which it is left where it is, so that other rotations can go on. By the pauses between
 /// them that is most of a day, in which a right can be given back.
 const MOST_REFUSALS: u32 = 10;
+/// After this time one refusal is enough: a process that is started again and again counts to ten never.
+const LONGEST_REFUSAL: SignedDuration = SignedDuration::from_hours(72);
 
 impl Planner<'_> {
     /// The last rotation while it is persisted and something is left to be done for it.
@@ -181,8 +183,10 @@ impl Planner<'_> {
             return unsettled(self.o, question).or_else(|| Some(self.note(intent.retired(true))));
         }
         let refusals = self.o.memory.refusals(intent);
-        // Who has just started knows of few refusals, and of the attempts from the Secret.
-        let is_endless = intent.attempt > 2 * MOST_REFUSALS;
+        // Who has just started knows of few refusals.
+        let is_endless = self
+            .retires_at()
+            .is_some_and(|at| self.now.duration_since(at) > LONGEST_REFUSAL);
         if refusals.is_some_and(|refusals| is_endless || refusals.count >= MOST_REFUSALS) {
             return Some(self.note(intent.retired(true)));
         }

@@ -48,17 +48,20 @@ impl Planner<'_> {
             let secret = former.name.clone();
             return Some(Step::Disown { secret });
         }
+        // One of long ago may say all but the last rotation, which stands on the Secret that is left for it.
+        let is_behind = matches!(self.o.book(), Some((Book::Former, _)));
         match &self.o.secret {
             SecretView::Absent => Some(Step::CreateSecret { secret: name, record }),
             SecretView::Ours(secret)
                 if secret.code != Some(current)
+                    || is_behind
                     || !is_recorded(secret, &record)
                     || !self.is_laid_out(secret, &record, app) =>
             {
                 let is_answer = self.adopted(app) == Some(current) && !self.story.is_current(Some(current));
                 let why = if self.is_start() || secret.record.rotated_at.is_none() || is_answer {
                     WriteReason::Adopt
-                } else if secret.code != Some(current) || !is_recorded(secret, &record) {
+                } else if secret.code != Some(current) || is_behind || !is_recorded(secret, &record) {
                     WriteReason::Repair
                 } else {
                     WriteReason::Render

@@ -1,6 +1,6 @@
 //! The conditions, with the words that people read.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::{Pass, is_in_sync, is_suspended, is_verified, open_intent, unfinished};
@@ -48,13 +48,17 @@ pub(super) fn expire(status: &mut AppCodeRotationStatus, o: &Observed, now: Time
 const NOT_VERIFIED: &str =
     "The cloud has not been reached for three check periods, so it is not known whether the code still works.";
 
+/// How far the clocks of two operators may be apart.
+const CLOCKS: SignedDuration = SignedDuration::from_mins(10);
+
 fn is_fresh(o: &Observed, now: Timestamp) -> bool {
     let longest = o.limits.check_period.saturating_mul(PERIODS_UNTIL_UNKNOWN);
     o.status
         .last_verified_time
         .as_ref()
-        // A time to come is of a clock that was wrong, and tells nothing.
-        .is_some_and(|time| time.0 <= now && now.duration_since(time.0) <= longest)
+        .map(|time| now.duration_since(time.0))
+        // A time far to come is of a clock that was wrong, and tells nothing.
+        .is_some_and(|age| age <= longest && age > -CLOCKS)
 }
 
 pub(super) fn conditions(status: &mut AppCodeRotationStatus, pass: Pass<'_>, is_new_generation: bool, now: Timestamp) {
