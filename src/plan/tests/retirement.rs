@@ -761,6 +761,29 @@ fn a_code_that_the_cloud_does_not_delete_is_left_after_ten_refusals() {
 }
 
 #[test]
+fn a_secret_that_spec_names_again_learns_that_the_code_before_was_retired_on_another() {
+    fn retired_there(o: &mut Observed) {
+        let mut there = ours(&mut o.secret).clone();
+        there.record.intent.as_mut().unwrap().step = RotationStep::Retired;
+        o.former = SecretView::Ours(there);
+        o.resource.has_finalizer = false;
+        list(o, &[2]);
+    }
+    check(due, &[("retired there", retired_there, "write Repair")]);
+    let mut o = due();
+    retired_there(&mut o);
+    match plan(&o, now()) {
+        Step::WriteCode { secret, record, .. } => {
+            assert_eq!(
+                (secret.as_str(), record.intent.unwrap().step),
+                ("target", RotationStep::Retired)
+            );
+        }
+        step => panic!("{step:?}"),
+    }
+}
+
+#[test]
 fn a_grace_period_of_which_nobody_knows_the_start_counts_from_now() {
     let noted = |step, distribution: Option<Distribution>| {
         let mut o = handed_over_since(0);
