@@ -62,6 +62,7 @@ impl ClusterError {
             Self::Failed(source) => Self::Failed(match *source {
                 kube::Error::Api(mut status) => {
                     status.message = scrub(&status.message, codes);
+                    status.details = None; // they say the same of each field
                     Box::new(kube::Error::Api(status))
                 }
                 other => Box::new(other),

@@ -9,6 +9,7 @@ use crate::plan::Trial;
 use crate::secret::{OurSecret, SecretView};
 use crate::status::Happened;
 use crate::telemetry::causes;
+use crate::verification::Probe;
 use crate::workload::{RestartTarget, Rollout, marker};
 
 /// Tries the code that the Secret holds. One that was tried before waits as after a try where as many are being tried as may be.
@@ -27,7 +28,14 @@ pub(super) async fn verify(ctx: &Context, pass: &mut Pass) -> Result<(), Error> 
         .filter(|trial| trial.rotation_id == rotation_id && trial.code == print && trial.generation == generation);
     let place = ctx.tries.try_acquire();
     let (since, outcome) = match (&place, before) {
-        (Err(_), Some(trial)) => (Some(trial.since), trial.outcome),
+        (Err(_), Some(trial)) => {
+            let outcome = match trial.outcome {
+                // The time that was asked for is over.
+                Probe::Throttled { .. } => Probe::Throttled { retry_after: None },
+                outcome => outcome,
+            };
+            (Some(trial.since), outcome)
+        }
         (_, before) => {
             let outcome = ctx.prober.probe(&verification, &code).await;
             tracing::info!(outcome = outcome.category(), "the new code was tried");

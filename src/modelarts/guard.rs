@@ -24,7 +24,7 @@ const MAX_CALLERS: usize = 4096;
 /// A throttled answer that names no time means this long; the vendor's advice is 2 to 5 seconds.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(5);
 
-/// So many workers at least the shares are counted by.
+/// So many workers at least the shares are counted by: of fewer, none can be spared.
 const FEW_WORKERS: usize = 4;
 
 /// Share of the rate that those who were postponed get.
@@ -48,7 +48,7 @@ pub struct GuardOptions {
     /// How long a rejected password rests. Default 32 min: accounts may lock a user after three failures in an hour.
     pub breaker_open_password: Duration,
     /// How many resources the operator works on at once. Default 16. The readings with one credentials Secret may wait or be under
-    /// way in half of them, and be under way in half of what those with others leave, so that readings that hang leave one.
+    /// way in half of them, and be under way in half of what those with others leave, so that readings that hang leave one of four or more.
     pub workers: usize,
 }
 
@@ -201,7 +201,6 @@ impl GuardedAppCodes {
     fn begin<'a>(&'a self, place: &'a Place<'_>) -> Result<Reading<'a>, CloudError> {
         let uptime = self.clock.uptime();
         let mut state = self.lock();
-        // Of fewer workers none can be left over.
         let left = self.options.workers.max(FEW_WORKERS).saturating_sub(state.under_way);
         let caller = state.caller(place.target, uptime, &self.options);
         if caller.under_way + 1 >= left {

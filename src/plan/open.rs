@@ -20,6 +20,8 @@ const OUTDATED: i32 = 15;
 const LAGGED: i32 = 2;
 /// Settle windows in which a call is sent after its mark, carried out, and listed.
 const LANDED: i32 = 3;
+/// How long the code of a resource that is deleted is kept while its Secret may not be read.
+const UNREADABLE: SignedDuration = SignedDuration::from_hours(24);
 /// Longest pause between two attempts of one rotation whose outcomes stay unknown.
 const ATTEMPT_PAUSE: SignedDuration = SignedDuration::from_hours(4);
 
@@ -27,8 +29,10 @@ const ATTEMPT_PAUSE: SignedDuration = SignedDuration::from_hours(4);
 /// saved where its own open intent waits for it.
 pub(super) fn rescue(o: &Observed, now: Timestamp) -> Option<Step> {
     let held = o.memory.held.as_ref()?;
-    if matches!(o.secret, SecretView::Forbidden(_)) {
-        return None; // what stands there may still wait for it
+    // What stands there may still wait for it. For one that is gone nobody may ever give the right back.
+    let is_young = now.duration_since(held.intent.marked_at) < UNREADABLE;
+    if matches!(o.secret, SecretView::Forbidden(_)) && (is_young || !o.resource.deleting) {
+        return None;
     }
     let completed = o.status.rotation_number.unwrap_or(0);
     let waiting = o

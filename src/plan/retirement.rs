@@ -19,7 +19,7 @@ const FAREWELL: SignedDuration = SignedDuration::from_mins(2);
 /// Refusals to delete a code after which it is left where it is, so that other rotations can go on. By the pauses between
 /// them that is most of a day, in which a right can be given back.
 const MOST_REFUSALS: u32 = 10;
-/// After this time one refusal is enough: a process that is started again and again counts to ten never.
+/// After this time and as many attempts one refusal is enough: a process that is started again and again never counts to ten.
 const LONGEST_REFUSAL: SignedDuration = SignedDuration::from_hours(72);
 
 impl Planner<'_> {
@@ -183,10 +183,10 @@ impl Planner<'_> {
             return unsettled(self.o, question).or_else(|| Some(self.note(intent.retired(true))));
         }
         let refusals = self.o.memory.refusals(intent);
-        // Who has just started knows of few refusals.
-        let is_endless = self
-            .retires_at()
-            .is_some_and(|at| self.now.duration_since(at) > LONGEST_REFUSAL);
+        // Who has just started knows of few refusals, and of the attempts and their time from the Secret.
+        let due = self.retires_at();
+        let is_late = due.is_some_and(|due| self.now.duration_since(due) > LONGEST_REFUSAL);
+        let is_endless = is_late && intent.attempt > MOST_REFUSALS;
         if refusals.is_some_and(|refusals| is_endless || refusals.count >= MOST_REFUSALS) {
             return Some(self.note(intent.retired(true)));
         }

@@ -196,6 +196,14 @@ fn a_code_is_rescued_for_a_resource_that_goes_or_whose_spec_is_refused() {
                 |o| o.secret = SecretView::Forbidden("no get".into()),
                 "gone",
             ),
+            (
+                "the Secret may not have been read for a day",
+                |o| {
+                    o.secret = SecretView::Forbidden("no get".into());
+                    o.memory.held.as_mut().unwrap().intent.marked_at = ago(24 * 3600);
+                },
+                "drop",
+            ),
             ("completed", |o| o.status.rotation_number = Some(1), "drop"),
             (
                 "another rotation is open",

@@ -744,14 +744,18 @@ fn a_code_that_the_cloud_does_not_delete_is_left_after_ten_refusals() {
     assert_eq!(left(&refused(9)), None);
     assert_eq!(left(&refused(10)), Some(vec![code(1)]));
     // Each process that ended has taken its count along.
-    let after = |hours, times| {
+    let after = |hours, attempts, times| {
         let mut o = refused(times);
+        intent(&mut o).attempt = attempts;
         let done = intent(&mut o).distribution.as_mut().unwrap();
         done.distributed_at = done.distributed_at.map(|at| at - SignedDuration::from_hours(hours));
         left(&o)
     };
-    assert_eq!((after(71, 1), after(73, 0)), (None, None));
-    assert_eq!(after(73, 1), Some(vec![code(1)]));
+    assert_eq!(
+        (after(71, 11, 1), after(73, 10, 1), after(73, 11, 0)),
+        (None, None, None)
+    );
+    assert_eq!(after(73, 11, 1), Some(vec![code(1)]));
     let mut o = refused(10);
     o.memory.refusals.as_mut().unwrap().rotation_id = crate::ids::RotationId::from_random(99);
     assert_eq!(left(&o), None, "another rotation's");
