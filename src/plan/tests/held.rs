@@ -127,6 +127,7 @@ fn a_code_is_saved_with_what_was_handled_even_where_the_secret_comes_from_a_back
         wanted(o).trigger = Some("two".into());
         o.status.rotation_number = Some(2);
         o.status.last_handled_trigger = Some("two".into());
+        o.status.last_handled_request = Some("please".into());
         let record = &mut ours(&mut o.secret).record;
         (record.number, record.intent) = (1, None);
         record.handled_trigger = Some("one".into());
@@ -134,9 +135,23 @@ fn a_code_is_saved_with_what_was_handled_even_where_the_secret_comes_from_a_back
     match plan(&o, now()) {
         Step::WriteCode { record, .. } => {
             assert_eq!((record.number, record.handled_trigger.as_deref()), (3, Some("two")));
+            assert_eq!(record.handled_request.as_deref(), Some("please"));
         }
         step => panic!("{step:?}"),
     }
+}
+
+#[test]
+fn what_is_being_settled_begins_anew_once_a_list_says_otherwise() {
+    let mut o = begun_with(|o| {
+        list(o, &[1]);
+        let code = code(2).to_string();
+        settle(o, Question::NotListed { code }, 1);
+    });
+    o.memory.settle_by(&[code(1)]);
+    assert_eq!(o.memory.settling.len(), 1);
+    o.memory.settle_by(&[code(1), code(2)]);
+    assert_eq!(o.memory.settling, []);
 }
 
 /// Another replica has made it while this one stood still in the middle of its call.
