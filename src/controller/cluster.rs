@@ -51,9 +51,7 @@ impl ClusterError {
             Self::Failed(_) => "failed",
         }
     }
-}
 
-impl ClusterError {
     /// The same without these codes in what the API server said.
     #[must_use]
     pub fn without(self, codes: &[&str]) -> Self {

@@ -47,8 +47,9 @@ pub struct GuardOptions {
     pub breaker_open: Duration,
     /// How long a rejected password rests. Default 32 min: accounts may lock a user after three failures in an hour.
     pub breaker_open_password: Duration,
-    /// How many resources the operator works on at once. Default 16. The readings with one credentials Secret may wait or be under
-    /// way in half of them, and be under way in half of what those with others leave, so that readings that hang leave one of four or more.
+    /// How many resources the operator works on at once. Default 16. The readings with one credentials Secret may wait or be
+    /// under way in half of them, and be under way in half of what those with others leave, so that readings that hang leave
+    /// one of four or more.
     pub workers: usize,
 }
 
