@@ -31,6 +31,7 @@ use self::open::{rescue, unsettled};
 use self::retirement::farewell;
 pub use self::retirement::retires_at;
 pub use self::story::Story;
+pub use self::upkeep::CLOCKS;
 use self::upkeep::GOES_TOO;
 use crate::api::{ConditionType, CreationPolicy, DeletionPolicy, Reason};
 use crate::ids::Fingerprint;

@@ -12,8 +12,8 @@ use crate::secret::{OurSecret, Record, SecretView};
 
 /// How long an older resource that was not looked at yet is waited for.
 const NEWBORN: SignedDuration = SignedDuration::from_secs(60);
-/// How late this machine's clock may be for that, by the API server's.
-const CLOCKS: SignedDuration = SignedDuration::from_mins(10);
+/// How far this machine's clock may be from that of the API server, or of another replica.
+pub const CLOCKS: SignedDuration = SignedDuration::from_mins(10);
 
 /// What the deletion of a resource may take along.
 pub(super) const GOES_TOO: &str = "its Secret goes too where its spec.target.deletionPolicy is Delete";

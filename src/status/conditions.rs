@@ -1,12 +1,12 @@
 //! The conditions, with the words that people read.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::{Pass, is_in_sync, is_suspended, is_verified, open_intent, unfinished};
 use crate::api::{AppCodeRotationStatus, ConditionType, Reason};
 use crate::intent::Intent;
-use crate::plan::{Cloud, Observed, Step};
+use crate::plan::{CLOCKS, Cloud, Observed, Step};
 use crate::remedy::prose;
 use crate::secret::SecretView;
 use crate::workload::{self, RestartTarget};
@@ -47,9 +47,6 @@ pub(super) fn expire(status: &mut AppCodeRotationStatus, o: &Observed, now: Time
 
 const NOT_VERIFIED: &str =
     "The cloud has not been reached for three check periods, so it is not known whether the code still works.";
-
-/// How far the clocks of two operators may be apart.
-const CLOCKS: SignedDuration = SignedDuration::from_mins(10);
 
 fn is_fresh(o: &Observed, now: Timestamp) -> bool {
     let longest = o.limits.check_period.saturating_mul(PERIODS_UNTIL_UNKNOWN);
